@@ -1,0 +1,122 @@
+"""Category sets: which ids exist, which of them have masks (strong), which only tags (weak); VOC's set and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.errors import UserError
+
+BACKGROUND = 0
+VOID = 255  # ignored in every loss and metric
+
+VOC = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
+    "sofa train tvmonitor"
+).split()
+
+# Strong categories of the paper's split-sets, inferred from Table 2 (a class is strong where WSSL is near full supervision).
+VOC_SPLITS = {
+    "voc-split-1": "bicycle boat bus car cat chair cow diningtable person tvmonitor".split(),
+    "voc-split-2": "aeroplane bird bottle dog horse motorbike pottedplant sheep sofa train".split(),
+    "voc-split-3": "chair cow dog motorbike person train".split(),
+    "voc-split-4": [],  # strong categories come from COCO
+}
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Foreground category names in id order (ids 1..C-1) and the subset that has pixel masks.
+
+    Every foreground category that is not strong is weak. Background is id 0 and belongs to neither.
+    """
+
+    foreground: tuple[str, ...]
+    strong: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names by id, background first."""
+        return ("background", *self.foreground)
+
+    @property
+    def num_classes(self) -> int:
+        """C: foreground categories and background."""
+        return len(self.foreground) + 1
+
+    @property
+    def weak(self) -> tuple[str, ...]:
+        return tuple(name for name in self.foreground if name not in self.strong)
+
+    @property
+    def strong_ids(self) -> tuple[int, ...]:
+        return tuple(self.id_of(name) for name in self.strong)
+
+    @property
+    def weak_ids(self) -> tuple[int, ...]:
+        return tuple(self.id_of(name) for name in self.weak)
+
+    def id_of(self, name: str) -> int:
+        try:
+            return self.foreground.index(name) + 1
+        except ValueError:
+            raise UserError(f"unknown category '{name}'; known: {', '.join(self.foreground)}") from None
+
+    def is_weak_image(self, tags: Sequence[int]) -> bool:
+        """An image is weak if it contains any weak category (the rule that reproduces the paper's image counts)."""
+        return not set(tags).isdisjoint(self.weak_ids)
+
+    def to_dict(self) -> dict:
+        return {"foreground": list(self.foreground), "strong": list(self.strong)}
+
+    @classmethod
+    def from_dict(cls, value: dict) -> Categories:
+        return cls(tuple(value["foreground"]), tuple(value["strong"]))
+
+
+def named_split(split: str) -> Categories:
+    """One of the paper's splits of VOC's 20 categories.
+
+    Raises:
+      UserError: no such split.
+    """
+    if split not in VOC_SPLITS:
+        raise UserError(f"categories.split: no split '{split}'; known: {', '.join(VOC_SPLITS)}")
+    return Categories(tuple(VOC), tuple(VOC_SPLITS[split]))
+
+
+def from_lists(strong: Sequence[str], weak: Sequence[str], order: Sequence[str] | None = None) -> Categories:
+    """A split by lists. Ids follow `order`, or strong then weak.
+
+    Raises:
+      UserError: a category is listed twice, both strong and weak, or missing from `order`.
+    """
+    both = sorted(set(strong) & set(weak))
+    if both:
+        raise UserError(f"categories: '{both[0]}' is both strong and weak; keep it in one list")
+    listed = list(strong) + list(weak)
+    foreground = list(order) if order else listed
+    for names, where in ((listed, "strong and weak"), (foreground, "order")):
+        twice = sorted({name for name in names if list(names).count(name) > 1})
+        if twice:
+            raise UserError(f"categories: '{twice[0]}' is listed twice in {where}")
+    if set(foreground) != set(listed):
+        odd = sorted(set(foreground) ^ set(listed))[0]
+        raise UserError(f"categories: '{odd}' must be in `order` and in exactly one of `strong`, `weak`")
+    if not foreground:
+        raise UserError("categories: give `split`, or the lists `strong` and `weak`")
+    if len(foreground) > VOID - 1:
+        raise UserError(f"categories: {len(foreground)} categories; 8-bit masks hold at most {VOID - 1}")
+    return Categories(tuple(foreground), tuple(strong))
+
+
+def palette() -> np.ndarray:
+    """PASCAL VOC's colour map, uint8 [256, 3] RGB; entry 255 (void) is (224, 224, 192)."""
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((ids >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return colours

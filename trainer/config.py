@@ -1,0 +1,94 @@
+"""Typed settings of training: the network and the four training stages. Unknown keys and wrong types are refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Backbone = Literal["vgg16", "mobilenet_v2", "mobilenet", "tiny"]
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+
+
+class Strict(BaseModel):
+    """Base of every settings class: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkConfig(Strict):
+    """What every network of a run shares."""
+
+    backbone: Backbone = "vgg16"
+    weights: str | None = "imagenet"  # a Keras no-top .h5 file, "imagenet" (downloaded by Keras) or null (random)
+    image_size: int = Field(321, ge=33, description="side of the square network input, 8k+1 (paper: 321)")
+    precision: Precision = "auto"
+    seed: int = 0
+
+    @field_validator("image_size")
+    @classmethod
+    def _aligned(cls, value: int) -> int:
+        if value % 8 != 1:
+            raise ValueError(f"must be 8k+1 so that logits and pixels align, not {value}; nearest: {value // 8 * 8 + 1}")
+        return value
+
+
+class StageConfig(Strict):
+    """One supervised training stage. Defaults are DeepLab-LargeFOV's (method section 2) unless marked open."""
+
+    epochs: float | None = Field(30, gt=0)  # paper: 30 for L-Net and P-Net
+    steps: int | None = Field(None, ge=1)  # instead of epochs
+    batch_size: int = Field(30, ge=1)
+    accumulate: int = Field(1, ge=1)  # batches of batch_size/accumulate whose gradients are summed before an update
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["step", "poly", "constant"] = "step"  # step: /10 at each third; poly: (1 - t)^0.9
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)  # biases are exempt
+    head_multiplier: float = Field(10.0, gt=0)  # lr of the last layer's weights; its biases get twice that
+    clip_norm: float | None = Field(None, gt=0)  # open: global gradient norm, null = off
+    scale: tuple[float, float] = (1.0, 1.0)  # open: random rescaling before the crop
+    mirror: bool = True
+    colour_jitter: float = Field(0.0, ge=0, le=1)  # open: brightness, contrast, saturation by up to this share
+    checkpoint_every: int = Field(200, ge=1)  # steps
+
+    @model_validator(mode="after")
+    def _one_length(self) -> StageConfig:
+        if self.epochs is None and self.steps is None:
+            raise ValueError("give epochs or steps")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size})")
+        return self
+
+    def num_steps(self, num_examples: int) -> int:
+        """Updates in the whole stage. `steps` wins over `epochs`."""
+        return self.steps or max(1, math.ceil(num_examples * (self.epochs or 0) / self.batch_size))
+
+
+class AdversarialConfig(Strict):
+    """P-Net and the joint fine-tuning (Eq. 3-5). "open" values are not in the paper."""
+
+    epochs: float | None = Field(30, gt=0)
+    steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(30, ge=1)
+    segmentation_learning_rate: float = Field(1e-5, gt=0)
+    p_net_learning_rate: float = Field(1e-3, gt=0)
+    weight: float = Field(0.1, ge=0)  # lambda of Eq. 3, open (Luc et al. 2016 use .1 to 1)
+    pretrain: bool = True  # strong-only P-Net pre-training; false is the paper's ablation
+    pretrain_epochs: float = Field(2, gt=0)  # open
+    p_net_steps: int = Field(1, ge=1)  # open: P-Net updates per segmentation update
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)  # open: one-sided, on the ground-truth target
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    head_multiplier: float = Field(1.0, gt=0)  # open: the paper gives one rate for the whole network
+    clip_norm: float | None = Field(None, gt=0)
+    scale: tuple[float, float] = (1.0, 1.0)
+    mirror: bool = True
+    colour_jitter: float = Field(0.0, ge=0, le=1)
+    checkpoint_every: int = Field(200, ge=1)
+
+    def num_steps(self, num_examples: int) -> int:
+        return self.steps or max(1, math.ceil(num_examples * (self.epochs or 0) / self.batch_size))
+
+    def num_pretrain_steps(self, num_strong: int) -> int:
+        return max(1, math.ceil(num_strong * self.pretrain_epochs / self.batch_size)) if self.pretrain else 0

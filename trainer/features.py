@@ -1,0 +1,60 @@
+"""Every tf.Example key, in one place.
+
+One example is one image, with encoded bytes only (never float lists):
+
+| key              | type  | content                                                                      |
+|------------------|-------|------------------------------------------------------------------------------|
+| image/key        | bytes | unique name, the file's stem                                                 |
+| image/encoded    | bytes | JPEG or PNG file bytes                                                       |
+| image/height     | int64 | pixels                                                                       |
+| image/width      | int64 | pixels                                                                       |
+| image/tags       | int64 | category ids (1..C-1) present in the image, ascending, 0 or more             |
+| mask/encoded     | bytes | PNG, uint8 [height, width] of category ids and 255; absent from weak images  |
+| mask/source      | bytes | "human", "generated" (weak label) or "none"                                  |
+"""
+
+import tensorflow as tf
+
+KEY = "image/key"
+IMAGE = "image/encoded"
+HEIGHT = "image/height"
+WIDTH = "image/width"
+TAGS = "image/tags"
+MASK = "mask/encoded"
+SOURCE = "mask/source"
+
+HUMAN, GENERATED, NONE = b"human", b"generated", b"none"
+
+PARSE_SPEC = {
+    KEY: tf.io.FixedLenFeature([], tf.string),
+    IMAGE: tf.io.FixedLenFeature([], tf.string),
+    HEIGHT: tf.io.FixedLenFeature([], tf.int64),
+    WIDTH: tf.io.FixedLenFeature([], tf.int64),
+    TAGS: tf.io.VarLenFeature(tf.int64),
+    MASK: tf.io.FixedLenFeature([], tf.string, default_value=""),
+    SOURCE: tf.io.FixedLenFeature([], tf.string),
+}
+
+
+def make_example(
+    key: str, image: bytes, height: int, width: int, tags: list[int], mask: bytes | None = None, source: bytes = NONE
+) -> tf.train.Example:
+    """Builds one example. `mask` None leaves the mask out altogether."""
+
+    def of_bytes(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    def of_ints(values: list[int]) -> tf.train.Feature:
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+    feature = {
+        KEY: of_bytes(key.encode()),
+        IMAGE: of_bytes(image),
+        HEIGHT: of_ints([height]),
+        WIDTH: of_ints([width]),
+        TAGS: of_ints(sorted(set(tags))),
+        SOURCE: of_bytes(source),
+    }
+    if mask is not None:
+        feature[MASK] = of_bytes(mask)
+    return tf.train.Example(features=tf.train.Features(feature=feature))

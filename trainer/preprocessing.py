@@ -1,0 +1,103 @@
+"""From image bytes to network input, in the graph: one function for training, evaluation, labelling and serving.
+
+Geometry. An image of H x W is resized (bilinear, antialiased) so that its longer side is S = image_size, giving h x w,
+and padded at the bottom and right to S x S with the ImageNet mean colour. Networks take RGB float32 in 0..255 and
+answer on a g x g grid with aligned corners: grid cell i lies on input pixel i * (S - 1) / (g - 1).
+"""
+
+import tensorflow as tf
+
+MEAN_COLOUR = (123.68, 116.78, 103.94)  # ImageNet mean RGB (VGG-16); padding becomes 0 after normalisation
+
+
+def decode_image(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes one JPEG, PNG, BMP or GIF (first frame).
+
+    Args:
+      image_bytes: string scalar.
+
+    Returns:
+      uint8 [H, W, 3] RGB; grey and alpha images are converted, EXIF orientation is not applied (masks are drawn on
+      the stored pixels).
+
+    Raises:
+      tf.errors.InvalidArgumentError: the bytes are no image.
+    """
+    image = tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def decode_mask(mask_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes one PNG mask of category ids: string scalar -> uint8 [H, W].
+
+    tf.io.decode_png would turn a palette PNG into colours; masks in examples are stored as 8-bit grey PNG.
+    """
+    return tf.io.decode_png(mask_bytes, channels=1)[..., 0]
+
+
+def fitted_size(height: tf.Tensor, width: tf.Tensor, image_size: int, scale: tf.Tensor | float = 1.0) -> tf.Tensor:
+    """int32 [2]: the size of an H x W image whose longer side is made `image_size * scale`, at least 1 x 1."""
+    size = tf.cast(tf.stack([height, width]), tf.float32)
+    factor = image_size * scale / tf.reduce_max(size)
+    return tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
+
+
+def to_network_input(image: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Resizes and pads one image.
+
+    Args:
+      image: uint8 [H, W, 3].
+      image_size: S.
+
+    Returns:
+      (float32 [S, S, 3] in 0..255, int32 [2] the valid h x w inside it).
+    """
+    shape = tf.shape(image)
+    size = fitted_size(shape[0], shape[1], image_size)
+    return pad(resize_image(image, size), image_size), size
+
+
+def resize_image(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """[H, W, 3] any number type -> float32 [h, w, 3] in 0..255."""
+    return tf.clip_by_value(tf.image.resize(tf.cast(image, tf.float32), size, antialias=True), 0.0, 255.0)
+
+
+def resize_mask(mask: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """uint8 [H, W] -> uint8 [h, w], nearest only: ids are never mixed."""
+    return tf.image.resize(mask[..., tf.newaxis], size, method="nearest")[..., 0]
+
+
+def pad(image: tf.Tensor, image_size: int) -> tf.Tensor:
+    """float32 [h, w, 3] with h, w <= S -> [S, S, 3], filled with MEAN_COLOUR at the bottom and right."""
+    shape = tf.shape(image)
+    mean = tf.constant(MEAN_COLOUR)
+    padded = tf.pad(image - mean, [[0, image_size - shape[0]], [0, image_size - shape[1]], [0, 0]]) + mean
+    return tf.ensure_shape(padded, [image_size, image_size, 3])
+
+
+def grid_to_image(grid: tf.Tensor, valid: tf.Tensor, image_size: int, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Resamples network outputs onto the image's own pixels: bilinear, aligned with both grids, one pass.
+
+    Args:
+      grid: float32 [g, g, K], a network's answer for the padded S x S input.
+      valid: int32 [2], h x w of the image inside the input.
+      image_size: S.
+      height, width: int32 scalars, H and W of the answer.
+
+    Returns:
+      float32 [H, W, K].
+    """
+    stride = (image_size - 1) / (tf.cast(tf.shape(grid)[0], tf.float32) - 1)
+    size = tf.cast(tf.stack([height, width]), tf.float32)
+    factor = tf.cast(valid, tf.float32) / size / stride  # image pixel centre -> grid: (y + .5) * h / H = pixel + .5
+    offset = (0.5 * tf.cast(valid, tf.float32) / size - 0.5) / stride
+    zero = tf.zeros([])
+    transform = tf.stack([factor[1], zero, offset[1], zero, factor[0], offset[0], zero, zero])
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=grid[tf.newaxis],
+        transforms=transform[tf.newaxis],
+        output_shape=tf.stack([height, width]),
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+        fill_value=0.0,
+    )[0]
