@@ -1,0 +1,109 @@
+"""DeepLab's solver: momentum SGD with a learning rate for each kind of variable (method section 2).
+
+tensorflow-addons' MultiOptimizer is made for such rates, but it loses the momentum in checkpoints, finds variables by
+name (a variable it does not find is never trained) and clips each group by itself. One subclass of Keras' SGD with a
+multiplier per variable is shorter than the wrapper that would mend all that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import tensorflow as tf
+from tensorflow import keras
+
+from trainer.config import StageConfig
+from trainer.weights import HEAD
+
+BIAS_MULTIPLIER = 2.0  # DeepLab-LargeFOV's solver
+POLY_POWER = 0.9  # DeepLab's poly policy
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate at step t of T: "step" base / 10^floor(3t / T), "poly" base (1 - t / T)^0.9, "constant" base."""
+
+    def __init__(self, base: float, kind: Literal["step", "poly", "constant"], num_steps: int):
+        self.base, self.kind, self.num_steps = base, kind, num_steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.int64)
+        if self.kind == "step":
+            factor = 0.1 ** tf.cast(3 * step // self.num_steps, tf.float32)
+        elif self.kind == "poly":
+            left = 1.0 - tf.cast(step, tf.float32) / self.num_steps
+            factor = tf.maximum(left, 0.0) ** POLY_POWER
+        else:
+            factor = 1.0
+        return tf.convert_to_tensor(self.base * factor, tf.float32)
+
+    def get_config(self) -> dict:
+        return {"base": self.base, "kind": self.kind, "num_steps": self.num_steps}
+
+
+class LayerwiseSGD(keras.optimizers.SGD):
+    """v <- momentum v - rate (gradient + decay w); w <- w + v, as Caffe does it.
+
+    The rate is the learning rate times the variable's multiplier: kernels 1, biases 2, both times `head_multiplier` in
+    the last layer (named "fc8"). Only kernels decay; because the decay is part of the gradient it is multiplied too.
+    Norm scales and offsets have multiplier 1 and no decay. Everything else is Keras': checkpoints of momentum and
+    step, distribution (gradients are summed over replicas), loss scaling, clipping by global norm after that sum.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule,
+        momentum: float = 0.9,
+        decay: float = 5e-4,
+        head_multiplier: float = 10.0,
+        global_clipnorm: float | None = None,
+        name: str = "LayerwiseSGD",
+    ):
+        super().__init__(learning_rate, momentum, global_clipnorm=global_clipnorm, jit_compile=False, name=name)
+        self.decay, self.head_multiplier = decay, head_multiplier
+
+    def build(self, var_list):
+        super().build(var_list)
+        self._kinds = [variable_kind(variable.name, self.head_multiplier) for variable in var_list]
+
+    def update_step(self, gradient, variable):
+        index = self._index_dict[self._var_key(variable)]
+        multiplier, decays = self._kinds[index]
+        velocity = self.momentums[index]
+        if decays:
+            gradient += self.decay * variable
+        velocity.assign(self.momentum * velocity - self.learning_rate * multiplier * gradient)
+        variable.assign_add(velocity)
+
+    def get_config(self) -> dict:
+        config = {key: super().get_config()[key] for key in ("name", "learning_rate", "momentum", "global_clipnorm")}
+        return config | {"decay": self.decay, "head_multiplier": self.head_multiplier}
+
+
+def variable_kind(name: str, head_multiplier: float) -> tuple[float, bool]:
+    """(learning-rate multiplier, whether it decays) of a variable by its name, e.g. "fc8/bias:0" -> (20, False)."""
+    layer, kind = name.split(":")[0].split("/")[-2:]
+    multiplier = BIAS_MULTIPLIER if kind == "bias" else 1.0
+    return multiplier * (head_multiplier if layer == HEAD else 1.0), kind.endswith("kernel")
+
+
+def make_optimizer(variables: Sequence[tf.Variable], stage: StageConfig, num_steps: int) -> LayerwiseSGD:
+    """The optimiser of a supervised stage.
+
+    Args:
+      variables: every variable it will train; their momentum exists at once, so a checkpoint restores into it.
+      stage: rates, schedule, momentum, decay, clipping.
+      num_steps: T, updates in the whole stage.
+
+    Returns:
+      `.iterations`, `.learning_rate` (of the last update) and `.apply_gradients(zip(gradients, variables))`.
+    """
+    optimizer = LayerwiseSGD(
+        Schedule(stage.learning_rate, stage.schedule, num_steps),
+        stage.momentum,
+        stage.weight_decay,
+        stage.head_multiplier,
+        stage.clip_norm,
+    )
+    optimizer.build(variables)
+    return optimizer
