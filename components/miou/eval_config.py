@@ -1,0 +1,44 @@
+"""The Evaluator's configuration: our metric, absolute thresholds, and change thresholds against the blessed model."""
+
+from __future__ import annotations
+
+import json
+
+import tensorflow_model_analysis as tfma
+
+from trainer.categories import Categories
+
+# An equal model passes a "no worse" threshold only if the allowed drop is a little above 0.
+_TIE = 1e-6
+
+
+def make_eval_config(
+    categories: Categories, minimum: dict[str, float] | None = None, max_drop: dict[str, float] | None = None
+) -> tfma.EvalConfig:
+    """Scores the `evaluate` signature with `MeanIoU`.
+
+    Args:
+      minimum: metric name -> least value; below it the model is not blessed. None: no gate at all.
+      max_drop: metric name -> how far the value may fall below the latest blessed model's.
+    """
+    thresholds = {
+        name: tfma.MetricThreshold(
+            value_threshold=tfma.GenericValueThreshold(lower_bound={"value": value}),
+            change_threshold=tfma.GenericChangeThreshold(
+                absolute={"value": -max(max_drop[name], _TIE)}, direction=tfma.MetricDirection.HIGHER_IS_BETTER
+            )
+            if max_drop and name in max_drop
+            else None,
+        )
+        for name, value in (minimum or {}).items()
+    }
+    metric = tfma.MetricConfig(
+        class_name="MeanIoU",
+        module="components.miou.metric",
+        config=json.dumps({"foreground": list(categories.foreground), "strong": list(categories.strong)}),
+    )
+    return tfma.EvalConfig(
+        model_specs=[tfma.ModelSpec(signature_name="evaluate", model_type="tf_generic")],
+        slicing_specs=[tfma.SlicingSpec()],
+        metrics_specs=[tfma.MetricsSpec(metrics=[metric], thresholds=thresholds)],
+    )

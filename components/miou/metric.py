@@ -1,0 +1,79 @@
+"""mIoU as a TFMA metric: TFMA has none. Sums per-example confusion counts of the model's `evaluate` signature."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types
+
+from trainer.categories import Categories
+from trainer.metrics import scores
+
+CONFUSION = "confusion"
+
+
+class MeanIoU(metric_types.Metric):
+    """Per class, mean, strong mean and weak mean IoU, pixel accuracy (all 0..1, nan = n/a) and the counts themselves.
+
+    Metric names: `miou`, `strong_miou`, `weak_miou`, `pixel_accuracy`, `iou/<category>`, `confusion`.
+
+    Args (through MetricConfig's JSON):
+      foreground, strong: as in `Categories`.
+    """
+
+    def __init__(self, foreground: list[str], strong: list[str], name: str = "miou"):
+        super().__init__(_computations, foreground=foreground, strong=strong, name=name)
+
+
+def _computations(
+    foreground: list[str],
+    strong: list[str],
+    name: str = "miou",
+    eval_config: tfma.EvalConfig | None = None,
+    model_names: list[str] | None = None,
+    output_names: list[str] | None = None,
+) -> list[metric_types.MetricComputation]:
+    categories = Categories(tuple(foreground), tuple(strong))
+    names = [name, "strong_miou", "weak_miou", "pixel_accuracy", CONFUSION]
+    names += [f"iou/{category}" for category in categories.names]
+    computations = []
+    for model_name in model_names or [""]:
+        keys = {key: metric_types.MetricKey(name=key, model_name=model_name) for key in names}
+        preprocessor = metric_types.StandardMetricInputsPreprocessor(
+            include_filter={tfma.PREDICTIONS_KEY: {model_name: {CONFUSION: {}}} if model_name else {CONFUSION: {}}},
+            include_default_inputs=False,
+        )
+        combiner = _ConfusionCombiner(categories, keys, model_name, name)
+        computations.append(metric_types.MetricComputation(list(keys.values()), [preprocessor], combiner))
+    return computations
+
+
+class _ConfusionCombiner(beam.CombineFn):
+    """Adds [C, C] counts, then applies the formula."""
+
+    def __init__(self, categories: Categories, keys: dict[str, metric_types.MetricKey], model_name: str, name: str):
+        self._categories, self._keys, self._model_name, self._name = categories, keys, model_name, name
+
+    def create_accumulator(self) -> np.ndarray:
+        size = self._categories.num_classes
+        return np.zeros((size, size), np.int64)
+
+    def add_input(self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs) -> np.ndarray:
+        predictions = element.get_predictions(self._model_name)
+        return accumulator + np.asarray(predictions[CONFUSION], np.int64).reshape(accumulator.shape)
+
+    def merge_accumulators(self, accumulators: list[np.ndarray]) -> np.ndarray:
+        return sum(accumulators, self.create_accumulator())
+
+    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float | np.ndarray]:
+        result = scores(accumulator, self._categories)
+        values = {
+            self._name: result.miou,
+            "strong_miou": result.strong_miou,
+            "weak_miou": result.weak_miou,
+            "pixel_accuracy": result.pixel_accuracy,
+            CONFUSION: accumulator,
+        }
+        values.update({f"iou/{category}": iou for category, iou in result.per_class.items()})
+        return {self._keys[key]: value for key, value in values.items()}

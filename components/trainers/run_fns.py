@@ -1,0 +1,111 @@
+"""The four run_fns of the TFX Trainers: unpack the arguments, train, export. The training itself lives in `trainer/`.
+
+`custom_config` of each Trainer holds JSON-ready dicts: `network` (NetworkConfig), `stage` (StageConfig, or
+AdversarialConfig for P-Net), `categories` (Categories.to_dict), `metadata` (goes into the model's assets) and
+`checkpoint_root`, a folder that outlives a killed run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import tensorflow as tf
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from serving.export import export_maps, export_segmentation, restore_net
+from trainer import features
+from trainer.cam import train_cam
+from trainer.categories import Categories
+from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
+from trainer.input_pipeline import read_records
+from trainer.l_net import train_l_net
+from trainer.loop import RunFolders
+from trainer.p_net import refine_segmentation
+from trainer.segmentation import train_segmentation
+
+_WARMUP_IMAGES = 2
+
+
+def cam(fn_args: FnArgs) -> None:
+    """Trains the CAM classifier on the tags of the given splits and exports its activation maps."""
+    categories, network, stage = _settings(fn_args, StageConfig)
+    net = train_cam(fn_args.train_files, categories, network, stage, _folders(fn_args, "CAM"))
+    _export_maps(net, fn_args, "cam", categories, network)
+
+
+def l_net(fn_args: FnArgs) -> None:
+    """Trains L-Net on the strong split and exports its class-agnostic map."""
+    categories, network, stage = _settings(fn_args, StageConfig)
+    net = train_l_net(fn_args.train_files, categories, network, stage, _folders(fn_args, "L-Net"))
+    _export_maps(net, fn_args, "l_net", categories, network)
+
+
+def segmentation(fn_args: FnArgs) -> None:
+    """Trains the segmentation network on the given splits and exports the served model."""
+    categories, network, stage = _settings(fn_args, StageConfig)
+    net = train_segmentation(fn_args.train_files, categories, network, stage, _folders(fn_args, "segmentation"))
+    _export_segmentation(net, fn_args, categories, network)
+
+
+def p_net(fn_args: FnArgs) -> None:
+    """Refines the base model adversarially; the first given split is the strong one."""
+    categories, network, settings = _settings(fn_args, AdversarialConfig)
+    net = refine_segmentation(
+        fn_args.train_files[:1],
+        fn_args.train_files,
+        categories,
+        network,
+        settings,
+        _folders(fn_args, "P-Net"),
+        restore=lambda net: restore_net(net, fn_args.base_model),
+    )
+    _export_segmentation(net, fn_args, categories, network)
+
+
+def _settings(fn_args: FnArgs, stage_class: type) -> tuple[Categories, NetworkConfig, StageConfig | AdversarialConfig]:
+    config = fn_args.custom_config
+    return (
+        Categories.from_dict(config["categories"]),
+        NetworkConfig.model_validate(config["network"]),
+        stage_class.model_validate(config["stage"]),
+    )
+
+
+def _folders(fn_args: FnArgs, name: str) -> RunFolders:
+    """The same inputs and settings find the same checkpoints again, also after a kill."""
+    identity = json.dumps([fn_args.train_files, fn_args.base_model, fn_args.custom_config], sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return RunFolders(name, fn_args.model_run_dir, f"{fn_args.custom_config['checkpoint_root']}/{name}-{digest}")
+
+
+def _export_maps(net: tf.keras.Model, fn_args: FnArgs, kind: str, categories: Categories, network: NetworkConfig) -> None:
+    export_maps(
+        net,
+        fn_args.serving_model_dir,
+        kind=kind,
+        image_size=network.image_size,
+        categories=categories,
+        metadata=fn_args.custom_config["metadata"],
+    )
+
+
+def _export_segmentation(
+    net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig
+) -> None:
+    export_segmentation(
+        net,
+        fn_args.serving_model_dir,
+        categories=categories,
+        image_size=network.image_size,
+        metadata=fn_args.custom_config["metadata"],
+        warmup_images=_first_images(fn_args.train_files),
+    )
+
+
+def _first_images(patterns: list[str]) -> list[bytes]:
+    records = tf.data.TFRecordDataset(read_records(patterns)[:1], compression_type="GZIP").take(_WARMUP_IMAGES)
+    return [
+        tf.train.Example.FromString(record.numpy()).features.feature[features.IMAGE].bytes_list.value[0]
+        for record in records
+    ]

@@ -1,0 +1,138 @@
+"""The one config file of a run: typed, checked at load, hashed. Every key has a default but `dataset.root`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from components.image_example_gen.settings import DatasetSettings
+from components.weak_labels.settings import LabelSettings
+from trainer.categories import Categories, from_lists, named_split
+from trainer.config import AdversarialConfig, Backbone, NetworkConfig, Precision, StageConfig, Strict
+from trainer.errors import UserError
+
+
+class CategoriesConfig(Strict):
+    """A named split of VOC, or lists of strong and weak names (ids follow `order`, else strong then weak)."""
+
+    split: str | None = None
+    strong: list[str] = []
+    weak: list[str] = []
+    order: list[str] = []
+
+    def resolve(self) -> Categories:
+        if self.split is None:
+            return from_lists(self.strong, self.weak, self.order)
+        if self.strong or self.weak or self.order:
+            raise UserError("categories: give either `split` or the lists `strong` and `weak`, not both")
+        return named_split(self.split)
+
+
+class GateConfig(Strict):
+    """When the Evaluator blesses a model. IoU in 0..1; a drop is allowed up to `max_*_drop` below the blessed model."""
+
+    min_miou: float = Field(0.3, ge=0, le=1)
+    min_weak_miou: float = Field(0.2, ge=0, le=1)
+    max_miou_drop: float = Field(0.01, ge=0, le=1)
+    max_weak_miou_drop: float = Field(0.01, ge=0, le=1)
+
+
+class RunConfig(Strict):
+    """Everything that decides a run's result."""
+
+    name: str = Field("transferseg", pattern=r"^[a-zA-Z][\w-]*$")
+    dataset: DatasetSettings
+    categories: CategoriesConfig
+    backbone: Backbone = "vgg16"
+    weights: str | None = "imagenet"
+    image_size: int = 321
+    precision: Precision = "auto"
+    seed: int = Field(0, ge=0)
+    cam: StageConfig = StageConfig()
+    l_net: StageConfig = StageConfig()
+    labels: LabelSettings = LabelSettings()
+    segmentation: StageConfig = StageConfig()
+    p_net: AdversarialConfig = AdversarialConfig()
+    gate: GateConfig = GateConfig()
+    compare_strong_only: bool = False  # also train and score a model on the strong images alone
+    beam_args: list[str] = []  # Beam options of every data step, e.g. --direct_num_workers=2
+
+    @property
+    def network(self) -> NetworkConfig:
+        return NetworkConfig(
+            backbone=self.backbone,
+            weights=self.weights,
+            image_size=self.image_size,
+            precision=self.precision,
+            seed=self.seed,
+        )
+
+    def hash(self) -> str:
+        """12 hex digits that change with any value."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
+    """Reads a YAML config and applies `key.sub=value` overrides (values are YAML).
+
+    Raises:
+      UserError: missing file, broken YAML, unknown key, wrong type, bad value; one line that names all of them.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values")
+    for override in overrides or []:
+        _apply(values, override)
+    return make_config(values, str(path))
+
+
+def make_config(values: dict[str, Any], source: str) -> RunConfig:
+    """Checks a dict of values; `source` names them in errors. Categories and network size are checked too."""
+    try:
+        config = RunConfig.model_validate(values)
+        _ = config.network
+    except ValidationError as error:
+        raise UserError(f"{source}: {'; '.join(_describe(problem) for problem in error.errors())}") from None
+    config.categories.resolve()
+    return config
+
+
+def dump_config(config: RunConfig) -> str:
+    """The config as YAML, every default written out."""
+    return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise UserError(f"--set {override}: write key=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UserError(f"--set {override}: '{parent}' is a value, not a section")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: '{text}' is not valid YAML") from None
+
+
+def _describe(problem: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "config"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}'"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"'{key}': {message[0].lower()}{message[1:]} (got {problem['input']!r})"

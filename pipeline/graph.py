@@ -1,0 +1,143 @@
+"""The whole pipeline, read from top to bottom: images and tags in, a gated and pushed segmentation model out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import tensorflow_data_validation as tfdv
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_component import BaseComponent
+
+from components.data_gate.component import DataGate
+from components.image_example_gen.component import ImageExampleGen
+from components.image_example_gen.settings import fingerprint
+from components.miou.eval_config import make_eval_config
+from components.weak_label_validator.component import WeakLabelGate
+from components.weak_labels.component import WeakLabels
+from pipeline.config import RunConfig
+from trainer import features
+from trainer.config import Strict
+
+_ALL, _STRONG = ["strong", "weak"], ["strong"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of a run: artifacts, training checkpoints (to resume from), and TF Serving's model base folder."""
+
+    artifacts: str
+    checkpoints: str
+    serving: str
+
+
+def create_pipeline(
+    config: RunConfig, places: Places, metadata: tfx.orchestration.experimental.metadata_store_pb2.ConnectionConfig | None
+) -> tfx.dsl.Pipeline:
+    """Builds the DAG; touches no file but the dataset's listing (for the cache key of the examples)."""
+    categories = config.categories.resolve()
+
+    def trainer(
+        name: str, run_fn: str, examples: BaseComponent, splits: list[str], stage: Strict, base_model=None
+    ) -> tfx.components.Trainer:
+        return tfx.components.Trainer(
+            run_fn=f"components.trainers.run_fns.{run_fn}",
+            examples=examples.outputs["examples"],
+            base_model=base_model.outputs["model"] if base_model else None,
+            train_args=tfx.proto.TrainArgs(splits=splits),
+            eval_args=tfx.proto.EvalArgs(splits=_STRONG),  # unused: models are scored by the Evaluator alone
+            custom_config={
+                "network": config.network.model_dump(mode="json"),
+                "stage": stage.model_dump(mode="json"),
+                "categories": categories.to_dict(),
+                "checkpoint_root": places.checkpoints,
+                "metadata": {"pipeline": config.name, "config_hash": training_hash(config)},
+            },
+        ).with_id(name)
+
+    def evaluator(name: str, model: BaseComponent, baseline=None, gated: bool = False) -> tfx.components.Evaluator:
+        gate = config.gate
+        return tfx.components.Evaluator(
+            examples=examples.outputs["examples"],
+            model=model.outputs["model"],
+            baseline_model=baseline.outputs["model"] if baseline else None,
+            eval_config=make_eval_config(
+                categories,
+                minimum={"miou": gate.min_miou, "weak_miou": gate.min_weak_miou} if gated else None,
+                max_drop={"miou": gate.max_miou_drop, "weak_miou": gate.max_weak_miou_drop} if gated else None,
+            ),
+        ).with_id(name)
+
+    examples = ImageExampleGen(
+        dataset=config.dataset.model_dump_json(),
+        categories=json.dumps(categories.to_dict()),
+        fingerprint=fingerprint(config.dataset),
+        max_bad_share=config.dataset.max_bad_share,
+    ).with_id("examples")
+    statistics = tfx.components.StatisticsGen(
+        examples=examples.outputs["examples"],
+        # Encoded images and masks are opaque bytes: no statistics beyond their presence are worth their cost.
+        stats_options=tfdv.StatsOptions(
+            feature_allowlist=[features.HEIGHT, features.WIDTH, features.TAGS, features.SOURCE, features.KEY]
+        ),
+    ).with_id("statistics")
+    schema = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], exclude_splits=["eval"]).with_id("schema")
+    anomalies = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    ).with_id("anomalies")
+    data_gate = DataGate(examples=examples.outputs["examples"], anomalies=anomalies.outputs["anomalies"]).with_id("data_gate")
+
+    cam = trainer("cam", "cam", examples, _ALL, config.cam)
+    l_net = trainer("l_net", "l_net", examples, _STRONG, config.l_net)
+    for component in (cam, l_net):
+        component.add_upstream_node(data_gate)
+    labelled = WeakLabels(
+        examples=examples.outputs["examples"],
+        cam=cam.outputs["model"],
+        l_net=l_net.outputs["model"],
+        settings=config.labels.model_dump_json(),
+        categories=json.dumps(categories.to_dict()),
+        max_dead_share=config.dataset.max_bad_share,
+    ).with_id("weak_labels")
+    label_gate = WeakLabelGate(
+        examples=labelled.outputs["examples"], categories=json.dumps(categories.to_dict())
+    ).with_id("label_gate")
+    segmentation = trainer("segmentation", "segmentation", labelled, _ALL, config.segmentation)
+    segmentation.add_upstream_node(label_gate)
+    p_net = trainer("p_net", "p_net", labelled, _ALL, config.p_net, base_model=segmentation)
+
+    blessed = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("latest_blessed")
+    evaluation = evaluator("evaluator", p_net, baseline=blessed, gated=True)
+    pusher = tfx.components.Pusher(
+        model=p_net.outputs["model"],
+        model_blessing=evaluation.outputs["blessing"],
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
+        ),
+    ).with_id("pusher")
+
+    components = [examples, statistics, schema, anomalies, data_gate, cam, l_net, labelled, label_gate, segmentation]
+    components += [p_net, blessed, evaluation, pusher]
+    if config.compare_strong_only:
+        strong_only = trainer("strong_only", "segmentation", examples, _STRONG, config.segmentation)
+        strong_only.add_upstream_node(data_gate)
+        components += [strong_only, evaluator("evaluator_strong_only", strong_only)]
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=places.artifacts,
+        components=components,
+        enable_cache=True,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=list(config.beam_args),
+    )
+
+
+def training_hash(config: RunConfig) -> str:
+    """12 hex digits over what decides the weights: not the gate, not Beam's options."""
+    kept = config.model_dump_json(exclude={"gate", "beam_args", "compare_strong_only"})
+    return hashlib.sha256(kept.encode()).hexdigest()[:12]

@@ -1,0 +1,33 @@
+"""Keeps the libraries' chatter off the screen and in a log file. Import and call before TensorFlow or TFX."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+
+def hush() -> None:
+    """No C++ start-up lines, no warnings, no INFO lines."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    warnings.filterwarnings("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+
+
+def log_to_file(path: Path) -> None:
+    """Sends every Python log line (absl's, TFX's, Beam's too) to a file instead of the screen."""
+    from absl import logging as absl_logging
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    absl_logging.use_python_logging(quiet=True)
+    absl_logging.set_verbosity(absl_logging.INFO)
+    logger = logging.getLogger("tensorflow")
+    logger.handlers, logger.propagate = [], True
+    logging.captureWarnings(True)

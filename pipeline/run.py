@@ -1,0 +1,70 @@
+"""One run: config in, pipeline executed, summary and report out."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from rich.console import Console
+from tfx import v1 as tfx
+
+from components.image_example_gen.settings import check_dataset
+from pipeline.config import RunConfig, dump_config
+from pipeline.graph import Places, create_pipeline, training_hash
+from pipeline.quiet import log_to_file
+from pipeline.report import write_report
+from pipeline.runners.local import ComponentRun, LocalRunner
+from pipeline.summary import Summary, print_summary, summarise
+from trainer.run_state import Preempted
+
+
+def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
+    """Runs the pipeline in this process; a killed run continues where it was.
+
+    Leaves in `workdir`: artifacts/, metadata.sqlite, serving/<name>/<version>/ (when pushed), config.yaml, run.log,
+    summary.json and report.html.
+
+    Raises:
+      UserError: the dataset or the config is wrong; nothing was started.
+      Exception: what a component raised; summary.json names it.
+    """
+    categories = config.categories.resolve()
+    check_dataset(config.dataset, categories)
+    workdir = workdir.resolve()
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.yaml").write_text(dump_config(config))
+    log_to_file(workdir / "run.log")
+    places = Places(
+        artifacts=str(workdir / "artifacts"),
+        checkpoints=str(workdir / "checkpoints"),
+        serving=str(workdir / "serving" / config.name),
+    )
+    metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
+
+    def on_start(name: str, position: int, total: int) -> None:
+        console.print(f"[bold]{position:2}/{total}[/bold] {name} ...", highlight=False)
+
+    def on_end(component: ComponentRun) -> None:
+        state = "[red]failed[/red]" if component.error else "cached" if component.cached else "done"
+        console.print(f"      {component.name}: {state}, {component.wall_s:.1f} s", highlight=False)
+
+    runner = LocalRunner(on_start, on_end)
+    start = time.monotonic()
+    summary = Summary()
+    try:
+        runner.run(create_pipeline(config, places, metadata))
+        shutil.rmtree(places.checkpoints, ignore_errors=True)  # every stage is an artifact now
+    except Preempted:
+        raise
+    finally:
+        summary = summarise(runner.components, categories, time.monotonic() - start, training_hash(config))
+        summary.write(workdir / "summary.json")
+    report = write_report(workdir, config, runner.components, summary)
+    print_summary(summary, categories, console)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    if summary.pushed_model:
+        console.print(f"model:  {summary.pushed_model}", highlight=False, soft_wrap=True)
+    for reason in summary.refused_because:
+        console.print(f"[red]not pushed:[/red] {reason}", highlight=False, soft_wrap=True)
+    return summary

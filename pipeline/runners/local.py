@@ -1,0 +1,89 @@
+"""Runs the pipeline in this process, a line on screen per component, and reports what each one did."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx import types
+from tfx.orchestration import metadata, tfx_runner
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import execution_lib
+from tfx.proto.orchestration import pipeline_pb2
+
+
+@dataclass
+class ComponentRun:
+    """What one component did in a run.
+
+    Attributes:
+      outputs: output key -> its artifacts.
+      cached: the outputs are those of an earlier run with the same inputs and settings.
+    """
+
+    name: str
+    wall_s: float = 0.0
+    cached: bool = False
+    outputs: dict[str, list[types.Artifact]] = field(default_factory=dict)
+    error: BaseException | None = None
+
+    def output_uri(self, key: str) -> str:
+        """URI of the only artifact under an output key."""
+        [artifact] = self.outputs[key]
+        return artifact.uri
+
+
+class LocalRunner(tfx_runner.IrBasedRunner):
+    """TFX's LocalDagRunner with a report. After `run`, `components` holds what happened, in order.
+
+    A component's exception ends the run and is raised; its ComponentRun carries it too.
+    """
+
+    def __init__(self, on_start: Callable[[str, int, int], None], on_end: Callable[[ComponentRun], None]):
+        """`on_start(name, position, total)` and `on_end(component)` are called around each component."""
+        self._on_start, self._on_end = on_start, on_end
+        self.components: list[ComponentRun] = []
+
+    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: None = None) -> None:
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline, {"pipeline-run-id": datetime.datetime.now().isoformat()}
+        )
+        deployment = runner_utils.extract_local_deployment_config(pipeline)
+        connection = deployment.metadata_connection_config
+        connection = getattr(connection, connection.WhichOneof("connection_config"))
+        for position, node in enumerate(pipeline.nodes, start=1):
+            name = node.pipeline_node.node_info.id
+            self._on_start(name, position, len(pipeline.nodes))
+            component = ComponentRun(name)
+            self.components.append(component)
+            start = time.monotonic()
+            try:
+                info = launcher.Launcher(
+                    pipeline_node=node.pipeline_node,
+                    mlmd_connection=metadata.Metadata(connection),
+                    pipeline_info=pipeline.pipeline_info,
+                    pipeline_runtime_spec=pipeline.runtime_spec,
+                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                ).launch()
+            except BaseException as error:
+                component.error = error
+                raise
+            finally:
+                component.wall_s = time.monotonic() - start
+                if component.error:
+                    self._on_end(component)
+            with metadata.Metadata(connection) as handle:
+                _read_outcome(handle, info.execution_id, component)
+            self._on_end(component)
+
+
+def _read_outcome(handle: metadata.Metadata, execution_id: int, component: ComponentRun) -> None:
+    """Fills in, from the metadata store, whether the execution was cached and what it put out."""
+    [execution] = handle.store.get_executions_by_id([execution_id])
+    component.cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
+    component.outputs = execution_lib.get_output_artifacts(handle, execution_id)

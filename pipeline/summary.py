@@ -1,0 +1,136 @@
+"""What a run came to: `summary.json` for machines, one table for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import tensorflow_model_analysis as tfma
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.runners.local import ComponentRun
+from trainer.categories import Categories
+
+_THRESHOLD_NAMES = {"miou": "mIoU", "weak_miou": "weak-category mIoU"}
+
+
+@dataclass
+class Summary:
+    """Contract of `summary.json`. IoU in 0..1, null where n/a; times in seconds."""
+
+    miou: float | None = None
+    strong_miou: float | None = None
+    weak_miou: float | None = None
+    per_class: dict[str, float | None] = field(default_factory=dict)
+    pushed_model: str | None = None
+    refused_because: list[str] = field(default_factory=list)
+    components: dict[str, dict] = field(default_factory=dict)
+    wall_s: float = 0.0
+    config_hash: str = ""
+    strong_only_miou: float | None = None
+    strong_only_per_class: dict[str, float | None] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Replaces the file at once: readers never see half of it."""
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        os.replace(partial, path)
+
+
+def summarise(components: list[ComponentRun], categories: Categories, wall_s: float, config_hash: str) -> Summary:
+    """Gathers scores, verdict and times from what the components put out."""
+    by_name = {component.name: component for component in components}
+    summary = Summary(wall_s=round(wall_s, 2), config_hash=config_hash)
+    summary.components = {c.name: {"wall_s": round(c.wall_s, 2), "cached": c.cached} for c in components}
+    failed = [component for component in components if component.error]
+    summary.refused_because = [f"{component.name}: {component.error}" for component in failed]
+
+    evaluator = by_name.get("evaluator")
+    if evaluator and evaluator.outputs:
+        metrics = read_metrics(evaluator.output_uri("evaluation"))
+        summary.miou, summary.strong_miou, summary.weak_miou = (
+            metrics.get(name) for name in ("miou", "strong_miou", "weak_miou")
+        )
+        summary.per_class = {name: metrics.get(f"iou/{name}") for name in categories.names}
+        summary.refused_because += refusals(evaluator.output_uri("evaluation"))
+    strong_only = by_name.get("evaluator_strong_only")
+    if strong_only and strong_only.outputs:
+        metrics = read_metrics(strong_only.output_uri("evaluation"))
+        summary.strong_only_miou = metrics.get("miou")
+        summary.strong_only_per_class = {name: metrics.get(f"iou/{name}") for name in categories.names}
+    pusher = by_name.get("pusher")
+    if pusher and pusher.outputs:
+        [push] = pusher.outputs["pushed_model"]
+        if push.get_int_custom_property("pushed"):
+            summary.pushed_model = push.get_string_custom_property("pushed_destination")
+    return summary
+
+
+def read_metrics(evaluation_uri: str) -> dict[str, float | None]:
+    """Scalar metrics of the whole eval set by name; None for n/a."""
+    result = tfma.load_eval_result(evaluation_uri)
+    [(_, values)] = [item for item in result.slicing_metrics if item[0] == ()]
+    values = values[""][""]
+    scalars = {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
+    return {name: None if isinstance(v, str) or math.isnan(v) else float(v) for name, v in scalars.items()}
+
+
+def refusals(evaluation_uri: str) -> list[str]:
+    """One line per threshold the model missed: which number, by how much. Empty when it was blessed."""
+    result = tfma.load_validation_result(evaluation_uri)
+    if result is None or result.validation_ok:
+        return []
+    lines = []
+    for validated in result.metric_validations_per_slice:
+        for failure in validated.failures:
+            name = _THRESHOLD_NAMES.get(failure.metric_key.name, failure.metric_key.name)
+            value = failure.metric_value.double_value.value
+            threshold = failure.metric_threshold
+            if failure.metric_key.is_diff:
+                allowed = threshold.change_threshold.absolute.value
+                lines.append(f"{name} changed by {value:+.4f} against the blessed model; at most {allowed:+.4f} is allowed")
+            else:
+                least = threshold.value_threshold.lower_bound.value
+                lines.append(f"{name} is {value:.4f}, {least - value:.4f} below the threshold {least:.4f}")
+    return lines or ["the Evaluator did not bless the model: " + " ".join(str(result).split())]
+
+
+def print_summary(summary: Summary, categories: Categories, console: Console) -> None:
+    """The closing table: IoU per class and means, then time per component."""
+    compare = summary.strong_only_miou is not None
+    table = Table(title="IoU on the eval split", title_justify="left")
+    table.add_column("category")
+    table.add_column("supervision")
+    table.add_column("IoU", justify="right")
+    if compare:
+        table.add_column("strong only", justify="right")
+    strong = set(categories.strong)
+    for name, value in summary.per_class.items():
+        kind = "" if name == "background" else "masks" if name in strong else "tags"
+        row = [name, kind, percent(value)]
+        table.add_row(*row, *([percent(summary.strong_only_per_class.get(name))] if compare else []))
+    table.add_section()
+    for name, value in (("strong mean", summary.strong_miou), ("weak mean", summary.weak_miou)):
+        table.add_row(name, "", percent(value), *([""] if compare else []))
+    table.add_row("mean", "", percent(summary.miou), *([percent(summary.strong_only_miou)] if compare else []), style="bold")
+    if summary.per_class:
+        console.print(table)
+
+    times = Table(title="Time per component", title_justify="left")
+    times.add_column("component")
+    times.add_column("seconds", justify="right")
+    times.add_column("")
+    for name, entry in summary.components.items():
+        times.add_row(name, f"{entry['wall_s']:.1f}", "cached" if entry["cached"] else "")
+    times.add_section()
+    times.add_row("whole run", f"{summary.wall_s:.1f}", "")
+    console.print(times)
+
+
+def percent(value: float | None) -> str:
+    """.5 -> '50.0'; None -> 'n/a'."""
+    return "n/a" if value is None else f"{100 * value:.1f}"

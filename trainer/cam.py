@@ -1,0 +1,30 @@
+"""CAM classifier: learns the tags of all training images, so that its activation maps show where a category is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from trainer.categories import Categories
+from trainer.config import NetworkConfig, StageConfig
+from trainer.loop import RunFolders, fit
+from trainer.losses import tag_loss
+from trainer.models.cam import build_cam
+from trainer.runtime import prepare
+from trainer.supervised import batches_of, num_steps
+
+
+def train_cam(
+    patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
+) -> tf.keras.Model:
+    """Fine-tunes the classifier on the tags of every image behind the TFRecord patterns (method section 2)."""
+    prepare(network)
+    net = build_cam(network.backbone, len(categories.foreground), network.weights, network.seed)
+
+    def loss(outputs: tuple[tf.Tensor, tf.Tensor], batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        logits, _ = outputs
+        return tag_loss(logits, batch["tags"])
+
+    fit(net, loss, batches_of(patterns, categories, network, stage), stage, num_steps(patterns, stage), folders)
+    return net

@@ -1,0 +1,140 @@
+"""Training batches from TFRecords of tf.Examples: deterministic given the seed, resumable at any step.
+
+Example i of the run (counted over epochs) always meets the same augmentation, because every random number comes from
+(seed, i). So a resumed run skips raw records, which costs no decoding, and continues with identical batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from trainer import features
+from trainer.categories import VOID
+from trainer.errors import UserError
+from trainer.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
+
+_SHUFFLE_BUFFER = 2048  # encoded examples, about 200 MB of VOC-sized JPEGs
+
+
+def read_records(patterns: Sequence[str]) -> list[str]:
+    """TFRecord files behind glob patterns, sorted.
+
+    Raises:
+      UserError: no file matches.
+    """
+    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    if not files:
+        raise UserError(f"no training records match {', '.join(patterns)}; was the example step run?")
+    return files
+
+
+def count_examples(files: Sequence[str]) -> int:
+    """Number of records in the files."""
+    dataset = tf.data.TFRecordDataset(list(files), compression_type="GZIP", num_parallel_reads=2)
+    return int(dataset.batch(64).reduce(0, lambda n, batch: n + tf.shape(batch)[0]))
+
+
+def training_batches(
+    files: Sequence[str],
+    *,
+    num_categories: int,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+    mirror: bool = True,
+    colour_jitter: float = 0.0,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Endless augmented batches, beginning at `start_step`.
+
+    Args:
+      files: GZIP TFRecord files.
+      num_categories: K, foreground categories.
+      image_size: S.
+      scale: range of the random rescaling; 1 means the longer side is S, larger values are cropped to S.
+      colour_jitter: brightness, contrast and saturation change by up to this share.
+      start_step: batches to skip.
+
+    Returns:
+      Dataset of dicts: `image` float32 [B, S, S, 3] in 0..255, `labels` uint8 [B, S, S] ids with 255 void (padding and
+      images without a mask are void), `tags` float32 [B, K] multi-hot, `key` string [B].
+    """
+    augment = _Augmentation(image_size, seed, scale, mirror, colour_jitter)
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        epoch_seed = tf.stack([tf.constant(seed, tf.int64), number])
+        order = tf.random.experimental.index_shuffle(
+            tf.range(len(files)), tf.cast(tf.concat([epoch_seed, [0]], 0), tf.int32), len(files) - 1
+        )
+        records = tf.data.TFRecordDataset(tf.gather(tf.constant(list(files)), order), compression_type="GZIP")
+        return records.shuffle(_SHUFFLE_BUFFER, seed=seed * 1_000_003 + number, reshuffle_each_iteration=False)
+
+    def parse(index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = tf.io.parse_single_example(record, features.PARSE_SPEC)
+        image = decode_image(example[features.IMAGE])
+        shape = tf.shape(image)[:2]
+        has_mask = tf.strings.length(example[features.MASK]) > 0
+        labels = tf.cond(
+            has_mask, lambda: decode_mask(example[features.MASK]), lambda: tf.fill(shape, tf.constant(VOID, tf.uint8))
+        )
+        image, labels = augment(image, labels, index)
+        ids = tf.sparse.to_dense(example[features.TAGS])
+        tags = tf.reduce_max(tf.one_hot(ids - 1, num_categories), axis=0, keepdims=True)
+        tags = tf.where(tf.size(ids) > 0, tags, tf.zeros([1, num_categories]))[0]
+        return {"image": image, "labels": labels, "tags": tags, "key": example[features.KEY]}
+
+    return (
+        tf.data.Dataset.counter()
+        .flat_map(epoch)
+        .enumerate()
+        .skip(start_step * batch_size)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(2)
+    )
+
+
+class _Augmentation:
+    """Random scale, crop, mirror and colour of one image and its labels; all randomness from (seed, index)."""
+
+    def __init__(self, image_size: int, seed: int, scale: tuple[float, float], mirror: bool, colour_jitter: float):
+        self.image_size, self.seed, self.scale, self.mirror, self.colour_jitter = (
+            image_size,
+            seed,
+            scale,
+            mirror,
+            colour_jitter,
+        )
+
+    def __call__(self, image: tf.Tensor, labels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """uint8 [H, W, 3], uint8 [H, W], int64 scalar -> float32 [S, S, 3], uint8 [S, S]."""
+        size = self.image_size
+        draws = tf.random.stateless_uniform([7], tf.stack([tf.constant(self.seed, tf.int64), index]))
+        shape = tf.shape(image)
+        factor = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[0]
+        fitted = fitted_size(shape[0], shape[1], size, factor)
+        image, labels = resize_image(image, fitted), resize_mask(labels, fitted)
+
+        slack = tf.cast(tf.maximum(fitted - size, 0), tf.float32)
+        begin = tf.cast(tf.floor(draws[1:3] * (slack + 1.0)), tf.int32)
+        extent = tf.minimum(fitted, size)
+        image = tf.slice(image, [begin[0], begin[1], 0], [extent[0], extent[1], 3])
+        labels = tf.slice(labels, begin, extent)
+
+        if self.mirror:
+            flip = draws[3] < 0.5
+            image = tf.cond(flip, lambda: image[:, ::-1], lambda: image)
+            labels = tf.cond(flip, lambda: labels[:, ::-1], lambda: labels)
+        if self.colour_jitter:
+            brightness, contrast, saturation = tf.unstack(1.0 + self.colour_jitter * (2.0 * draws[4:7] - 1.0))
+            image = image * brightness
+            image = (image - tf.reduce_mean(image)) * contrast + tf.reduce_mean(image)
+            grey = tf.reduce_mean(image, axis=-1, keepdims=True)
+            image = tf.clip_by_value((image - grey) * saturation + grey, 0.0, 255.0)
+
+        missing = [[0, size - extent[0]], [0, size - extent[1]]]
+        labels = tf.pad(labels, missing, constant_values=VOID)
+        return pad(image, size), tf.ensure_shape(labels, [size, size])

@@ -1,0 +1,29 @@
+"""L-Net: class-agnostic foreground, learned from the binarised masks of the strong images (Eq. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from trainer.categories import Categories
+from trainer.config import NetworkConfig, StageConfig
+from trainer.loop import RunFolders, fit
+from trainer.losses import foreground_loss
+from trainer.models.large_fov import build_segmentation
+from trainer.runtime import prepare
+from trainer.supervised import batches_of, num_steps
+
+
+def train_l_net(
+    patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
+) -> tf.keras.Model:
+    """Trains L-Net on the strong images behind the TFRecord patterns; its one logit's sigmoid is the map M."""
+    prepare(network)
+    net = build_segmentation(network.backbone, 1, network.weights, network.seed)
+
+    def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return foreground_loss(logits, batch["labels"])
+
+    fit(net, loss, batches_of(patterns, categories, network, stage), stage, num_steps(patterns, stage), folders)
+    return net

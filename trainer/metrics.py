@@ -1,0 +1,78 @@
+"""mIoU: counts first, formula second. Everything that scores masks goes through these functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.categories import VOID, Categories
+from trainer.errors import UserError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores in 0..1; nan stands for n/a (a class absent from truth and prediction, an empty set of classes).
+
+    Attributes:
+      per_class: IoU by name, background first.
+      miou: mean over all classes with background, as PASCAL VOC reports it.
+      strong_miou, weak_miou: means over the strong and the weak categories, without background.
+      pixel_accuracy: right pixels / labelled pixels.
+    """
+
+    per_class: dict[str, float]
+    miou: float
+    strong_miou: float
+    weak_miou: float
+    pixel_accuracy: float
+
+
+def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixel counts.
+
+    Args:
+      truth: integers, any shape: 0..C-1 or 255 (ignored).
+      prediction: integers, same shape: 0..C-1 or 255; a void prediction counts as a miss in an extra column.
+      num_classes: C.
+
+    Returns:
+      int64 [C, C + 1]: rows truth, columns prediction, the last column void predictions.
+
+    Raises:
+      UserError: shapes differ, or an id is out of range.
+    """
+    if truth.shape != prediction.shape:
+        raise UserError(f"mask sizes differ: truth {truth.shape}, prediction {prediction.shape}")
+    for name, ids in (("truth", truth), ("prediction", prediction)):
+        bad = ids[(ids >= num_classes) & (ids != VOID)]
+        if bad.size:
+            raise UserError(f"{name} mask holds id {int(bad.flat[0])}; ids are 0..{num_classes - 1} and {VOID} for void")
+    labelled = truth != VOID
+    rows = truth[labelled].astype(np.int64)
+    columns = np.minimum(prediction[labelled], num_classes).astype(np.int64)
+    return np.bincount(rows * (num_classes + 1) + columns, minlength=num_classes * (num_classes + 1)).reshape(
+        num_classes, num_classes + 1
+    )
+
+
+def scores(confusion: np.ndarray, categories: Categories) -> Scores:
+    """The formula over counts of `confusion_matrix` ([C, C + 1], or [C, C] without void predictions)."""
+    confusion = np.asarray(confusion, np.int64)
+    square = confusion[:, : categories.num_classes]
+    hits = np.diag(square).astype(np.float64)
+    union = confusion.sum(axis=1) + square.sum(axis=0) - hits
+    iou = np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+    total = confusion.sum()
+    return Scores(
+        per_class={name: float(value) for name, value in zip(categories.names, iou, strict=True)},
+        miou=_mean(iou),
+        strong_miou=_mean(iou[list(categories.strong_ids)]),
+        weak_miou=_mean(iou[list(categories.weak_ids)]),
+        pixel_accuracy=float(hits.sum() / total) if total else float("nan"),
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

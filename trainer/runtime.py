@@ -1,0 +1,33 @@
+"""What must be set before a network is built: precision, seeds, determinism."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from trainer.config import NetworkConfig
+
+
+def resolve_precision(precision: str) -> str:
+    """`auto` becomes mixed_float16 on GPUs, mixed_bfloat16 on CPUs with AMX, else float32."""
+    if precision != "auto":
+        return precision
+    if tf.config.list_physical_devices("GPU"):
+        return "mixed_float16"
+    return "mixed_bfloat16" if "amx_bf16" in _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next((set(line.split()) for line in file if line.startswith("flags")), set())
+    except OSError:
+        return set()
+
+
+def prepare(network: NetworkConfig) -> None:
+    """Sets the precision policy and every random state from the config; forgets networks built before."""
+    tf.keras.backend.clear_session()
+    tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
+    tf.keras.backend.experimental.enable_tf_random_generator()  # dropout's state becomes a variable: checkpoints hold it
+    tf.keras.utils.set_random_seed(network.seed)
+    tf.config.experimental.enable_op_determinism()

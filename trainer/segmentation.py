@@ -1,0 +1,29 @@
+"""Segmentation network: learns from human masks and weak labels alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from trainer.categories import Categories
+from trainer.config import NetworkConfig, StageConfig
+from trainer.loop import RunFolders, fit
+from trainer.losses import segmentation_loss
+from trainer.models.large_fov import build_segmentation
+from trainer.runtime import prepare
+from trainer.supervised import batches_of, num_steps
+
+
+def train_segmentation(
+    patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
+) -> tf.keras.Model:
+    """Trains the segmentation network on the masks of the images behind the TFRecord patterns (method section 2)."""
+    prepare(network)
+    net = build_segmentation(network.backbone, categories.num_classes, network.weights, network.seed)
+
+    def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        return segmentation_loss(logits, batch["labels"])
+
+    fit(net, loss, batches_of(patterns, categories, network, stage), stage, num_steps(patterns, stage), folders)
+    return net
