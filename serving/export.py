@@ -1,0 +1,157 @@
+"""Networks -> SavedModels that TF Serving, the local server and batch labelling load."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from serving.image_guard import MAX_PIXELS
+from serving.signatures import Signatures, map_signatures, segmentation_signatures
+from serving.warmup import write_warmup
+from trainer import features
+from trainer.categories import Categories, palette
+from trainer.errors import UserError
+
+MODEL_NAME = "transferseg"
+CATEGORIES_FILE, METADATA_FILE = "categories.json", "metadata.json"  # both in assets.extra
+_WEIGHT_KEY = "net_weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def export_segmentation(
+    net: tf.keras.Model,
+    directory: str | os.PathLike,
+    *,
+    categories: Categories,
+    image_size: int,
+    metadata: dict,
+    warmup_images: Sequence[bytes] = (),
+    max_pixels: int = MAX_PIXELS,
+) -> None:
+    """Saves a segmentation network with the signatures of `segmentation_signatures`.
+
+    Args:
+      net: float32 [B, S, S, 3] RGB in 0..255 -> logits [B, g, g, C].
+      directory: the SavedModel to write; it appears whole or not at all.
+      categories: names, strong and weak go to assets.extra/categories.json, with the palette.
+      image_size: S.
+      metadata: whatever JSON holds (config hash, metrics, lineage); goes to assets.extra/metadata.json.
+      warmup_images: encoded images TF Serving replays after loading; a grey one if empty.
+      max_pixels: larger images are refused.
+
+    Raises:
+      UserError: `directory` holds something already.
+    """
+    images = list(warmup_images) or [tf.io.encode_jpeg(np.full((image_size, image_size, 3), 127, np.uint8)).numpy()]
+    examples = [
+        features.make_example("warm-up", image, image_size, image_size, []).SerializeToString() for image in images
+    ]
+    batches = [
+        ("serving_default", "image_bytes", images),
+        ("scores", "image_bytes", images),
+        ("examples", "examples", examples),
+    ]
+    signatures = segmentation_signatures(net, categories.num_classes, image_size, max_pixels)
+    _save(net, signatures, directory, categories, image_size, metadata, batches)
+
+
+def export_maps(
+    net: tf.keras.Model,
+    directory: str | os.PathLike,
+    *,
+    kind: Literal["cam", "l_net"],
+    image_size: int,
+    categories: Categories,
+    metadata: dict,
+    max_pixels: int = MAX_PIXELS,
+) -> None:
+    """Saves a CAM classifier or an L-Net with the signature of `map_signatures`.
+
+    Args:
+      net: float32 [B, S, S, 3] -> {"scores": logits [B, K], "maps": [B, g, g, K]} for "cam", logits [B, g, g, 1] for
+        "l_net".
+      directory, image_size, categories, metadata, max_pixels: as in `export_segmentation`.
+
+    Raises:
+      UserError: `directory` holds something already.
+    """
+    signatures = map_signatures(net, kind, image_size, max_pixels)
+    _save(net, signatures, directory, categories, image_size, {"kind": kind, **metadata}, [])
+
+
+def restore_net(net: tf.keras.Model, saved_model: str | os.PathLike) -> None:
+    """Sets every weight of `net` to the exported one, bit for bit.
+
+    Args:
+      net: a network built as the exported one was.
+      saved_model: a folder written by `export_segmentation` or `export_maps`.
+
+    Raises:
+      UserError: no SavedModel there, or its weights are not this network's.
+    """
+    if not (Path(saved_model) / "saved_model.pb").exists():
+        raise UserError(f"{saved_model}: not a SavedModel (no saved_model.pb); give the folder an export wrote")
+    reader = tf.train.load_checkpoint(str(Path(saved_model) / "variables" / "variables"))
+    shapes = reader.get_variable_to_shape_map()
+    saved = sum(key.startswith(_WEIGHT_KEY.partition("{")[0]) for key in shapes)
+    wanted = [list(weight.shape) for weight in net.weights]
+    if [shapes.get(_WEIGHT_KEY.format(i)) for i in range(saved)] != wanted:
+        raise UserError(f"{saved_model}: its {saved} weights are not those of this network; use the same backbone")
+    for i, weight in enumerate(net.weights):
+        weight.assign(reader.get_tensor(_WEIGHT_KEY.format(i)))
+
+
+def read_categories(saved_model: str | os.PathLike) -> Categories:
+    """The categories an exported model was trained on.
+
+    Raises:
+      UserError: the folder is no model of ours.
+    """
+    path = Path(saved_model) / "assets.extra" / CATEGORIES_FILE
+    try:
+        return Categories.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: cannot read the model's categories ({error}); give an exported model") from None
+
+
+def _save(
+    net: tf.keras.Model,
+    signatures: Signatures,
+    directory: str | os.PathLike,
+    categories: Categories,
+    image_size: int,
+    metadata: dict,
+    warmup: list[tuple[str, str, list[bytes]]],
+) -> None:
+    directory = Path(directory)
+    if directory.exists() and any(directory.iterdir()):
+        raise UserError(f"{directory}: not empty; export to a new folder")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = directory.parent / f".{directory.name}.{uuid.uuid4().hex}"
+    try:
+        # The weights alone, not the network: Keras would trace every layer again (6 x slower to save and to load).
+        module = tf.Module()
+        module.net_weights = net.weights
+        tf.saved_model.save(module, str(unfinished), signatures=signatures)
+        extra = unfinished / "assets.extra"
+        extra.mkdir()
+        described = {
+            "names": categories.names,
+            **categories.to_dict(),
+            "weak": categories.weak,
+            "palette": palette().tolist(),
+        }
+        (extra / CATEGORIES_FILE).write_text(json.dumps(described, indent=1))
+        (extra / METADATA_FILE).write_text(json.dumps({"image_size": image_size, **metadata}, indent=1, sort_keys=True))
+        if warmup:
+            write_warmup(unfinished, MODEL_NAME, warmup)
+        os.replace(unfinished, directory)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

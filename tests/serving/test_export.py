@@ -1,0 +1,204 @@
+"""What the exported SavedModel answers, against NumPy and the plain network."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, draw, encode, png_bomb, read_mask
+
+from serving.export import export_maps, export_segmentation, read_categories, restore_net
+from serving.warmup import read_warmup
+from trainer import features
+from trainer.errors import UserError
+from trainer.models.cam import build_cam
+from trainer.preprocessing import decode_image, grid_to_image, to_network_input
+
+# Only what tensorflow_model_server links in; anything else (tf-addons, TF-Text, py_function) would not load there.
+FOREIGN_OPS = ("Addons>", "PyFunc", "EagerPyFunc", "TFText>", "NumpyFunc")
+
+
+def expected_mask(net, data: bytes) -> np.ndarray:
+    image = decode_image(data)
+    network_input, valid = to_network_input(image, SIZE)
+    logits = net(network_input[tf.newaxis], training=False)[0]
+    return tf.argmax(grid_to_image(logits, valid, SIZE, *image.shape[:2]), -1).numpy()
+
+
+def test_masks_of_a_mixed_batch_equal_the_plain_network(net, signatures):
+    images = [encode(draw(h, w, seed), "JPEG") for seed, (h, w) in enumerate([(50, 80), (200, 120), (7, 33), (65, 65)])]
+    masks = signatures["serving_default"](image_bytes=tf.constant(images))["mask_bytes"].numpy()
+    seen = set()
+    for image, mask in zip(images, masks, strict=True):
+        np.testing.assert_array_equal(read_mask(mask), expected_mask(net, image))
+        seen |= set(np.unique(read_mask(mask)))
+    assert len(seen) > 1  # a constant network would make this test blind
+
+
+@pytest.mark.parametrize("name", ODD_IMAGES)
+def test_unusual_images_get_a_mask_of_their_own_size(signatures, name):
+    data, shape = ODD_IMAGES[name]
+    mask = read_mask(signatures["serving_default"](image_bytes=tf.constant([data]))["mask_bytes"].numpy()[0])
+    assert mask.shape == shape
+    assert mask.max() < CATEGORIES.num_classes
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+@pytest.mark.parametrize("signature", ["serving_default", "scores"])
+def test_bad_images_are_invalid_arguments(signatures, name, signature):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures[signature](image_bytes=tf.constant([BAD_IMAGES[name]]))
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"", r"image_bytes\[1\]: not a JPEG, PNG, GIF or BMP image \(0 bytes\)"),
+        (png_bomb(10_000, 5_000), r"image_bytes\[1\]: 5000 x 10000 pixels; the limit is 40000000"),
+    ],
+)
+def test_the_message_names_the_image(signatures, data, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signatures["serving_default"](image_bytes=tf.constant([encode(draw(9, 9)), data]))
+
+
+def test_an_empty_batch_is_an_invalid_argument(signatures):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="batch is empty"):
+        signatures["serving_default"](image_bytes=tf.constant([], tf.string))
+
+
+def test_a_large_image_gets_the_enlarged_mask_of_its_smaller_self(net, signatures):
+    data = encode(draw(1500, 3000), "JPEG")
+    mask = read_mask(signatures["serving_default"](image_bytes=tf.constant([data]))["mask_bytes"].numpy()[0])
+    exact = expected_mask(net, data)
+    assert mask.shape == exact.shape
+    assert (mask == exact).mean() > 0.99  # only outlines move, by at most a pixel of the 1024-pixel mask
+
+
+def test_scores_are_probabilities_over_the_image_alone(net, signatures):
+    images = [encode(draw(30, 90)), encode(draw(64, 64, 3))]
+    answer = {name: value.numpy() for name, value in signatures["scores"](image_bytes=tf.constant(images)).items()}
+    network_input, valid = to_network_input(decode_image(images[0]), SIZE)
+    probabilities = tf.nn.softmax(net(network_input[tf.newaxis], training=False))[0].numpy()
+    rows, columns = (np.arange(9) * 8 < side for side in valid.numpy())
+    inside = probabilities[np.ix_(rows, columns)].reshape(-1, CATEGORIES.num_classes)
+    np.testing.assert_allclose(answer["scores"][0], inside.max(0), rtol=1e-5)
+    np.testing.assert_allclose(answer["area"][0], inside.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(answer["confidence"][0], inside.max(1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(answer["area"].sum(1), 1, rtol=1e-5)
+
+
+def example(key: str, image: bytes, mask: np.ndarray | None = None) -> bytes:
+    png = None if mask is None else tf.io.encode_png(mask[..., None]).numpy()
+    return features.make_example(key, image, 1, 1, [1], png, features.HUMAN).SerializeToString()
+
+
+def test_examples_and_evaluate_agree_with_numpy(net, signatures):
+    rng = np.random.default_rng(0)
+    images = [encode(draw(40, 60, 1)), encode(draw(90, 30, 2))]
+    truths = [rng.choice([0, 1, 2, 3, 4, 255], shape).astype(np.uint8) for shape in [(40, 60), (90, 30)]]
+    records = [example(f"key {i}", image, mask) for i, (image, mask) in enumerate(zip(images, truths, strict=True))]
+    drawn = signatures["examples"](examples=tf.constant(records))
+    counted = signatures["evaluate"](examples=tf.constant(records))
+    assert drawn["key"].numpy().tolist() == counted["key"].numpy().tolist() == [b"key 0", b"key 1"]
+    for i, (image, truth) in enumerate(zip(images, truths, strict=True)):
+        prediction = expected_mask(net, image)
+        np.testing.assert_array_equal(read_mask(drawn["mask_bytes"].numpy()[i]), prediction)
+        reference = np.zeros((5, 5), np.int64)
+        np.add.at(reference, (truth[truth != 255], prediction[truth != 255]), 1)
+        np.testing.assert_array_equal(counted["confusion"].numpy()[i].reshape(5, 5), reference)
+
+
+@pytest.mark.parametrize(
+    "mask, message",
+    [(None, "k: the example has no mask"), (np.full((9, 9), 5, np.uint8), "k: the mask has ids above 4")],
+)
+def test_evaluate_refuses_what_it_cannot_count(signatures, mask, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signatures["evaluate"](examples=tf.constant([example("k", encode(draw(9, 9)), mask)]))
+
+
+def test_restored_weights_are_bit_identical(net, saved_model):
+    other = build_tiny_net(seed=1)
+    assert not all(np.array_equal(a, b) for a, b in zip(other.get_weights(), net.get_weights(), strict=True))
+    restore_net(other, saved_model)
+    for ours, theirs in zip(other.get_weights(), net.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_restoring_another_network_is_refused(saved_model, tmp_path):
+    with pytest.raises(UserError, match="not those of this network"):
+        restore_net(build_tiny_net(num_outputs=3), saved_model)
+    with pytest.raises(UserError, match="not a SavedModel"):
+        restore_net(build_tiny_net(), tmp_path)
+
+
+def test_assets_say_what_the_model_is(saved_model):
+    assert read_categories(saved_model) == CATEGORIES
+    extra = saved_model / "assets.extra"
+    described = json.loads((extra / "categories.json").read_text())
+    assert described["names"][0] == "background" and described["weak"] == ["bird", "cow"]
+    assert len(described["palette"]) == 256
+    assert json.loads((extra / "metadata.json").read_text()) == {"config_hash": "abc", "image_size": SIZE}
+
+
+def test_every_warmup_request_runs(saved_model, signatures):
+    requests = read_warmup(saved_model)
+    assert [request.model_spec.signature_name for request in requests] == ["serving_default", "scores", "examples"]
+    for request in requests:
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        assert signatures[request.model_spec.signature_name](**inputs)
+
+
+def test_the_graph_holds_core_ops_only(saved_model):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    graph = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0]
+    ops = {node.op for function in graph.graph_def.library.function for node in function.node_def}
+    assert "DecodeImage" in ops
+    assert not [op for op in ops if op.startswith(FOREIGN_OPS)]
+
+
+def test_export_never_overwrites(net, saved_model):
+    with pytest.raises(UserError, match="not empty"):
+        export_segmentation(net, saved_model, categories=CATEGORIES, image_size=SIZE, metadata={})
+
+
+def test_mixed_precision_networks_are_exported_and_restored(tmp_path):
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        net, other = build_tiny_net(), build_tiny_net(seed=1)
+    finally:
+        tf.keras.mixed_precision.set_global_policy("float32")
+    export_segmentation(net, tmp_path / "m", categories=CATEGORIES, image_size=SIZE, metadata={})
+    data = encode(draw(40, 60))
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    answer = loaded.signatures["serving_default"](image_bytes=tf.constant([data]))["mask_bytes"]
+    assert read_mask(answer.numpy()[0]).shape == (40, 60)
+    restore_net(other, tmp_path / "m")
+    np.testing.assert_array_equal(other.get_weights()[0], net.get_weights()[0])
+
+
+def test_l_net_maps_are_sigmoids_of_the_grid(tmp_path):
+    net = build_tiny_net(num_outputs=1)
+    export_maps(net, tmp_path / "l", kind="l_net", image_size=SIZE, categories=CATEGORIES, metadata={})
+    data = encode(draw(30, 60))
+    network_input, valid = to_network_input(decode_image(data), SIZE)
+    loaded = tf.saved_model.load(str(tmp_path / "l"))
+    answer = loaded.signatures["serving_default"](image_bytes=tf.constant([data]))
+    np.testing.assert_allclose(answer["maps"][0], tf.sigmoid(net(network_input[None]))[0], rtol=1e-5)
+    np.testing.assert_array_equal(answer["valid"][0], valid)
+
+
+def test_cam_maps_are_normalised_on_the_image_alone(tmp_path):
+    net = build_cam("tiny", 4, None, 0)
+    export_maps(net, tmp_path / "c", kind="cam", image_size=SIZE, categories=CATEGORIES, metadata={})
+    data = encode(draw(30, 60))
+    answer = tf.saved_model.load(str(tmp_path / "c")).signatures["serving_default"](image_bytes=tf.constant([data]))
+    network_input, valid = to_network_input(decode_image(data), SIZE)
+    plain = net(network_input[None])
+    rows, columns = (np.arange(9) * 8 < side for side in valid.numpy())
+    maps = np.maximum(plain["maps"][0].numpy(), 0) * (rows[:, None] & columns)[..., None]
+    np.testing.assert_allclose(answer["maps"][0], maps / np.maximum(maps.max((0, 1)), 1e-12), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(answer["scores"], tf.sigmoid(plain["scores"]), rtol=1e-5)
+    np.testing.assert_array_equal(answer["valid"][0], valid)
