@@ -1,0 +1,105 @@
+"""The weak label of one image (method: seeds, superpixels, self-diffusion; paper, "Generating Label Maps").
+
+Pure numpy, SciPy and OpenCV: workers that label need no TensorFlow for this part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from components.weak_labels.assignment import assign, margin
+from components.weak_labels.diffusion import discounted, random_walk, truncated
+from components.weak_labels.region_graph import adjacency, edge_weights, region_means
+from components.weak_labels.seeds import find_seeds
+from components.weak_labels.settings import LabelSettings
+from components.weak_labels.superpixels import superpixels
+from trainer.categories import VOID
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """A weak label and how sure it is.
+
+    Attributes:
+      mask: uint8 [H, W] of category ids, 0 background, 255 ignored.
+      confidence: mean over the image of best less second-best q, 0..1; 0 if a tag found no seed, since the mask then
+        contradicts the tags; 1 without tags.
+      seed_share: tag -> share of the image that seeds it, 0..1; 0 if its map is empty.
+      void_share: share of ignored pixels, 0..1.
+    """
+
+    mask: np.ndarray
+    confidence: float
+    seed_share: dict[int, float]
+    void_share: float
+
+
+def label_image(
+    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, tags: Sequence[int], settings: LabelSettings
+) -> LabelResult:
+    """Labels one image from what the networks say about it.
+
+    Args:
+      image: uint8 [H, W, 3] RGB.
+      objectness: float32 [h, w] in 0..1, L-Net's map M. Any size that spans the same image, also for `activations`:
+        both are brought to the working resolution of the superpixels.
+      activations: float32 [h', w', K] in 0..1, the activation map of each tag divided by its maximum.
+      tags: K category ids (1..254), each once; none makes the whole image background.
+      settings: see LabelSettings.
+
+    Returns:
+      LabelResult; deterministic.
+
+    Raises:
+      ValueError: shapes, tags or values (not finite, outside 0..1) break this contract.
+    """
+    _check(image, objectness, activations, tags)
+    if not len(tags):
+        return LabelResult(np.zeros(image.shape[:2], np.uint8), 1.0, {}, 0.0)
+    labels, lab = superpixels(image, settings.superpixels, settings.compactness)
+    objects = region_means(labels, _resized(objectness, labels.shape)[..., None])
+    active = region_means(labels, _resized(activations, labels.shape).reshape(*labels.shape, len(tags)))
+    features = np.hstack([region_means(labels, lab), objects])
+    linked = adjacency(labels, settings.second_neighbours, settings.border_links)
+    seeds = find_seeds(active, objects[:, 0], settings.seed_threshold, settings.background_seed)
+    q = diffuse(edge_weights(features, linked, settings.sigma), seeds, settings)
+    regions = assign(q, objects[:, 0], tags, settings)
+    mask = cv2.resize(regions[labels], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    area = np.bincount(labels.ravel()) / labels.size
+    return LabelResult(
+        mask=mask,
+        confidence=float(area @ margin(q)) if seeds[:, :-1].any(0).all() else 0.0,
+        seed_share={int(tag): float(area @ own) for tag, own in zip(tags, seeds.T, strict=False)},
+        void_share=float(np.mean(mask == VOID)),
+    )
+
+
+def diffuse(weights: np.ndarray, seeds: np.ndarray, settings: LabelSettings) -> np.ndarray:
+    """q by the formulation the settings name: float [N, N], bool [N, K] -> float64 [N, K] in 0..1."""
+    if settings.formulation == "discounted":
+        return discounted(weights, seeds, settings.discount)
+    if settings.formulation == "truncated":
+        return truncated(weights, seeds, settings.iterations)
+    return random_walk(weights, seeds)
+
+
+def _resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    shrinks = maps.shape[0] >= size[0] and maps.shape[1] >= size[1]
+    return cv2.resize(maps, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _check(image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, tags: Sequence[int]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"image must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+    if objectness.ndim != 2:
+        raise ValueError(f"objectness must be [h, w], not {list(objectness.shape)}")
+    if activations.ndim != 3 or activations.shape[2] != len(tags):
+        raise ValueError(f"activations must be [h, w, {len(tags)}], one map a tag, not {list(activations.shape)}")
+    if len(set(tags)) < len(tags) or not all(0 < tag < VOID for tag in tags):
+        raise ValueError(f"tags must be distinct ids in 1..{VOID - 1}, not {list(tags)}")
+    for name, maps in (("objectness", objectness), ("activations", activations)):
+        # Comparisons with NaN are false, so this catches it too.
+        if not (maps.min(initial=0) >= 0 and maps.max(initial=0) <= 1 + 1e-5):
+            raise ValueError(f"{name} must be finite and in 0..1; its range is {maps.min()} to {maps.max()}")

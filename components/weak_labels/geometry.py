@@ -1,0 +1,28 @@
+"""Network grid to image pixels in numpy: the counterpart of trainer.preprocessing.grid_to_image without TensorFlow."""
+
+import numpy as np
+
+
+def grid_to_image(grid: np.ndarray, valid: tuple[int, int], image_size: int, size: tuple[int, int]) -> np.ndarray:
+    """Resamples a network's answer onto the image: bilinear, aligned with both grids, edge values repeated.
+
+    Args:
+      grid: float32 [g, g, K], the answer for the padded S x S input; cell i lies on pixel i * (S - 1) / (g - 1).
+      valid: h, w of the image inside the input.
+      image_size: S.
+      size: H, W of the answer: the image's own, or less to save memory (`label_image` takes maps of any size).
+
+    Returns:
+      float32 [H, W, K].
+    """
+    down, across = (_interpolation(len(grid), valid[axis], image_size, size[axis]) for axis in (0, 1))
+    rows = np.tensordot(down, grid.astype(np.float32), 1)  # [H, g, K]
+    return np.matmul(across, rows)
+
+
+def _interpolation(cells: int, valid: int, image_size: int, pixels: int) -> np.ndarray:
+    """float32 [pixels, cells]: the linear interpolation along one axis; bilinear resampling is separable."""
+    stride = (image_size - 1) / (cells - 1)
+    position = ((np.arange(pixels) + 0.5) * valid / pixels - 0.5) / stride
+    distance = np.abs(np.clip(position, 0, cells - 1)[:, None] - np.arange(cells))
+    return np.maximum(1 - distance, 0).astype(np.float32)

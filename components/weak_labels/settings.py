@@ -1,0 +1,33 @@
+"""Every value the weak-label algorithm can be told. "open" values are not in the paper: calibrate them."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from trainer.config import Strict
+
+
+class LabelSettings(Strict):
+    """Settings of `label_image`. Unless marked open, defaults are those of Kong et al. 2016, the paper's source."""
+
+    superpixels: int = Field(300, ge=1, le=2000, description="aimed-at number per image; the solve costs its cube")
+    compactness: float = Field(20.0, gt=0, description="SLIC: weight of position against CIELAB colour")
+    sigma: float = Field(0.05**0.5, gt=0, description="of the edge weights; default: 1 / (2 sigma^2) = 10")
+    second_neighbours: bool = Field(True, description="link neighbours of neighbours too")
+    border_links: bool = Field(True, description="link all superpixels at the image border with each other")
+    formulation: Literal["discounted", "truncated", "random_walk"] = Field(
+        "discounted", description="see components/weak_labels/diffusion.py"
+    )
+    discount: float = Field(0.99, gt=0, lt=1, description="discounted: q decays by this factor a step")
+    iterations: int = Field(20, ge=1, description="truncated: steps of the printed Eq. (2); open")
+    seed_threshold: float = Field(
+        0.6, gt=0, le=1, description="a superpixel seeds a tag from this share of the map's hottest superpixel; open"
+    )
+    background_seed: float = Field(
+        0.3, ge=0, le=1, description="a superpixel seeds background if objectness and all activations are below; open"
+    )
+    objectness_weight: float = Field(
+        1 / 3, ge=0, le=1, description="share of M in the foreground score, the rest is the diffusion's; open"
+    )
+    background_cut: float = Field(0.45, ge=0, le=1, description="foreground from this score on; open")
+    ignore_band: float = Field(0.05, ge=0, le=1, description="scores this near to the cut become void; open")
