@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from components.weak_labels.settings import LabelSettings
 from pydantic import Field, ValidationError
 
 from components.image_example_gen.settings import DatasetSettings
-from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories, from_lists, named_split
 from trainer.config import AdversarialConfig, Backbone, NetworkConfig, Precision, StageConfig, Strict
 from trainer.errors import UserError

@@ -7,15 +7,16 @@ import json
 from dataclasses import dataclass
 
 import tensorflow_data_validation as tfdv
+from components.data_gate.component import DataGate
+from components.weak_label_validator.component import WeakLabelGate
+from components.weak_labels.component import WeakLabels
+from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 
-from components.data_gate.component import DataGate
 from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.settings import fingerprint
 from components.miou.eval_config import make_eval_config
-from components.weak_label_validator.component import WeakLabelGate
-from components.weak_labels.component import WeakLabels
 from pipeline.config import RunConfig
 from trainer import features
 from trainer.config import Strict
@@ -33,7 +34,9 @@ class Places:
 
 
 def create_pipeline(
-    config: RunConfig, places: Places, metadata: tfx.orchestration.experimental.metadata_store_pb2.ConnectionConfig | None
+    config: RunConfig,
+    places: Places,
+    metadata: metadata_store_pb2.ConnectionConfig | None,
 ) -> tfx.dsl.Pipeline:
     """Builds the DAG; touches no file but the dataset's listing (for the cache key of the examples)."""
     categories = config.categories.resolve()
@@ -82,11 +85,15 @@ def create_pipeline(
             feature_allowlist=[features.HEIGHT, features.WIDTH, features.TAGS, features.SOURCE, features.KEY]
         ),
     ).with_id("statistics")
-    schema = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], exclude_splits=["eval"]).with_id("schema")
+    schema = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], exclude_splits=["eval"]).with_id(
+        "schema"
+    )
     anomalies = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     ).with_id("anomalies")
-    data_gate = DataGate(examples=examples.outputs["examples"], anomalies=anomalies.outputs["anomalies"]).with_id("data_gate")
+    data_gate = DataGate(examples=examples.outputs["examples"], anomalies=anomalies.outputs["anomalies"]).with_id(
+        "data_gate"
+    )
 
     cam = trainer("cam", "cam", examples, _ALL, config.cam)
     l_net = trainer("l_net", "l_net", examples, _STRONG, config.l_net)

@@ -92,7 +92,7 @@ def refusals(evaluation_uri: str) -> list[str]:
             threshold = failure.metric_threshold
             if failure.metric_key.is_diff:
                 allowed = threshold.change_threshold.absolute.value
-                lines.append(f"{name} changed by {value:+.4f} against the blessed model; at most {allowed:+.4f} is allowed")
+                lines.append(f"{name} changed by {value:+.4f} against the blessed model; allowed is {allowed:+.4f}")
             else:
                 least = threshold.value_threshold.lower_bound.value
                 lines.append(f"{name} is {value:.4f}, {least - value:.4f} below the threshold {least:.4f}")
@@ -116,7 +116,9 @@ def print_summary(summary: Summary, categories: Categories, console: Console) ->
     table.add_section()
     for name, value in (("strong mean", summary.strong_miou), ("weak mean", summary.weak_miou)):
         table.add_row(name, "", percent(value), *([""] if compare else []))
-    table.add_row("mean", "", percent(summary.miou), *([percent(summary.strong_only_miou)] if compare else []), style="bold")
+    table.add_row(
+        "mean", "", percent(summary.miou), *([percent(summary.strong_only_miou)] if compare else []), style="bold"
+    )
     if summary.per_class:
         console.print(table)
 

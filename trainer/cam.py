@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from trainer.categories import Categories
 from trainer.config import NetworkConfig, StageConfig
-from trainer.loop import RunFolders, fit
-from trainer.losses import tag_loss
+from trainer.loop import fit
+from trainer.losses import Total, tag_loss
 from trainer.models.cam import build_cam
 from trainer.runtime import prepare
+from trainer.session import RunFolders
 from trainer.supervised import batches_of, num_steps
 
 
@@ -22,9 +23,8 @@ def train_cam(
     prepare(network)
     net = build_cam(network.backbone, len(categories.foreground), network.weights, network.seed)
 
-    def loss(outputs: tuple[tf.Tensor, tf.Tensor], batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        logits, _ = outputs
-        return tag_loss(logits, batch["tags"])
+    def loss(outputs: dict[str, tf.Tensor], batch: dict[str, tf.Tensor]) -> Total:
+        return tag_loss(outputs["scores"], batch["tags"])
 
     fit(net, loss, batches_of(patterns, categories, network, stage), stage, num_steps(patterns, stage), folders)
     return net

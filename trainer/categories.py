@@ -12,16 +12,45 @@ from trainer.errors import UserError
 BACKGROUND = 0
 VOID = 255  # ignored in every loss and metric
 
-VOC = (
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep "
-    "sofa train tvmonitor"
-).split()
+VOC = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+]
 
-# Strong categories of the paper's split-sets, inferred from Table 2 (a class is strong where WSSL is near full supervision).
+# Strong categories of the paper's split-sets, inferred from Table 2 (strong where WSSL is near full supervision).
 VOC_SPLITS = {
-    "voc-split-1": "bicycle boat bus car cat chair cow diningtable person tvmonitor".split(),
-    "voc-split-2": "aeroplane bird bottle dog horse motorbike pottedplant sheep sofa train".split(),
-    "voc-split-3": "chair cow dog motorbike person train".split(),
+    "voc-split-1": ["bicycle", "boat", "bus", "car", "cat", "chair", "cow", "diningtable", "person", "tvmonitor"],
+    "voc-split-2": [
+        "aeroplane",
+        "bird",
+        "bottle",
+        "dog",
+        "horse",
+        "motorbike",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+    ],
+    "voc-split-3": ["chair", "cow", "dog", "motorbike", "person", "train"],
     "voc-split-4": [],  # strong categories come from COCO
 }
 

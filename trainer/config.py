@@ -30,7 +30,9 @@ class NetworkConfig(Strict):
     @classmethod
     def _aligned(cls, value: int) -> int:
         if value % 8 != 1:
-            raise ValueError(f"must be 8k+1 so that logits and pixels align, not {value}; nearest: {value // 8 * 8 + 1}")
+            raise ValueError(
+                f"must be 8k+1 so that logits and pixels align, not {value}; nearest: {value // 8 * 8 + 1}"
+            )
         return value
 
 

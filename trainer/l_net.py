@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from trainer.categories import Categories
 from trainer.config import NetworkConfig, StageConfig
-from trainer.loop import RunFolders, fit
-from trainer.losses import foreground_loss
+from trainer.loop import fit
+from trainer.losses import Total, foreground_loss
 from trainer.models.large_fov import build_segmentation
 from trainer.runtime import prepare
+from trainer.session import RunFolders
 from trainer.supervised import batches_of, num_steps
 
 
@@ -22,7 +23,7 @@ def train_l_net(
     prepare(network)
     net = build_segmentation(network.backbone, 1, network.weights, network.seed)
 
-    def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
         return foreground_loss(logits, batch["labels"])
 
     fit(net, loss, batches_of(patterns, categories, network, stage), stage, num_steps(patterns, stage), folders)

@@ -47,7 +47,9 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
     for name, ids in (("truth", truth), ("prediction", prediction)):
         bad = ids[(ids >= num_classes) & (ids != VOID)]
         if bad.size:
-            raise UserError(f"{name} mask holds id {int(bad.flat[0])}; ids are 0..{num_classes - 1} and {VOID} for void")
+            raise UserError(
+                f"{name} mask holds id {int(bad.flat[0])}; ids are 0..{num_classes - 1} and {VOID} for void"
+            )
     labelled = truth != VOID
     rows = truth[labelled].astype(np.int64)
     columns = np.minimum(prediction[labelled], num_classes).astype(np.int64)

@@ -10,10 +10,10 @@ from trainer.adversarial import fit_adversarial
 from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig
 from trainer.input_pipeline import count_examples, read_records
-from trainer.loop import RunFolders
 from trainer.models.large_fov import build_segmentation
 from trainer.models.p_net import build_p_net
 from trainer.runtime import prepare
+from trainer.session import RunFolders
 from trainer.supervised import batches_of
 
 

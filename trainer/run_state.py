@@ -27,7 +27,7 @@ class Checkpoints:
         self._manager = tf.train.CheckpointManager(self._checkpoint, directory, max_to_keep=2)
 
     def restore(self) -> str | None:
-        """Restores the newest readable checkpoint and returns its path; a damaged one is skipped. None: start afresh."""
+        """Restores the newest readable checkpoint and returns its path, skipping damaged ones. None: start afresh."""
         for path in reversed(self._manager.checkpoints):
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()

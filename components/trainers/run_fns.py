@@ -20,9 +20,9 @@ from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.input_pipeline import read_records
 from trainer.l_net import train_l_net
-from trainer.loop import RunFolders
 from trainer.p_net import refine_segmentation
 from trainer.segmentation import train_segmentation
+from trainer.session import RunFolders
 
 _WARMUP_IMAGES = 2
 
@@ -79,7 +79,9 @@ def _folders(fn_args: FnArgs, name: str) -> RunFolders:
     return RunFolders(name, fn_args.model_run_dir, f"{fn_args.custom_config['checkpoint_root']}/{name}-{digest}")
 
 
-def _export_maps(net: tf.keras.Model, fn_args: FnArgs, kind: str, categories: Categories, network: NetworkConfig) -> None:
+def _export_maps(
+    net: tf.keras.Model, fn_args: FnArgs, kind: str, categories: Categories, network: NetworkConfig
+) -> None:
     export_maps(
         net,
         fn_args.serving_model_dir,
@@ -90,9 +92,7 @@ def _export_maps(net: tf.keras.Model, fn_args: FnArgs, kind: str, categories: Ca
     )
 
 
-def _export_segmentation(
-    net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig
-) -> None:
+def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig) -> None:
     export_segmentation(
         net,
         fn_args.serving_model_dir,

@@ -1,0 +1,106 @@
+"""What every training loop needs around its steps: resuming, checkpoints, logs, progress, and stopping well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from trainer.curves import draw_curves
+from trainer.errors import UserError
+from trainer.run_state import Checkpoints, History, Preempted, StopSignal
+
+_LOG_EVERY = 10  # steps
+
+
+@dataclass(frozen=True)
+class RunFolders:
+    """Where a training run writes.
+
+    Attributes:
+      name: what progress and curves are called.
+      logs: history.csv, curves.png and TensorBoard events; kept with the model.
+      checkpoints: state to resume from; the same run must find the same folder again.
+    """
+
+    name: str
+    logs: str
+    checkpoints: str
+
+
+class Session:
+    """Context around a training loop; restores the newest checkpoint on entry, saves the last one on a good exit.
+
+    Attributes:
+      step: updates done so far.
+      done: whether all `num_steps` are.
+    """
+
+    def __init__(self, folders: RunFolders, num_steps: int, checkpoint_every: int, **state: tf.Module):
+        """`state`: everything beside the step that a resumed run needs (networks, optimisers)."""
+        self._folders, self._num_steps, self._checkpoint_every = folders, num_steps, checkpoint_every
+        self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self._checkpoints = Checkpoints(folders.checkpoints, step=self._step, **state)
+        self._stop = StopSignal()
+
+    @property
+    def step(self) -> int:
+        return int(self._step)
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self._num_steps
+
+    def __enter__(self) -> Session:
+        self._checkpoints.restore()
+        self._history = History(self._folders.logs, first_step=self.step)
+        self._board = tf.summary.create_file_writer(self._folders.logs)
+        self._bar = tqdm(
+            total=self._num_steps,
+            initial=self.step,
+            desc=f"      {self._folders.name}",
+            unit="step",
+            mininterval=1.0,
+            dynamic_ncols=True,
+        )
+        self._stop.__enter__()
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *error: object) -> None:
+        self._stop.__exit__(error_type, *error)
+        self._bar.close()
+        self._board.close()
+        if error_type is None:
+            self._checkpoints.save(self.step)
+            draw_curves(self._history.path, self._folders.name)
+
+    def end_step(self, scalars: Mapping[str, tf.Tensor | float], keys: tf.Tensor) -> None:
+        """Counts the step, logs its scalars now and then, saves when it is time or the process was asked to stop.
+
+        Raises:
+          UserError: a scalar is NaN or infinite; names the step and the images (`keys`) of the batch. Nothing is saved.
+          Preempted: SIGTERM or SIGINT came; the state was saved.
+        """
+        row = {name: float(value) for name, value in scalars.items()}
+        if not np.isfinite(list(row.values())).all():
+            images = ", ".join(key.decode() for key in keys.numpy())
+            raise UserError(
+                f"{self._folders.name}: the loss became NaN or infinite at step {self.step} on images {images}; "
+                "lower learning_rate or set clip_norm (the last checkpoint is kept)"
+            )
+        self._step.assign_add(1)
+        self._bar.update()
+        if self.step % _LOG_EVERY == 0 or self.done:
+            self._history.append({"step": self.step, **row})
+            name, value = next(iter(row.items()))
+            self._bar.set_postfix({name: f"{value:.3f}"}, refresh=False)
+            with self._board.as_default(step=self.step):
+                for name, value in row.items():
+                    tf.summary.scalar(name, value)
+        if self.step % self._checkpoint_every == 0 or self._stop.raised:
+            self._checkpoints.save(self.step)
+        if self._stop.raised:
+            raise Preempted(self.step)
