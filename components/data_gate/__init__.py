@@ -1,0 +1,1 @@
+"""DataGate: stops a run on anomalies that ExampleValidator found and on empty splits."""

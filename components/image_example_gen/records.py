@@ -1,0 +1,199 @@
+"""One image, its mask and its tags become one training or evaluation example, or a stated reason why not."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from components.image_example_gen import voc
+from trainer import features
+from trainer.categories import BACKGROUND, VOID, Categories
+from trainer.preprocessing import decode_image
+
+STRONG, WEAK, EVAL = "strong", "weak", "eval"
+SPLITS = (STRONG, WEAK, EVAL)
+MAX_PIXELS = 40_000_000  # open: larger images are refused before they are decoded
+
+
+class BadRecord(Exception):
+    """An image that cannot become an example. `stage` is "list", "image", "mask" or "tags"; str() is the reason."""
+
+    def __init__(self, stage: str, reason: str):
+        super().__init__(reason)
+        self.stage = stage
+
+
+@dataclass(frozen=True)
+class Record:
+    """A readable image: its split, tags (ascending ids) and serialised tf.Example."""
+
+    split: str
+    tags: tuple[int, ...]
+    example: bytes
+
+
+def read_record(
+    root: str | Path,
+    key: str,
+    categories: Categories,
+    *,
+    evaluation: bool = False,
+    tags: tuple[int, ...] | None = None,
+    use_strong_masks: bool = False,
+) -> Record:
+    """Reads, checks and splits one image.
+
+    An evaluation image keeps its mask. A training image is weak if its tags hold a weak category, and then its mask is
+    dropped; with `use_strong_masks` the strong categories' pixels stay and every other pixel becomes void. So no pixel
+    of a weak category is ever in a training example.
+
+    Args:
+      root: VOC-layout folder.
+      key: image name.
+      categories: the category set.
+      evaluation: the image is for evaluation.
+      tags: ids from the tags file; None takes them from the mask.
+      use_strong_masks: keep strong objects' masks in weak images.
+
+    Returns:
+      The record. Masks are 8-bit grey PNG, uint8 [H, W] of ids and 255.
+
+    Raises:
+      BadRecord: the image or mask is missing, unreadable or does not fit, or tags and mask contradict each other.
+    """
+    image = _read_bytes(voc.image_path(root, key), "image")
+    height, width = check_image(image)
+    tagged_weak = tags is not None and categories.is_weak_image(tags) and not evaluation
+    path = voc.mask_path(root, key)
+    mask = None
+    if not tagged_weak or (use_strong_masks and path.exists()):
+        mask = read_mask(_read_bytes(path, "mask"), height, width, categories.num_classes)
+    if tags is None or evaluation:
+        tags = tags_of(mask)
+    elif mask is not None and not categories.is_weak_image(tags):
+        _check_tags(tags, tags_of(mask), categories)
+
+    if evaluation:
+        split = EVAL
+    elif categories.is_weak_image(tags):
+        split = WEAK
+        mask = strong_part(mask, categories.strong_ids) if use_strong_masks and mask is not None else None
+    else:
+        split = STRONG
+        tags = tags_of(mask)
+    example = features.make_example(
+        key,
+        image,
+        height,
+        width,
+        list(tags),
+        None if mask is None else encode_mask(mask),
+        features.NONE if mask is None else features.HUMAN,
+    )
+    return Record(split, tuple(tags), example.SerializeToString(deterministic=True))
+
+
+def check_image(data: bytes) -> tuple[int, int]:
+    """(height, width) of an encoded image, which is decoded in full by the decoder that training uses.
+
+    Raises:
+      BadRecord: empty, too large, of another format or corrupt.
+    """
+    if not data:
+        raise BadRecord("image", "the file is empty")
+    size = _header_size(data, "image")
+    try:
+        image = decode_image(tf.constant(data))
+    except tf.errors.OpError as error:
+        raise BadRecord("image", f"not a readable JPEG or PNG: {_first_line(error)}") from None
+    if tuple(image.shape[:2]) != size:
+        raise BadRecord("image", f"decodes to {image.shape[:2]} but its header says {size}")
+    return size
+
+
+def read_mask(data: bytes, height: int, width: int, num_classes: int) -> np.ndarray:
+    """Decodes a palette or grey PNG of category ids.
+
+    Returns:
+      uint8 [height, width] of 0..num_classes-1 and 255.
+
+    Raises:
+      BadRecord: corrupt, a colour image, of another size, or with other ids.
+    """
+    if not data:
+        raise BadRecord("mask", "the file is empty")
+    size = _header_size(data, "mask")
+    if size != (height, width):
+        turned = "; is the image rotated by EXIF? masks belong to the stored pixels" if size == (width, height) else ""
+        raise BadRecord("mask", f"is {size[1]}x{size[0]} but the image is {width}x{height}{turned}")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode not in ("P", "L"):
+                raise BadRecord(
+                    "mask", f"is a {image.mode} image; masks are palette or 8-bit grey PNGs of category ids"
+                )
+            mask = np.array(image, np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadRecord("mask", f"not a readable PNG: {_first_line(error)}") from None
+    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    odd = [int(i) for i in ids if i >= num_classes and i != VOID]
+    if odd:
+        raise BadRecord("mask", f"has ids {odd[:5]}; allowed are 0..{num_classes - 1} and {VOID}")
+    return mask
+
+
+def tags_of(mask: np.ndarray) -> tuple[int, ...]:
+    """Ascending category ids of a mask, background and void left out."""
+    return tuple(int(i) for i in np.unique(mask) if i not in (BACKGROUND, VOID))
+
+
+def strong_part(mask: np.ndarray, strong_ids: Collection[int]) -> np.ndarray | None:
+    """The mask with every pixel that is not of a strong category void; None if nothing is left.
+
+    Background is void too: it would show where the weak objects are not.
+    """
+    keep = np.isin(mask, list(strong_ids))
+    return np.where(keep, mask, np.uint8(VOID)) if keep.any() else None
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """uint8 [H, W] -> 8-bit grey PNG."""
+    return tf.io.encode_png(mask[..., None]).numpy()
+
+
+def _check_tags(tags: tuple[int, ...], seen: tuple[int, ...], categories: Categories) -> None:
+    """A weak category that a mask shows but the tags leave out would slip into the strong images."""
+    hidden = [categories.names[i] for i in seen if i in categories.weak_ids and i not in tags]
+    if hidden:
+        raise BadRecord("tags", f"the mask shows {', '.join(hidden)} (weak), the tags do not; correct one of them")
+
+
+def _read_bytes(path: Path, stage: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRecord(stage, f"cannot read {path}: {error.strerror}") from None
+
+
+def _header_size(data: bytes, stage: str) -> tuple[int, int]:
+    """(height, width) from the header, so that a bomb is refused before it is unpacked."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise BadRecord(stage, f"too large: {_first_line(error)}") from None
+    except (OSError, ValueError, SyntaxError):
+        raise BadRecord(stage, "not an image file") from None
+    if width * height > MAX_PIXELS:
+        raise BadRecord(stage, f"{width}x{height} is too large; the limit is {MAX_PIXELS // 1_000_000} megapixels")
+    return height, width
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

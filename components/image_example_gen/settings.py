@@ -1,0 +1,73 @@
+"""Which dataset to read and how; checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from components.image_example_gen import voc
+from components.image_example_gen.tags import read_tags
+from trainer.categories import Categories
+from trainer.config import Strict
+from trainer.errors import UserError
+
+
+class DatasetSettings(Strict):
+    """A dataset on disk. Defaults are VOC's own names."""
+
+    root: str
+    format: Literal["voc"] = "voc"
+    train: str = "train"  # ImageSets/Segmentation/<train>.txt
+    eval: str = "val"
+    tags: str | None = (
+        None  # CSV `image,tags`, relative to root; null: tags come from the masks, which are then dropped
+    )
+    mixed_images: Literal["ignore_strong_masks", "use_strong_masks"] = "ignore_strong_masks"
+    max_bad_share: float = Field(0.05, ge=0, le=1)  # open: share of unusable images above which the run stops
+    train_limit: int | None = Field(None, ge=1)  # the first N listed images
+    eval_limit: int | None = Field(None, ge=1)
+
+    @property
+    def tags_path(self) -> Path | None:
+        return Path(self.root) / self.tags if self.tags else None
+
+
+def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
+    """Refuses a dataset that cannot be read at all; bad single images are found later, record by record.
+
+    Raises:
+      UserError: root, a folder or a list is missing or empty, or the tags file has a fault (line number given).
+    """
+    root = Path(settings.root)
+    if not root.is_dir():
+        raise UserError(f"dataset.root: no folder {root}; give the folder that holds JPEGImages and ImageSets")
+    for folder in (voc.IMAGES, voc.MASKS):
+        if not (root / folder).is_dir():
+            raise UserError(f"dataset.root: {root} has no folder {folder}; the format is PASCAL VOC's")
+    for split in (settings.train, settings.eval):
+        if not voc.list_keys(root, split):
+            raise UserError(f"{voc.list_path(root, split)}: lists no image; write one image name a line")
+    if settings.tags_path:
+        read_tags(settings.tags_path, categories)
+
+
+def fingerprint(settings: DatasetSettings) -> str:
+    """Hex digest that changes when a file the settings use changes: over names, sizes and times, not contents."""
+    root = Path(settings.root)
+    digest = hashlib.sha256()
+
+    def add(path: Path) -> None:
+        state = path.stat() if path.exists() else None
+        digest.update(f"{path}:{state.st_size}:{state.st_mtime_ns}\n".encode() if state else f"{path}:-\n".encode())
+
+    for split, limit in ((settings.train, settings.train_limit), (settings.eval, settings.eval_limit)):
+        add(voc.list_path(root, split))
+        for key in voc.list_keys(root, split, limit):
+            add(voc.image_path(root, key))
+            add(voc.mask_path(root, key))
+    if settings.tags_path:
+        add(settings.tags_path)
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""The tags file: CSV with the header `image,tags`, tags separated by `|`."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from components.image_example_gen.voc import IMAGE_SUFFIXES
+from trainer.categories import Categories
+from trainer.errors import UserError
+
+
+def read_tags(path: str | Path, categories: Categories) -> dict[str, tuple[int, ...]]:
+    """Reads a tags file.
+
+    Args:
+      path: the CSV; `image` is a file name with or without its suffix.
+      categories: the known names.
+
+    Returns:
+      Image key -> ascending category ids; () for an image without any category.
+
+    Raises:
+      UserError: no such file, no header, an unknown tag or an image listed twice; the line number is given.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such tags file; give a CSV with the columns image,tags") from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        raise UserError(f"{path}: not a text file; give a CSV with the columns image,tags in UTF-8") from None
+    rows = csv.reader(lines)
+    if [cell.strip() for cell in next(rows, [])] != ["image", "tags"]:
+        raise UserError(f"{path}: line 1 must be the header image,tags")
+    found: dict[str, tuple[int, ...]] = {}
+    for row in rows:
+        if not any(cell.strip() for cell in row):
+            continue
+        where = f"{path}: line {rows.line_num}"
+        if len(row) != 2 or not row[0].strip():
+            raise UserError(f"{where}: expected image,tags with tags separated by |")
+        key = _key(row[0].strip())
+        if key in found:
+            raise UserError(f"{where}: image '{key}' is listed twice; keep one line")
+        names = [name.strip() for name in row[1].split("|") if name.strip()]
+        try:
+            found[key] = tuple(sorted({categories.id_of(name) for name in names}))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    return found
+
+
+def _key(name: str) -> str:
+    suffix = Path(name).suffix
+    return name[: -len(suffix)] if suffix.lower() in IMAGE_SUFFIXES else name

@@ -1,0 +1,238 @@
+"""The Beam part: shards of image names in, TFRecord files and a summary out.
+
+The unit of work is a shard, a fixed run of the list: its images are read in order and written straight to the shard's
+files. So names and contents of the files depend on the list alone, not on workers or timing, and no image passes
+through a shuffle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import apache_beam as beam
+import tensorflow as tf
+
+from components.image_example_gen import voc
+from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, BadRecord, Record, read_record
+from components.image_example_gen.settings import DatasetSettings
+from components.image_example_gen.tags import read_tags
+from trainer.categories import Categories
+
+SHARD_SIZE = 256  # open: images a shard, about 25 MB of VOC
+SUMMARY = "summary.json"
+REJECTED = "rejected.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One listed image. `fault` says why it must not be read at all."""
+
+    key: str
+    tags: tuple[int, ...] | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of the training or evaluation list."""
+
+    evaluation: bool
+    number: int
+    count: int
+    jobs: tuple[Job, ...]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return (EVAL,) if self.evaluation else (STRONG, WEAK)
+
+
+@dataclass
+class Summary:
+    """Counts that add up: listed images = sum of splits + rejected."""
+
+    splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    images_per_category: dict[str, dict[str, int]] = field(default_factory=lambda: {split: {} for split in SPLITS})
+    rejected: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        return sum(self.splits.values()) + len(self.rejected)
+
+    def add(self, record: Record, categories: Categories) -> None:
+        self.splits[record.split] += 1
+        counts = self.images_per_category[record.split]
+        for tag in record.tags:
+            name = categories.names[tag]
+            counts[name] = counts.get(name, 0) + 1
+
+    def merge(self, other: Summary) -> None:
+        for split in SPLITS:
+            self.splits[split] += other.splits[split]
+            mine = self.images_per_category[split]
+            for name, count in other.images_per_category[split].items():
+                mine[name] = mine.get(name, 0) + count
+        self.rejected.extend(other.rejected)
+
+    def to_dict(self) -> dict:
+        counts = {split: dict(sorted(names.items())) for split, names in self.images_per_category.items()}
+        return {"splits": self.splits, "rejected": len(self.rejected), "images_per_category": counts}
+
+
+def plan_shards(settings: DatasetSettings, categories: Categories) -> list[Shard]:
+    """Lists the images of a dataset, in shards.
+
+    An image listed twice, or for training although it is evaluated on, becomes a job with a fault.
+
+    Raises:
+      UserError: a list or the tags file cannot be read.
+    """
+    tags = read_tags(settings.tags_path, categories) if settings.tags_path else {}
+    evaluated = voc.list_keys(settings.root, settings.eval, settings.eval_limit)
+    trained = voc.list_keys(settings.root, settings.train, settings.train_limit)
+    held_out = set(evaluated)
+    shards = []
+    for keys, evaluation in ((trained, False), (evaluated, True)):
+        seen: set[str] = set()
+        jobs = []
+        for key in keys:
+            fault = "listed twice; the first is used" if key in seen else None
+            if not evaluation and key in held_out:
+                fault = f"also in the evaluation list '{settings.eval}'; never trained on"
+            seen.add(key)
+            jobs.append(Job(key, tags.get(key), fault))
+        starts = range(0, len(jobs), SHARD_SIZE)
+        for number, start in enumerate(starts):
+            shards.append(Shard(evaluation, number, len(starts), tuple(jobs[start : start + SHARD_SIZE])))
+    return shards
+
+
+def read_shard(
+    shard: Shard, settings: DatasetSettings, categories: Categories
+) -> Iterator[tuple[Job, Record | BadRecord]]:
+    """Every job of a shard with its record or the reason why there is none, in the list's order."""
+    for job in shard.jobs:
+        try:
+            if job.fault:
+                raise BadRecord("list", job.fault)
+            yield (
+                job,
+                read_record(
+                    settings.root,
+                    job.key,
+                    categories,
+                    evaluation=shard.evaluation,
+                    tags=job.tags,
+                    use_strong_masks=settings.mixed_images == "use_strong_masks",
+                ),
+            )
+        except BadRecord as fault:
+            yield job, fault
+
+
+def inspect_dataset(
+    settings: DatasetSettings, categories: Categories, on_image: Callable[[], None] = lambda: None
+) -> Summary:
+    """Reads every image as the pipeline would, writes nothing; `on_image` is called after each (for a progress bar)."""
+    summary = Summary()
+    for shard in plan_shards(settings, categories):
+        for job, result in read_shard(shard, settings, categories):
+            _count(summary, job, result, categories)
+            on_image()
+    return summary
+
+
+def _count(summary: Summary, job: Job, result: Record | BadRecord, categories: Categories) -> None:
+    if isinstance(result, BadRecord):
+        summary.rejected.append({"key": job.key, "stage": result.stage, "reason": str(result)})
+    else:
+        summary.add(result, categories)
+
+
+class WriteShard(beam.DoFn):
+    """Shard -> its Summary; writes <uri>/Split-<name>/data_tfrecord-<number>-of-<count>.gz for each of its splits."""
+
+    def __init__(self, uri: str, settings: DatasetSettings, categories: Categories):
+        self.uri, self.settings, self.categories = uri, settings, categories
+        self.written = {split: beam.metrics.Metrics.counter("ImageExampleGen", f"examples_{split}") for split in SPLITS}
+        self.rejected = beam.metrics.Metrics.counter("ImageExampleGen", "rejected")
+
+    def process(self, shard: Shard) -> Iterable[Summary]:
+        summary = Summary()
+        options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEGs do not shrink further
+        writers = {split: tf.io.TFRecordWriter(self._path(split, shard), options) for split in shard.splits}
+        for job, result in read_shard(shard, self.settings, self.categories):
+            _count(summary, job, result, self.categories)
+            if isinstance(result, BadRecord):
+                self.rejected.inc()
+            else:
+                writers[result.split].write(result.example)
+                self.written[result.split].inc()
+        for writer in writers.values():
+            writer.close()
+        yield summary
+
+    def _path(self, split: str, shard: Shard) -> str:
+        return f"{self.uri}/Split-{split}/data_tfrecord-{shard.number:05d}-of-{shard.count:05d}.gz"
+
+
+class MergeSummaries(beam.CombineFn):
+    """Summaries of shards -> one Summary."""
+
+    def create_accumulator(self) -> Summary:
+        return Summary()
+
+    def add_input(self, accumulator: Summary, summary: Summary) -> Summary:
+        accumulator.merge(summary)
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Summary]) -> Summary:
+        merged = Summary()
+        for accumulator in accumulators:
+            merged.merge(accumulator)
+        return merged
+
+    def extract_output(self, accumulator: Summary) -> Summary:
+        return accumulator
+
+
+def write_summary(summary: Summary, uri: str) -> None:
+    """Writes summary.json (counts) and rejected.jsonl (key, stage, reason; sorted) into `uri`."""
+    rejected = sorted(summary.rejected, key=lambda entry: (entry["key"], entry["reason"]))
+    with tf.io.gfile.GFile(f"{uri}/{REJECTED}", "w") as file:
+        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected))
+    with tf.io.gfile.GFile(f"{uri}/{SUMMARY}", "w") as file:
+        file.write(json.dumps(summary.to_dict(), indent=2))
+
+
+def read_summary(uri: str) -> dict:
+    """{"splits": {name: images}, "rejected": n, "images_per_category": {split: {category: images}}} of an artifact."""
+    with tf.io.gfile.GFile(f"{uri}/{SUMMARY}") as file:
+        return json.loads(file.read())
+
+
+def read_rejected(uri: str) -> list[dict[str, str]]:
+    """Dead letters of an artifact: dicts of key, stage and reason."""
+    with tf.io.gfile.GFile(f"{uri}/{REJECTED}") as file:
+        return [json.loads(line) for line in file.read().splitlines()]
+
+
+class WriteExamples(beam.PTransform):
+    """Pipeline -> PCollection of one Summary; writes all splits, summary.json and rejected.jsonl under `uri`."""
+
+    def __init__(self, uri: str, settings: DatasetSettings, categories: Categories):
+        super().__init__()
+        self.uri, self.settings, self.categories = uri, settings, categories
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        for split in SPLITS:
+            tf.io.gfile.makedirs(f"{self.uri}/Split-{split}")
+        return (
+            pipeline
+            | "Shards" >> beam.Create(plan_shards(self.settings, self.categories))
+            | "Spread" >> beam.Reshuffle()
+            | "WriteShard" >> beam.ParDo(WriteShard(self.uri, self.settings, self.categories))
+            | "Merge" >> beam.CombineGlobally(MergeSummaries())
+            | "WriteSummary" >> beam.Map(write_summary, self.uri)
+        )
