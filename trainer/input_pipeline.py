@@ -65,11 +65,8 @@ def training_batches(
     augment = _Augmentation(image_size, seed, scale, mirror, colour_jitter)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        epoch_seed = tf.stack([tf.constant(seed, tf.int64), number])
-        order = tf.random.experimental.index_shuffle(
-            tf.range(len(files)), tf.cast(tf.concat([epoch_seed, [0]], 0), tf.int32), len(files) - 1
-        )
-        records = tf.data.TFRecordDataset(tf.gather(tf.constant(list(files)), order), compression_type="GZIP")
+        order = tf.random.experimental.stateless_shuffle(tf.constant(list(files)), [tf.constant(seed, tf.int64), number])
+        records = tf.data.TFRecordDataset(order, compression_type="GZIP")
         return records.shuffle(_SHUFFLE_BUFFER, seed=seed * 1_000_003 + number, reshuffle_each_iteration=False)
 
     def parse(index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
