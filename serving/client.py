@@ -1,0 +1,127 @@
+"""Asks a TF Serving compatible server for masks, over gRPC or REST."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import grpc
+import requests
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from trainer.errors import UserError
+
+_FIRST_PAUSE = 0.1  # open: seconds before the first retry; doubled each time
+
+
+class _Unavailable(Exception):
+    """The server is not there or busy: worth another try."""
+
+
+class SegmentationClient:
+    """Synchronous client; close it or use it in a `with` block.
+
+    Args:
+      address: "host:port".
+      model: the name the model is served under.
+      transport: "grpc" or "rest".
+      timeout: seconds for one `predict` call, retries included.
+      retries: further tries when the server is unavailable (gRPC UNAVAILABLE, HTTP 503, no connection); other errors
+        are never tried again.
+      version: a version number; the newest if None.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str = "transferseg",
+        transport: Literal["grpc", "rest"] = "grpc",
+        timeout: float = 30.0,
+        retries: int = 3,
+        version: int | None = None,
+    ):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise UserError(f"server '{address}': give HOST:PORT, for example localhost:8500")
+        self._address, self._model, self._version = address, model, version
+        self._timeout, self._retries = timeout, retries
+        self._call: Callable[[list[bytes], float], list[bytes]]
+        if transport == "grpc":
+            options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+            channel = grpc.insecure_channel(address, options)
+            self._predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+            self._call, self.close = self._call_grpc, channel.close
+        elif transport == "rest":
+            self._session = requests.Session()
+            self._call, self.close = self._call_rest, self._session.close
+        else:
+            raise UserError(f"transport '{transport}': choose grpc or rest")
+
+    def __enter__(self) -> SegmentationClient:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def predict(self, images: Sequence[bytes]) -> list[bytes]:
+        """Masks of encoded images, in order.
+
+        Args:
+          images: JPEG, PNG, GIF or BMP files' bytes; sizes may differ.
+
+        Returns:
+          palette PNG files' bytes, each at its image's own size.
+
+        Raises:
+          UserError: the server refused the call, or did not answer in time.
+        """
+        deadline = time.monotonic() + self._timeout
+        pause = _FIRST_PAUSE
+        for tries_left in range(self._retries, -1, -1):
+            left = deadline - time.monotonic()
+            try:
+                return self._call(list(images), max(left, 0.001))
+            except _Unavailable as error:
+                if not tries_left or time.monotonic() + pause >= deadline:
+                    raise UserError(f"server {self._address}: unavailable: {error}; is it running?") from None
+            time.sleep(pause)
+            pause *= 2
+        raise AssertionError("the last try returns or raises")
+
+    def _call_grpc(self, images: list[bytes], timeout: float) -> list[bytes]:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self._model
+        if self._version is not None:
+            request.model_spec.version.value = self._version
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string, [len(images)]))
+        try:
+            response = self._predict(request, timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                raise _Unavailable(error.details()) from None
+            raise UserError(f"server {self._address}: {error.code().name}: {error.details()}") from None
+        return list(response.outputs["mask_bytes"].string_val)
+
+    def _call_rest(self, images: list[bytes], timeout: float) -> list[bytes]:
+        version = "" if self._version is None else f"/versions/{self._version}"
+        url = f"http://{self._address}/v1/models/{self._model}{version}:predict"
+        body = {"instances": [{"b64": base64.b64encode(image).decode()} for image in images]}
+        try:
+            response = self._session.post(url, json=body, timeout=timeout)
+        except requests.Timeout:
+            raise UserError(f"server {self._address}: no answer within {self._timeout:g} s") from None
+        except requests.ConnectionError as error:
+            raise _Unavailable(str(error)) from None
+        if response.status_code == 503:
+            raise _Unavailable(response.text)
+        try:
+            answer = response.json()
+            if response.status_code == 200:
+                return [base64.b64decode(mask["b64"]) for mask in answer["predictions"]]
+            reason = answer["error"]
+        except (ValueError, KeyError, TypeError):
+            reason = response.text[:200]
+        raise UserError(f"server {self._address}: HTTP {response.status_code}: {reason}")

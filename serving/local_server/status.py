@@ -1,0 +1,52 @@
+"""One error type for both transports, with TF Serving's status codes."""
+
+import re
+
+import grpc
+import tensorflow as tf
+
+Code = grpc.StatusCode
+
+# TF Serving's mapping (tensorflow_serving/model_servers/http_server.cc).
+HTTP_STATUS = {
+    Code.CANCELLED: 499,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.UNAUTHENTICATED: 401,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+}
+_BY_NUMBER = {code.value[0]: code for code in Code}
+_NOISE = re.compile(r"Graph execution error:|Detected at node|<stack traces|\s*\[\[\{\{node|\d+ root error|\s*$")
+
+
+class ServingError(Exception):
+    """A refused or failed call: a gRPC status code and a readable message."""
+
+    def __init__(self, code: grpc.StatusCode, message: str):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def http_status(self) -> int:
+        return HTTP_STATUS.get(self.code, 500)
+
+
+def invalid(message: str) -> ServingError:
+    return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def from_tensorflow(error: tf.errors.OpError) -> ServingError:
+    """Keeps the code and the one line of the message that speaks of the input; drops node names and traces."""
+    lines = [line for line in error.message.splitlines() if not _NOISE.match(line)]
+    line = lines[0] if lines else error.message
+    asserted = re.match(r"assertion failed: \[(.*)\]$", line)
+    return ServingError(_BY_NUMBER.get(error.error_code, Code.UNKNOWN), asserted[1] if asserted else line)

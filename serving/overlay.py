@@ -1,0 +1,26 @@
+"""A picture of the answer: the mask's colours over the image."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def overlay_png(image_bytes: bytes, mask_bytes: bytes, opacity: float = 0.5) -> bytes:
+    """Draws a palette PNG mask over its image; background (id 0) stays clear.
+
+    Args:
+      image_bytes: the encoded image of H x W pixels.
+      mask_bytes: palette PNG of H x W ids, as served.
+      opacity: of the mask's colours, 0..1.
+
+    Returns:
+      RGB PNG bytes of H x W pixels.
+    """
+    image = np.asarray(Image.open(io.BytesIO(image_bytes)).convert("RGB"), np.float32)
+    mask = Image.open(io.BytesIO(mask_bytes))
+    share = opacity * (np.asarray(mask) > 0)[..., np.newaxis]
+    blended = image * (1 - share) + np.asarray(mask.convert("RGB"), np.float32) * share
+    buffer = io.BytesIO()
+    Image.fromarray(np.round(blended).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
