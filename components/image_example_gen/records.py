@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def read_record(
     tagged_weak = tags is not None and categories.is_weak_image(tags) and not evaluation
     path = voc.mask_path(root, key)
     mask = None
-    if not tagged_weak or (use_strong_masks and path.exists()):
+    if not tagged_weak or (use_strong_masks and os.path.exists(path)):
         mask = read_mask(_read_bytes(path, "mask"), height, width, categories.num_classes)
     if tags is None or evaluation:
         tags = tags_of(mask)
@@ -134,13 +135,13 @@ def read_mask(data: bytes, height: int, width: int, num_classes: int) -> np.ndar
         raise BadRecord("mask", f"is {size[1]}x{size[0]} but the image is {width}x{height}{turned}")
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode not in ("P", "L"):
-                raise BadRecord(
-                    "mask", f"is a {image.mode} image; masks are palette or 8-bit grey PNGs of category ids"
-                )
-            mask = np.array(image, np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
+            image.verify()  # checksums and the end, which decoding alone does not look at
+        with Image.open(io.BytesIO(data)) as image:
+            mode, mask = image.mode, np.array(image)
+    except Exception as error:  # Pillow raises many kinds on damaged files
         raise BadRecord("mask", f"not a readable PNG: {_first_line(error)}") from None
+    if mode not in ("P", "L"):
+        raise BadRecord("mask", f"is a {mode} image; masks are palette or 8-bit grey PNGs of category ids")
     ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     odd = [int(i) for i in ids if i >= num_classes and i != VOID]
     if odd:
@@ -179,6 +180,8 @@ def _read_bytes(path: Path, stage: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadRecord(stage, f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the name
+        raise BadRecord(stage, f"cannot read the file: {error}") from None
 
 
 def _header_size(data: bytes, stage: str) -> tuple[int, int]:
@@ -188,7 +191,7 @@ def _header_size(data: bytes, stage: str) -> tuple[int, int]:
             width, height = image.size
     except Image.DecompressionBombError as error:
         raise BadRecord(stage, f"too large: {_first_line(error)}") from None
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # Pillow raises many kinds on damaged files
         raise BadRecord(stage, "not an image file") from None
     if width * height > MAX_PIXELS:
         raise BadRecord(stage, f"{width}x{height} is too large; the limit is {MAX_PIXELS // 1_000_000} megapixels")

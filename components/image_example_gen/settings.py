@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +23,7 @@ class DatasetSettings(Strict):
     format: Literal["voc"] = "voc"
     train: str = "train"  # ImageSets/Segmentation/<train>.txt
     eval: str = "val"
-    tags: str | None = (
-        None  # CSV `image,tags`, relative to root; null: tags come from the masks, which are then dropped
-    )
+    tags: str | None = None  # CSV `image,tags` in root; null: tags are taken from the masks, which are then dropped
     mixed_images: Literal["ignore_strong_masks", "use_strong_masks"] = "ignore_strong_masks"
     max_bad_share: float = Field(0.05, ge=0, le=1)  # open: share of unusable images above which the run stops
     train_limit: int | None = Field(None, ge=1)  # the first N listed images
@@ -60,7 +59,7 @@ def fingerprint(settings: DatasetSettings) -> str:
     digest = hashlib.sha256()
 
     def add(path: Path) -> None:
-        state = path.stat() if path.exists() else None
+        state = path.stat() if os.path.exists(path) else None
         digest.update(f"{path}:{state.st_size}:{state.st_mtime_ns}\n".encode() if state else f"{path}:-\n".encode())
 
     for split, limit in ((settings.train, settings.train_limit), (settings.eval, settings.eval_limit)):

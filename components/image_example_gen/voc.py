@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from trainer.errors import UserError
@@ -34,7 +35,7 @@ def list_keys(root: str | Path, split: str, limit: int | None = None) -> list[st
 def image_path(root: str | Path, key: str) -> Path:
     """The image of a key with the first suffix of IMAGE_SUFFIXES that exists, else the .jpg that should."""
     paths = [Path(root) / IMAGES / f"{key}{suffix}" for suffix in IMAGE_SUFFIXES]
-    return next((path for path in paths if path.exists()), paths[0])
+    return next((path for path in paths if os.path.exists(path)), paths[0])
 
 
 def mask_path(root: str | Path, key: str) -> Path:
