@@ -1,0 +1,96 @@
+"""One palette PNG an image, written whole or not at all, with a note inside that says how it came about."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from components.batch.faults import Fault, dead_letter
+from trainer.categories import palette
+
+_NOTE = "transferseg"  # keyword of the PNG's text chunk
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished mask: uint8 [H, W] of ids and 255, and a JSON-ready note about it."""
+
+    key: str
+    mask: np.ndarray
+    note: dict[str, Any] = field(default_factory=dict)
+
+
+def mask_path(folder: str, key: str) -> str:
+    return f"{folder}/{key}.png"
+
+
+def encode(mask: np.ndarray, note: dict[str, Any]) -> bytes:
+    """uint8 [H, W] -> palette PNG (VOC colours, pixels are ids)."""
+    image = Image.fromarray(mask, "P")
+    image.putpalette(palette().tobytes())
+    info = PngImagePlugin.PngInfo()
+    info.add_text(_NOTE, json.dumps(note, sort_keys=True))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def read_note(path: str) -> dict[str, Any]:
+    """The note in a mask written by `encode`; {} if there is no such file or it is not ours. Pixels stay packed."""
+    try:
+        with Image.open(path) as image:
+            return json.loads(image.info.get(_NOTE, "{}"))
+    except (OSError, ValueError, SyntaxError):
+        return {}
+
+
+def read_mask(path: str) -> np.ndarray:
+    """uint8 [H, W] of ids from a palette or grey PNG."""
+    with Image.open(path) as image:
+        return np.array(image, np.uint8)
+
+
+def write_atomic(path: str, data: bytes) -> None:
+    """Writes a file that is either not there or complete, also after a kill.
+
+    Raises:
+      tf.errors.OpError: the file system refused.
+    """
+    import tensorflow as tf  # any file system, at the price of a heavy import; only workers that label come here
+
+    folder, _, name = path.rpartition("/")
+    unfinished = f"{folder}/.{name}{_UNFINISHED}"
+    with tf.io.gfile.GFile(unfinished, "wb") as file:
+        file.write(data)
+    tf.io.gfile.rename(unfinished, path, overwrite=True)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Clears away what a killed run left half-written."""
+    import tensorflow as tf
+
+    for path in tf.io.gfile.glob(f"{folder}/.*{_UNFINISHED}"):
+        tf.io.gfile.remove(path)
+
+
+class WriteMasks(beam.DoFn):
+    """Result -> <folder>/<key>.png; yields a dead letter for each mask that could not be written."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self.written = beam.metrics.Metrics.counter("transferseg", "written")
+
+    def process(self, result: Result) -> Iterable[dict[str, str]]:
+        try:
+            write_atomic(mask_path(self.folder, result.key), encode(result.mask, result.note))
+            self.written.inc()
+        except Exception as error:  # a full disk is this image's fault here and the share rule's later
+            yield dead_letter(result.key, Fault("write", error))

@@ -1,0 +1,138 @@
+"""SavedModels in Beam workers: loaded once a process, run on batches of one size, faults kept to the guilty image.
+
+Every network call has exactly `batch_size` rows (the last ones repeated), so an image's answer does not depend on its
+neighbours, and TensorFlow compiles one shape. The models resize inside, so images of all sizes share a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.utils.shared import Shared
+
+from components.batch.faults import Fault, dead_letter
+from components.batch.images import DEAD, Sample, decode
+from components.batch.masks import Result
+
+BATCH_SIZE = 8  # open: images a network call
+
+
+class Networks:
+    """SavedModels with the signature string [B] `image_bytes` -> dict of tensors with B rows."""
+
+    def __init__(self, directories: Sequence[str], batch_size: int, threads: int | None):
+        """Loads the models. `threads` limits TensorFlow to its share of the machine; None leaves it alone."""
+        import tensorflow as tf  # the heavy import happens once, in the process that needs it
+
+        if threads:
+            try:
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
+            except RuntimeError:
+                pass  # TensorFlow already runs in this process: its threads were chosen by someone else
+        self._tensor = tf.constant
+        self._models = [tf.saved_model.load(directory) for directory in directories]
+        self._batch_size = batch_size
+        self.image_sizes = [_image_size(directory) for directory in directories]
+
+    def run(self, images: Sequence[bytes]) -> list[list[dict[str, np.ndarray]]]:
+        """For each of at most `batch_size` images, each model's outputs."""
+        padded = list(images) + [images[-1]] * (self._batch_size - len(images))
+        rows: list[list[dict[str, np.ndarray]]] = [[] for _ in images]
+        for model in self._models:
+            answer = model.signatures["serving_default"](image_bytes=self._tensor(padded))
+            outputs = {name: value.numpy() for name, value in answer.items()}
+            for i, row in enumerate(rows):
+                row.append({name: value[i] for name, value in outputs.items()})
+        return rows
+
+
+def _image_size(directory: str) -> int:
+    return json.loads((Path(directory) / "assets.extra" / "metadata.json").read_text())["image_size"]
+
+
+# (sample, uint8 [H, W, 3], each model's outputs, each model's image size) -> result
+Finish = Callable[[Sample, np.ndarray, list[dict[str, np.ndarray]], list[int]], Result]
+
+
+class RunNetworks(beam.DoFn):
+    """list of Samples -> Results; dead letters go to the output `dead`."""
+
+    def __init__(
+        self,
+        directories: Sequence[str],
+        finish: Finish,
+        *,
+        max_pixels: int,
+        batch_size: int = BATCH_SIZE,
+        threads: int | None = None,
+    ):
+        """Args:
+        directories: SavedModels on a path that every worker sees.
+        finish: turns the outputs into a Result; importable and picklable; what it raises is a dead letter.
+        max_pixels: larger images are refused before they are decoded.
+        batch_size: rows of every network call; incoming lists are at most as long.
+        threads: see `Networks`.
+        """
+        self._load = (tuple(directories), batch_size, threads)
+        self._finish, self._max_pixels = finish, max_pixels
+        self._shared = Shared()
+        self._networks: Networks | None = None
+
+    def setup(self) -> None:
+        self._networks = self._shared.acquire(lambda: Networks(*self._load))
+
+    def process(self, batch: Sequence[Sample]) -> Iterable[Result | beam.pvalue.TaggedOutput]:
+        images: dict[int, np.ndarray] = {}
+        for i, sample in enumerate(batch):
+            try:
+                images[i] = decode(sample.image, self._max_pixels)
+            except Fault as fault:
+                yield _dead(sample, fault)
+        for i, outputs in zip(images, self._run([batch[i] for i in images]), strict=True):
+            sample = batch[i]
+            try:
+                if isinstance(outputs, Fault):
+                    raise outputs
+                yield self._finished(sample, images[i], outputs)
+            except Fault as fault:
+                yield _dead(sample, fault)
+
+    def _run(self, samples: list[Sample]) -> list[list[dict[str, np.ndarray]] | Fault]:
+        """One call for all; if that fails, one call each, so that only the guilty image is lost."""
+        if not samples:
+            return []
+        try:
+            return self._networks.run([sample.image for sample in samples])
+        except Exception as error:
+            if len(samples) == 1:
+                return [Fault("network", error)]
+            return [self._run([sample])[0] for sample in samples]
+
+    def _finished(self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]]) -> Result:
+        try:
+            return self._finish(sample, image, outputs, self._networks.image_sizes)
+        except Fault:
+            raise
+        except Exception as error:
+            raise Fault("label", f"{type(error).__name__}: {error}") from error
+
+
+def _dead(sample: Sample, fault: Fault) -> beam.pvalue.TaggedOutput:
+    beam.metrics.Metrics.counter("transferseg", f"dead_{fault.stage}").inc()
+    return beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, fault))
+
+
+def threads_per_worker(beam_args: Sequence[str]) -> int | None:
+    """Cores for each process when Beam runs several here, else None (TensorFlow takes what there is)."""
+    options = PipelineOptions(list(beam_args)).view_as(DirectOptions)
+    if options.direct_running_mode != "multi_processing":
+        return None
+    cores = len(os.sched_getaffinity(0))
+    return max(1, cores // (options.direct_num_workers or cores))

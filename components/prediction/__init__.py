@@ -1,0 +1,1 @@
+"""Batch prediction: a folder of images through an exported segmentation model."""

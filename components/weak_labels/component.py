@@ -1,0 +1,63 @@
+"""WeakLabels' specification: what goes in, what comes out."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.weak_labels.executor import Executor
+
+
+class WeakLabelsSpec(types.ComponentSpec):
+    """Inputs and outputs may not share a name, so what comes in is `unlabelled_examples` and what goes out `examples`."""
+
+    PARAMETERS = {
+        "settings": component_spec.ExecutionParameter(type=str),
+        "categories": component_spec.ExecutionParameter(type=str),
+        "max_dead_share": component_spec.ExecutionParameter(type=float),
+    }
+    INPUTS = {
+        "unlabelled_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "cam": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "l_net": component_spec.ChannelParameter(type=standard_artifacts.Model),
+    }
+    OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class WeakLabels(base_beam_component.BaseBeamComponent):
+    """Gives every weak example a generated mask; strong examples are passed on. The eval split is left behind."""
+
+    SPEC_CLASS = WeakLabelsSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        cam: types.BaseChannel,
+        l_net: types.BaseChannel,
+        settings: str,
+        categories: str,
+        max_dead_share: float = 0.05,
+    ):
+        """Constructs the component.
+
+        Args:
+          examples: ImageExampleGen's output.
+          cam: exported CAM classifier of the same categories.
+          l_net: exported L-Net.
+          settings: JSON of LabelSettings.
+          categories: JSON of Categories.to_dict().
+          max_dead_share: open: share of weak images that may fail, 0..1.
+        """
+        super().__init__(
+            WeakLabelsSpec(
+                settings=settings,
+                categories=categories,
+                max_dead_share=max_dead_share,
+                unlabelled_examples=examples,
+                cam=cam,
+                l_net=l_net,
+                examples=types.Channel(type=standard_artifacts.Examples),
+            )
+        )

@@ -1,0 +1,117 @@
+"""Weak examples in and out: TFRecords -> samples, and finished masks put back into the same TFRecords' copies.
+
+Masks go through single files rather than through Beam's shuffle: order and contents of the written examples then depend
+on the read ones alone, and memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+
+from components.batch.images import Sample
+from components.batch.masks import mask_path, read_mask, read_note
+from components.weak_labels.outputs import encode_grey
+from components.weak_labels.transform import mask_shares
+from trainer import features
+from trainer.categories import VOID
+from trainer.preprocessing import decode_mask
+
+LABELS = "labels.jsonl"
+_PARTS = 4  # open: workers that share one file; each unpacks all of it and keeps its part
+_OPTIONS = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEGs do not shrink further
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Every `_PARTS`-th record of a file, from `part` on."""
+
+    file: str
+    part: int
+
+
+def split_files(split_uri: str) -> list[str]:
+    return sorted(tf.io.gfile.glob(f"{split_uri}/*.gz"))
+
+
+def plan_slices(split_uri: str) -> list[Slice]:
+    return [Slice(file, part) for file in split_files(split_uri) for part in range(_PARTS)]
+
+
+def read_examples(file: str) -> Iterator[tf.train.Example]:
+    for record in tf.data.TFRecordDataset(file, compression_type="GZIP").as_numpy_iterator():
+        yield tf.train.Example.FromString(record)
+
+
+def key_of(example: tf.train.Example) -> str:
+    return example.features.feature[features.KEY].bytes_list.value[0].decode()
+
+
+def tags_of(example: tf.train.Example) -> tuple[int, ...]:
+    return tuple(example.features.feature[features.TAGS].int64_list.value)
+
+
+class ReadSamples(beam.DoFn):
+    """Slice -> its Samples."""
+
+    def process(self, piece: Slice) -> Iterable[Sample]:
+        for i, example in enumerate(read_examples(piece.file)):
+            if i % _PARTS == piece.part:
+                image = example.features.feature[features.IMAGE].bytes_list.value[0]
+                yield Sample(key_of(example), image, tags_of(example))
+
+
+def write_labelled(input_uri: str, masks: str, output_uri: str) -> list[dict[str, Any]]:
+    """Copies a split's files, each example with its generated mask; examples without one are left out.
+
+    Where an example carries a human mask (strong objects in a weak image), generated ids fill its void pixels only.
+
+    Args:
+      input_uri: the weak split.
+      masks: folder of <key>.png.
+      output_uri: the split to write; must exist.
+
+    Returns:
+      One record for each example written, in order: key, tags, confidence, seed_share, shares (share of the pixels of
+      every id in the final mask).
+    """
+    records = []
+    for file in split_files(input_uri):
+        with tf.io.TFRecordWriter(f"{output_uri}/{file.rpartition('/')[2]}", _OPTIONS) as writer:
+            for example in read_examples(file):
+                key = key_of(example)
+                note = read_note(mask_path(masks, key))
+                if not note:
+                    continue
+                mask = _with_human_mask(read_mask(mask_path(masks, key)), example)
+                feature = example.features.feature
+                feature[features.MASK].bytes_list.value[:] = [encode_grey(mask)]
+                feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]
+                writer.write(example.SerializeToString(deterministic=True))
+                kept = {name: note[name] for name in ("tags", "confidence", "seed_share")}
+                records.append({"key": key, **kept, "shares": mask_shares(mask)})
+    return records
+
+
+def _with_human_mask(generated: np.ndarray, example: tf.train.Example) -> np.ndarray:
+    encoded = example.features.feature[features.MASK].bytes_list.value
+    if not encoded or not encoded[0]:
+        return generated
+    human = decode_mask(tf.constant(encoded[0])).numpy()
+    return np.where(human == VOID, generated, human)
+
+
+def write_lines(path: str, records: Iterable[dict[str, Any]]) -> None:
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def read_lines(path: str) -> list[dict[str, Any]]:
+    with tf.io.gfile.GFile(path) as file:
+        return [json.loads(line) for line in file.read().splitlines()]

@@ -1,0 +1,118 @@
+"""WeakLabels' executor: glue between TFX and the Beam transform."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from components.batch.faults import refuse_above
+from components.batch.job import DEAD_LETTERS, write_dead_letters
+from components.batch.networks import threads_per_worker
+from components.image_example_gen.records import STRONG, WEAK
+from components.weak_labels.examples import (
+    LABELS,
+    ReadSamples,
+    plan_slices,
+    read_lines,
+    write_labelled,
+    write_lines,
+)
+from components.weak_labels.settings import LabelSettings
+from components.weak_labels.transform import LabelImages
+from serving.export import read_categories
+from serving.image_guard import MAX_PIXELS
+from trainer.categories import Categories
+from trainer.errors import UserError
+
+MASKS = "masks"  # folder of palette PNGs beside the examples, for people to look at
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Labels the weak split."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Generates a mask for every weak example.
+
+        Args:
+          input_dict:
+            - unlabelled_examples: ImageExampleGen's artifact with the splits strong and weak.
+            - cam: Model artifact, exported CAM classifier.
+            - l_net: Model artifact, exported L-Net.
+          output_dict:
+            - examples: gets Split-strong (copied files), Split-weak (same examples with mask/encoded as grey
+              PNG and mask/source "generated"; those that failed are left out), masks/<key>.png, labels.jsonl (an
+              image a line, see examples.write_labelled) and dead_letters.jsonl (key, stage, reason).
+          exec_properties:
+            - settings: JSON of LabelSettings.
+            - categories: JSON of Categories.to_dict().
+            - max_dead_share: share of weak images that may fail, 0..1.
+
+        Raises:
+          UserError: the CAM knows other categories.
+          TooManyFaults: too large a share of the weak images failed.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(input_dict["unlabelled_examples"])
+        output = artifact_utils.get_single_instance(output_dict["examples"])
+        cam, l_net = (
+            path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict[name]).uri)
+            for name in ("cam", "l_net")
+        )
+        _check_categories(cam, Categories.from_dict(json.loads(exec_properties["categories"])))
+
+        weak = artifact_utils.get_split_uri([examples], WEAK)
+        masks, dead_letters = f"{output.uri}/{MASKS}", f"{output.uri}/{DEAD_LETTERS}"
+        tf.io.gfile.makedirs(masks)
+        label = LabelImages(
+            cam,
+            l_net,
+            LabelSettings.model_validate_json(exec_properties["settings"]),
+            masks,
+            max_pixels=MAX_PIXELS,
+            threads=threads_per_worker(self._beam_pipeline_args),
+        )
+        with self._make_beam_pipeline() as pipeline:
+            dead = (
+                pipeline
+                | "Slices" >> beam.Create(plan_slices(weak))
+                | "Spread" >> beam.Reshuffle()
+                | "ReadSamples" >> beam.ParDo(ReadSamples())
+                | "LabelImages" >> label
+            )
+            write_dead_letters(dead, dead_letters)
+
+        faults = sorted(read_lines(dead_letters), key=lambda letter: letter["key"])
+        write_lines(dead_letters, faults)
+        for split in (STRONG, WEAK):
+            tf.io.gfile.makedirs(f"{output.uri}/Split-{split}")
+        io_utils.copy_dir(artifact_utils.get_split_uri([examples], STRONG), f"{output.uri}/Split-{STRONG}")
+        records = write_labelled(weak, masks, f"{output.uri}/Split-{WEAK}")
+        write_lines(f"{output.uri}/{LABELS}", records)
+        refuse_above(exec_properties["max_dead_share"], faults, len(records) + len(faults), dead_letters)
+
+        output.split_names = artifact_utils.encode_split_names([STRONG, WEAK])
+        output.span, output.version = examples.span, examples.version
+        examples_utils.set_file_format(output, examples_utils.get_file_format(examples))
+        examples_utils.set_payload_format(output, examples_utils.get_payload_format(examples))
+
+
+def _check_categories(cam: str, categories: Categories) -> None:
+    known = read_categories(cam)
+    if known.foreground != categories.foreground:
+        raise UserError(
+            f"{cam}: the CAM was trained on other categories ({', '.join(known.foreground)}) than this run's "
+            f"({', '.join(categories.foreground)}); train it again"
+        )

@@ -1,0 +1,128 @@
+"""Images and two SavedModels to weak labels: the Beam transform of the TFX component and of `transferseg label`.
+
+Workers import this module, so it stays free of TFX, and of TensorFlow until the models are loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+
+from components.batch.faults import Fault
+from components.batch.images import Sample
+from components.batch.job import MakeMasks
+from components.batch.masks import Result
+from components.batch.networks import RunNetworks
+from components.weak_labels.core import label_image
+from components.weak_labels.geometry import grid_to_image
+from components.weak_labels.settings import LabelSettings
+from trainer.categories import BACKGROUND, VOID
+
+_MAP_SIDE = 1024  # open: maps are resampled up to this side; the core brings them to its superpixels' resolution anyway
+
+
+@dataclass(frozen=True)
+class LabelWithCam:
+    """Finishes a sample by the whole method: models are (CAM, L-Net); channel c - 1 of the CAM is category c."""
+
+    settings: LabelSettings
+
+    def __call__(
+        self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
+    ) -> Result:
+        cam, l_net = outputs
+        size = _map_size(image)
+        if any(tag > cam["maps"].shape[-1] for tag in sample.tags):
+            raise Fault("tags", f"tags {list(sample.tags)}: the CAM knows only 1..{cam['maps'].shape[-1]}")
+        maps = cam["maps"][..., [tag - 1 for tag in sample.tags]]
+        activations = grid_to_image(maps, cam["valid"], image_sizes[0], size)
+        objectness = grid_to_image(l_net["maps"], l_net["valid"], image_sizes[1], size)[..., 0]
+        label = label_image(image, objectness, activations, sample.tags, self.settings)
+        return _result(sample, label.mask, label.confidence, label.seed_share)
+
+
+@dataclass(frozen=True)
+class LabelWithObjectness:
+    """Finishes a sample that has one tag, of any category, by L-Net alone (paper, Figure 5).
+
+    A superpixel whose mean M lies above the background cut gets the tag; the core's score becomes M alone.
+    """
+
+    settings: LabelSettings
+
+    def __call__(
+        self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
+    ) -> Result:
+        (l_net,) = outputs
+        if len(sample.tags) != 1:
+            raise Fault("tags", f"has {len(sample.tags)} tags; without a CAM an image needs exactly one")
+        objectness = grid_to_image(l_net["maps"], l_net["valid"], image_sizes[0], _map_size(image))
+        settings = self.settings.model_copy(update={"objectness_weight": 1.0})
+        label = label_image(image, objectness[..., 0], objectness, sample.tags, settings)
+        return _result(sample, label.mask, label.confidence, label.seed_share)
+
+
+class LabelImages(beam.PTransform):
+    """PCollection of Samples -> PCollection of dead letters; <folder>/<key>.png for each sample that has none.
+
+    Beam counters (namespace transferseg): written, dead_<stage>.
+    """
+
+    def __init__(
+        self,
+        cam: str | None,
+        l_net: str,
+        settings: LabelSettings,
+        folder: str,
+        *,
+        max_pixels: int,
+        threads: int | None = None,
+    ):
+        """Args:
+        cam, l_net: SavedModel folders that every worker sees; no CAM labels single-tag images by objectness alone.
+        settings: of the core.
+        folder: where masks go; must exist.
+        max_pixels: larger images are refused before they are decoded.
+        threads: TensorFlow threads of each worker process; None for TensorFlow's own choice.
+        """
+        super().__init__()
+        self._folder = folder
+        self._networks = label_networks(cam, l_net, settings, max_pixels=max_pixels, threads=threads)
+
+    def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[dict[str, str]]:
+        return samples | MakeMasks(self._networks, self._folder)
+
+
+def label_networks(
+    cam: str | None, l_net: str, settings: LabelSettings, *, max_pixels: int, threads: int | None = None
+) -> RunNetworks:
+    """The DoFn at the heart of LabelImages: lists of Samples -> Results. Arguments as there."""
+    directories = [cam, l_net] if cam else [l_net]
+    finish = LabelWithCam(settings) if cam else LabelWithObjectness(settings)
+    return RunNetworks(directories, finish, max_pixels=max_pixels, threads=threads)
+
+
+def mask_shares(mask: np.ndarray) -> dict[str, float]:
+    """Share of the pixels of each id in a mask, keyed by the id as JSON writes it, background and void always there."""
+    counts = np.bincount(mask.ravel(), minlength=256)
+    ids = sorted({BACKGROUND, VOID, *np.flatnonzero(counts).tolist()})
+    return {str(i): round(float(counts[i] / mask.size), 6) for i in ids}
+
+
+def _map_size(image: np.ndarray) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    factor = min(1.0, _MAP_SIDE / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _result(sample: Sample, mask: np.ndarray, confidence: float, seed_share: dict[int, float]) -> Result:
+    note = {
+        "stamp": sample.stamp,
+        "tags": list(sample.tags),
+        "confidence": round(confidence, 6),
+        "seed_share": {str(tag): round(share, 6) for tag, share in seed_share.items()},
+        "shares": mask_shares(mask),
+    }
+    return Result(sample.key, mask, note)
