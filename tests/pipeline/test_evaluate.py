@@ -1,0 +1,128 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from rich.console import Console
+
+from pipeline.cli import cli
+from pipeline.evaluate import evaluate_folders, parse_categories
+from trainer.categories import palette
+from trainer.errors import UserError
+
+NAMES = "cat,dog,bird"
+
+
+def write(path, ids, mode="P"):
+    image = Image.fromarray(np.asarray(ids, np.uint8), mode)
+    if mode == "P":
+        image.putpalette(palette().tobytes())
+    path.parent.mkdir(exist_ok=True)
+    image.save(path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """One palette pair and one grey pair of another size; bird appears nowhere."""
+    write(tmp_path / "truth" / "a.png", [[0, 0, 1, 1], [0, 255, 1, 2]])
+    write(tmp_path / "prediction" / "a.png", [[0, 1, 1, 1], [0, 2, 1, 0]])
+    write(tmp_path / "truth" / "b.png", [[2, 2, 0]], "L")
+    write(tmp_path / "prediction" / "b.png", [[2, 255, 0]], "L")
+    return tmp_path / "truth", tmp_path / "prediction"
+
+
+def evaluate(folders, categories=NAMES, strong="cat", json_path=None):
+    screen = io.StringIO()
+    result = evaluate_folders(*folders, categories, strong, json_path, Console(file=screen, width=100))
+    return result, screen.getvalue()
+
+
+def test_scores_counted_by_hand(folders, tmp_path):
+    result, screen = evaluate(folders, json_path=tmp_path / "scores.json")
+    # background: 3 right, 1 taken for cat, 1 dog taken for it; cat: 3 right, 1 too many; dog: 1 right, 2 missed.
+    expected = {"background": 3 / 5, "cat": 3 / 4, "dog": 1 / 3, "bird": None}
+    assert result["per_class"] == pytest.approx(expected)
+    assert result["miou"] == pytest.approx((3 / 5 + 3 / 4 + 1 / 3) / 3)
+    assert result["strong_miou"] == pytest.approx(3 / 4)
+    assert result["weak_miou"] == pytest.approx(1 / 3)
+    assert result["pixel_accuracy"] == pytest.approx(7 / 10)
+    assert result["images"] == 2
+    assert json.loads((tmp_path / "scores.json").read_text()) == result
+    rows = [line.replace("│", " ").split() for line in screen.splitlines()]
+    assert ["cat", "strong", "75.0"] in rows
+    assert ["bird", "weak", "n/a"] in rows
+    assert ["mean", "56.1"] in rows
+
+
+def test_only_the_true_masks_count(folders):
+    before, _ = evaluate(folders)
+    write(folders[1] / "another.png", [[1]])
+    assert evaluate(folders)[0] == before
+
+
+def test_no_strong_categories_have_no_mean(folders):
+    assert evaluate(folders, strong="")[0]["strong_miou"] is None
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda t, p: (p / "b.png").unlink(), r"prediction/b\.png: missing; 1 of 2"),
+        (
+            lambda t, p: [path.rename(p / f"x{path.name}") for path in list(p.iterdir())],
+            r"no file has the name.*a\.png",
+        ),
+        (lambda t, p: write(p / "b.png", [[0, 0]]), r"prediction/b\.png against .*sizes differ"),
+        (lambda t, p: write(p / "b.png", [[2, 4, 0]]), r"prediction/b\.png .*prediction mask holds id 4"),
+        (lambda t, p: write(t / "b.png", [[2, 9, 0]]), r"truth/b\.png: truth mask holds id 9"),
+        (lambda t, p: write(t / "b.png", np.zeros((1, 3, 3)), "RGB"), r"truth/b\.png: is a RGB image"),
+        (lambda t, p: (p / "b.png").write_bytes(b"no image"), r"prediction/b\.png: not a readable PNG"),
+        (lambda t, p: (p / "b.png").write_bytes((p / "b.png").read_bytes()[:40]), r"prediction/b\.png: not a readable"),
+        (lambda t, p: [path.unlink() for path in t.iterdir()], r"truth: holds no \.png file"),
+        (lambda t, p: [path.unlink() for path in p.iterdir()], r"prediction: holds no \.png file"),
+    ],
+)
+def test_a_bad_file_is_named(folders, break_it, message):
+    break_it(*folders)
+    with pytest.raises(UserError, match=message) as caught:
+        evaluate(folders)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_folder_and_unwritable_json(folders, tmp_path):
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        evaluate((tmp_path / "nowhere", folders[1]))
+    with pytest.raises(UserError, match="scores.json: cannot write"):
+        evaluate(folders, json_path=tmp_path / "nowhere" / "scores.json")
+
+
+def test_categories_by_split_by_list_and_with_background():
+    split = parse_categories("voc-split-3", "")
+    assert split.num_classes == 21 and "person" in split.strong
+    assert parse_categories("voc-split-3", "dog").strong == ("dog",)
+    assert parse_categories("background,cat", "").foreground == ("cat",)
+    assert parse_categories("background, cat, dog", "dog").foreground == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("categories", "strong", "message"),
+    [
+        ("voc-split-9", "", "not a split"),
+        ("cat,cat", "", "listed twice"),
+        ("cat,dog", "cow", "unknown category 'cow'"),
+        (",", "", "give"),
+    ],
+)
+def test_unknown_categories(categories, strong, message):
+    with pytest.raises(UserError, match=message):
+        parse_categories(categories, strong)
+
+
+def test_the_command(folders, tmp_path):
+    arguments = ["--truth", folders[0], "--prediction", folders[1], "--categories", NAMES, "--strong", "cat"]
+    outcome = CliRunner().invoke(cli, ["evaluate", *map(str, arguments), "--json", str(tmp_path / "s.json")])
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads((tmp_path / "s.json").read_text())["images"] == 2
+    assert "pixel accuracy" in outcome.output
