@@ -7,7 +7,6 @@ multiplier per variable is shorter than the wrapper that would mend all that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import tensorflow as tf
@@ -20,6 +19,7 @@ BIAS_MULTIPLIER = 2.0  # DeepLab-LargeFOV's solver
 POLY_POWER = 0.9  # DeepLab's poly policy
 
 
+@keras.saving.register_keras_serializable("trainer")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Learning rate at step t of T: "step" base / 10^floor(3t / T), "poly" base (1 - t / T)^0.9, "constant" base."""
 
@@ -76,7 +76,8 @@ class LayerwiseSGD(keras.optimizers.SGD):
         variable.assign_add(velocity)
 
     def get_config(self) -> dict:
-        config = {key: super().get_config()[key] for key in ("name", "learning_rate", "momentum", "global_clipnorm")}
+        base = super().get_config()
+        config = {key: base[key] for key in ("name", "learning_rate", "momentum", "global_clipnorm")}
         return config | {"decay": self.decay, "head_multiplier": self.head_multiplier}
 
 
@@ -87,16 +88,16 @@ def variable_kind(name: str, head_multiplier: float) -> tuple[float, bool]:
     return multiplier * (head_multiplier if layer == HEAD else 1.0), kind.endswith("kernel")
 
 
-def make_optimizer(variables: Sequence[tf.Variable], stage: StageConfig, num_steps: int) -> LayerwiseSGD:
-    """The optimiser of a supervised stage.
+def make_optimizer(model: keras.Model, stage: StageConfig, num_steps: int) -> LayerwiseSGD:
+    """The optimiser of a training stage.
 
     Args:
-      variables: every variable it will train; their momentum exists at once, so a checkpoint restores into it.
+      model: built; the momentum of all its trainable variables exists at once, so a checkpoint restores into it.
       stage: rates, schedule, momentum, decay, clipping.
       num_steps: T, updates in the whole stage.
 
     Returns:
-      `.iterations`, `.learning_rate` (of the last update) and `.apply_gradients(zip(gradients, variables))`.
+      `.iterations`, `.learning_rate` (of the next update) and `.apply_gradients(zip(gradients, variables))`.
     """
     optimizer = LayerwiseSGD(
         Schedule(stage.learning_rate, stage.schedule, num_steps),
@@ -105,5 +106,5 @@ def make_optimizer(variables: Sequence[tf.Variable], stage: StageConfig, num_ste
         stage.head_multiplier,
         stage.clip_norm,
     )
-    optimizer.build(variables)
+    optimizer.build(model.trainable_variables)
     return optimizer

@@ -24,6 +24,7 @@ class Backbone:
       before_cam: features -> the features that the CAM classifier pools.
       width: channels of fc6 and fc7.
       dilation: of fc6.
+      separable: fc6 is a depthwise and a 1x1 convolution (open; DeepLabV3+, Chen et al. 2018): a ninth of the work.
       dropout: after fc6 and fc7, share of values dropped.
       application: keras.applications' function that downloads ImageNet weights; None has none.
       include_top: ImageNet files serve fc6 and fc7 too.
@@ -35,6 +36,7 @@ class Backbone:
     before_cam: Callable = lambda x: x
     width: int = 256  # open for all but VGG-16
     dilation: int = 12
+    separable: bool = False
     dropout: float = 0.5
     application: Callable | None = None
     include_top: bool = False
@@ -52,9 +54,12 @@ BACKBONES = {
         convert=vgg16.convert,
     ),
     "mobilenet_v2": Backbone(
-        mobilenet_v2.features, before_cam=mobilenet_v2.cam_features, application=keras.applications.MobileNetV2
+        mobilenet_v2.features,
+        before_cam=mobilenet_v2.cam_features,
+        separable=True,
+        application=keras.applications.MobileNetV2,
     ),
-    "mobilenet": Backbone(mobilenet.features, application=keras.applications.MobileNet),
+    "mobilenet": Backbone(mobilenet.features, separable=True, application=keras.applications.MobileNet),
     "tiny": Backbone(tiny.features, width=64, dilation=4, dropout=0.0),
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.models.backbones import BACKBONES, load_weights
+from trainer.models.backbones import BACKBONES, Backbone, load_weights
+from trainer.models.dropout import Dropout
 from trainer.weights import HEAD, initialise
 
 
@@ -20,18 +21,17 @@ def build_segmentation(backbone: str, num_classes: int, weights: str | None, see
 
     Returns:
       float32 [B, S, S, 3] RGB in 0..255, S = 8k+1 -> float32 logits [B, g, g, C], g = (S - 1) / 8 + 1, corners aligned.
-      Dropout's generator state is part of the model's checkpoint, so a resumed run draws the same masks.
+      Dropout's random state is part of the model's checkpoint.
 
     Raises:
       UserError: the weights cannot be read or belong to another network.
     """
     parts = BACKBONES[backbone]
     images = keras.Input([None, None, 3], name="images")
-    x = parts.before_fc6(parts.features(images))
-    x = layers.Conv2D(parts.width, 3, padding="same", dilation_rate=parts.dilation, activation="relu", name="fc6")(x)
-    x = _dropout(x, parts.dropout, 2 * seed, "drop6")
+    x = _fc6(parts.before_fc6(parts.features(images)), parts)
+    x = Dropout(parts.dropout, 2 * seed, name="drop6")(x)
     x = layers.Conv2D(parts.width, 1, activation="relu", name="fc7")(x)
-    x = _dropout(x, parts.dropout, 2 * seed + 1, "drop7")
+    x = Dropout(parts.dropout, 2 * seed + 1, name="drop7")(x)
     logits = layers.Conv2D(num_classes, 1, dtype="float32", name=HEAD)(x)
     model = keras.Model(images, logits, name=f"large_fov_{backbone}")
     initialise(model, seed)
@@ -39,7 +39,13 @@ def build_segmentation(backbone: str, num_classes: int, weights: str | None, see
     return model
 
 
-def _dropout(x, rate: float, seed: int, name: str):
-    if not rate:
-        return x
-    return layers.Dropout(rate, seed=seed, rng_type="stateful", name=name)(x)
+def _fc6(x, parts: Backbone):
+    """The large field of view: 3x3 taps `dilation` cells apart, for the MobileNets as depthwise and 1x1 convolution."""
+    size, dilation = 3, parts.dilation
+    if parts.separable:
+        x = layers.DepthwiseConv2D(size, dilation_rate=dilation, padding="same", use_bias=False, name="fc6_depthwise")(
+            x
+        )
+        size, dilation = 1, 1
+    conv = layers.Conv2D(parts.width, size, dilation_rate=dilation, padding="same", activation="relu", name="fc6")
+    return conv(x)

@@ -1,0 +1,202 @@
+"""The layerwise SGD against plain numpy, its schedules, and that a resumed run is the same run to the last bit."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from trainer.config import StageConfig
+from trainer.optimizers import LayerwiseSGD, Schedule, make_optimizer, variable_kind
+
+STAGE = StageConfig(learning_rate=0.1, head_multiplier=10, weight_decay=0.05, schedule="step")
+
+
+def small_model() -> keras.Model:
+    """One of each kind of variable: kernel, bias, norm scale and offset, head kernel and bias."""
+    inputs = keras.Input([6])
+    x = keras.layers.Dense(4, name="body", bias_initializer="ones")(inputs)
+    x = keras.layers.LayerNormalization(name="norm")(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="fc8", bias_initializer="ones")(x))
+
+
+def fake_gradients(model: keras.Model, step: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(step)
+    return [rng.normal(size=v.shape).astype(np.float32) for v in model.trainable_variables]
+
+
+def apply(optimizer, model, gradients):
+    optimizer.apply_gradients(zip(map(tf.constant, gradients), model.trainable_variables, strict=True))
+
+
+def test_equals_numpy_for_every_kind_of_variable():
+    model, steps = small_model(), 9
+    optimizer = make_optimizer(model, STAGE, steps)
+    table = {  # name -> (learning-rate multiplier, decays)
+        "body/kernel:0": (1, True),
+        "body/bias:0": (2, False),
+        "norm/gamma:0": (1, False),
+        "norm/beta:0": (1, False),
+        "fc8/kernel:0": (10, True),
+        "fc8/bias:0": (20, False),
+    }
+    assert [v.name for v in model.trainable_variables] == list(table)
+    values = {v.name: v.numpy().astype(np.float64) for v in model.trainable_variables}
+    velocity = {name: np.zeros_like(value) for name, value in values.items()}
+    for step in range(steps):
+        gradients = fake_gradients(model, step)
+        apply(optimizer, model, gradients)
+        rate = 0.1 * 0.1 ** (step // 3)
+        for (name, (multiplier, decays)), gradient in zip(table.items(), gradients, strict=True):
+            gradient = gradient + (0.05 * values[name] if decays else 0)
+            velocity[name] = 0.9 * velocity[name] - rate * multiplier * gradient
+            values[name] = values[name] + velocity[name]
+    assert optimizer.iterations == steps
+    for variable in model.trainable_variables:
+        np.testing.assert_allclose(variable, values[variable.name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("step", [1e-3] * 2000 + [1e-4] * 2000 + [1e-5] * 2000),
+        ("poly", 1e-3 * (1 - np.arange(6000) / 6000) ** 0.9),
+        ("constant", [1e-3] * 6000),
+    ],
+)
+def test_schedules(kind, expected):
+    schedule = Schedule(1e-3, kind, 6000)
+    steps = [0, 1, 1999, 2000, 2001, 3999, 4000, 5999]
+    np.testing.assert_allclose([schedule(tf.constant(s)) for s in steps], np.array(expected)[steps], rtol=1e-4)
+
+
+def test_learning_rate_is_readable_for_logs():
+    model = small_model()
+    optimizer = make_optimizer(model, STAGE, 3)
+    for step, rate in enumerate([0.1, 0.01, 0.001]):
+        apply(optimizer, model, fake_gradients(model, step))
+        np.testing.assert_allclose(optimizer.learning_rate, rate, rtol=1e-5)
+
+
+def test_kinds_of_the_variables_of_a_network():
+    assert variable_kind("block1_conv1/kernel:0", 10) == (1, True)
+    assert variable_kind("conv_dw_1/depthwise_kernel:0", 10) == (1, True)
+    assert variable_kind("block1_conv1/bias:0", 10) == (2, False)
+    assert variable_kind("fc8/kernel:0", 10) == (10, True)
+    assert variable_kind("fc8/bias:0", 10) == (20, False)
+
+
+def test_clipping_bounds_the_global_norm():
+    model = small_model()
+    stage = StageConfig(learning_rate=1.0, momentum=0, weight_decay=0, head_multiplier=0.5, clip_norm=0.1)
+    before = [v.numpy() for v in model.trainable_variables]
+    apply(make_optimizer(model, stage, 3), model, [100 * g for g in fake_gradients(model, 0)])
+    kernels = [v.numpy() - b for v, b in zip(model.trainable_variables, before, strict=True) if v.shape.rank == 2]
+    gradients = fake_gradients(model, 0)
+    norm = np.sqrt(sum((g**2).sum() for g in gradients))
+    np.testing.assert_allclose(kernels[0], -0.1 * gradients[0] / norm, atol=1e-5)
+
+
+def test_a_foreign_variable_is_refused():
+    optimizer = make_optimizer(small_model(), STAGE, 3)
+    with pytest.raises(KeyError, match="cannot recognize variable"):
+        optimizer.apply_gradients([(tf.ones([2]), tf.Variable([1.0, 2.0], name="other/kernel"))])
+
+
+def run(model, optimizer, steps):
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x, training=True) - y))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        )
+
+    for index in steps:
+        rng = np.random.default_rng(index)
+        step(tf.constant(rng.normal(size=(8, 6)), tf.float32), tf.constant(rng.normal(size=(8, 2)), tf.float32))
+
+
+def test_resuming_from_a_checkpoint_is_bit_identical(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = small_model()
+    optimizer = make_optimizer(model, STAGE, 10)
+    run(model, optimizer, range(5))
+    path = tf.train.Checkpoint(model=model, optimizer=optimizer).save(tmp_path / "checkpoint")
+    run(model, optimizer, range(5, 10))
+
+    resumed = small_model()
+    again = make_optimizer(resumed, STAGE, 10)
+    tf.train.Checkpoint(model=resumed, optimizer=again).restore(path).assert_consumed()
+    run(resumed, again, range(5, 10))
+    assert again.iterations == 10
+    for a, b in zip(optimizer.variables + model.variables, again.variables + resumed.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_configuration_makes_the_same_optimizer():
+    optimizer = LayerwiseSGD(Schedule(0.5, "poly", 7), 0.8, 0.01, 3.0, 1.0)
+    assert LayerwiseSGD.from_config(optimizer.get_config()).get_config() == optimizer.get_config()
+
+
+def test_loss_scaling_leaves_the_update_unchanged():
+    keras.utils.set_random_seed(0)
+    plain, scaled = small_model(), small_model()
+    scaled.set_weights(plain.get_weights())
+    optimizer = make_optimizer(plain, STAGE, 3)
+    wrapper = keras.mixed_precision.LossScaleOptimizer(make_optimizer(scaled, STAGE, 3))
+    for step in range(3):
+        gradients = fake_gradients(plain, step)
+        apply(optimizer, plain, gradients)
+        factor = wrapper.get_scaled_loss(tf.constant(1.0))
+        apply(wrapper, scaled, wrapper.get_unscaled_gradients([factor * g for g in gradients]))
+    for a, b in zip(plain.variables, scaled.variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+TWO_DEVICES = """
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tensorflow import keras
+from trainer.config import StageConfig
+from trainer.optimizers import make_optimizer
+
+def train(strategy):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input([6])
+        x = keras.layers.Dense(4, activation="tanh", name="body")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(2, name="fc8")(x))
+        stage = StageConfig(learning_rate=0.01, clip_norm=0.5)
+        optimizer = make_optimizer(model, stage, 6)
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(model(x) - y)) / 8.0
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+
+    data = np.random.default_rng(0).normal(size=(6, 8, 8)).astype(np.float32)
+    dataset = tf.data.Dataset.from_tensor_slices((data[..., :6], data[..., 6:]))
+    for x, y in strategy.experimental_distribute_dataset(dataset):
+        strategy.run(step, args=(x, y))
+    return model.get_weights(), optimizer.iterations.numpy()
+
+one, steps = train(tf.distribute.get_strategy())
+two, same_steps = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+assert steps == same_steps == 6
+for a, b in zip(one, two):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_two_mirrored_devices_train_like_one():
+    """In a process of its own: logical devices must be set before TensorFlow starts."""
+    result = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, check=False)
+    assert result.stdout.strip().endswith("equal"), result.stderr[-2000:]
