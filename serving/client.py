@@ -79,17 +79,15 @@ class SegmentationClient:
           UserError: the server refused the call, or did not answer in time.
         """
         deadline = time.monotonic() + self._timeout
-        pause = _FIRST_PAUSE
-        for tries_left in range(self._retries, -1, -1):
-            left = deadline - time.monotonic()
+        pause, tries_left = _FIRST_PAUSE, self._retries
+        while True:
             try:
-                return self._call(list(images), max(left, 0.001))
+                return self._call(list(images), max(deadline - time.monotonic(), 0.001))
             except _Unavailable as error:
                 if not tries_left or time.monotonic() + pause >= deadline:
                     raise UserError(f"server {self._address}: unavailable: {error}; is it running?") from None
             time.sleep(pause)
-            pause *= 2
-        raise AssertionError("the last try returns or raises")
+            pause, tries_left = 2 * pause, tries_left - 1
 
     def _call_grpc(self, images: list[bytes], timeout: float) -> list[bytes]:
         request = predict_pb2.PredictRequest()

@@ -54,7 +54,7 @@ class Batcher:
             worker.start()
 
     def submit(self, servable: Servable, signature: str, name: str, values: np.ndarray) -> Future:
-        """Queues one request; the future gives outputs by name with len(values) rows. It can be cancelled until it runs.
+        """Queues one request; the future gives outputs by name, a row per value. It can be cancelled until it runs.
 
         Raises:
           ServingError: INVALID_ARGUMENT for an empty or too large batch, UNAVAILABLE when the queue is full or closed.

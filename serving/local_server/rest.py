@@ -82,6 +82,7 @@ class RestServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: RestServer
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # not 0.9, which answers garbage without a status line
     server_version = "transferseg"
     disable_nagle_algorithm = True
     wbufsize = -1  # headers and body in one write

@@ -3,6 +3,7 @@
 import io
 import os
 import zlib
+from dataclasses import dataclass
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from serving.export import export_segmentation
+from serving.local_server.server import serve
 from trainer.categories import Categories
 
 SIZE = 65
@@ -123,3 +125,32 @@ def signatures(saved_model):
     functions = dict(loaded.signatures)
     functions["keep"] = loaded  # signatures do not keep their variables alive
     return functions
+
+
+@pytest.fixture(scope="session")
+def server(saved_model):
+    """The local server on free ports, for the whole run."""
+    running = serve(saved_model.parent, grpc_port=0, rest_port=0, poll_seconds=0.1)
+    yield running
+    running.stop()
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server under test, HOST:PORT each; ours, or an external one whose weights we do not know."""
+
+    grpc: str
+    rest: str
+    is_ours: bool
+
+
+EXTERNAL = (os.environ.get("TF_SERVING_GRPC"), os.environ.get("TF_SERVING_REST"))
+
+
+@pytest.fixture(scope="session", params=["local", "external"] if all(EXTERNAL) else ["local"])
+def address(request):
+    """The local server, and with both variables set (HOST:PORT) a real one that serves a model as `transferseg`."""
+    if request.param == "external":
+        return Address(*EXTERNAL, False)
+    running = request.getfixturevalue("server")
+    return Address(f"127.0.0.1:{running.grpc_port}", f"127.0.0.1:{running.rest_port}", True)
