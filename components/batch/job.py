@@ -93,7 +93,6 @@ def run(
       title: what the progress bar is called.
     """
     started = time.monotonic()
-    remove_unfinished(str(output))
     letters = output / f".{DEAD_LETTERS}"
     pipeline = beam.Pipeline(options=PipelineOptions(list(beam_args)))
     samples = (
@@ -107,12 +106,15 @@ def run(
     with _progress(output, len(sources), title), _quiet_beam():
         result = pipeline.run()
         result.wait_until_finish()
+    remove_unfinished(str(output))
 
     dead = [json.loads(line) for line in letters.read_text().splitlines()]
     letters.unlink()
     gone = {letter["key"] for letter in dead}
     for key in gone:  # a mask of an earlier state of an image that now fails
-        Path(mask_path(str(output), key)).unlink(missing_ok=True)
+        path = Path(mask_path(str(output), key))
+        if path.is_file():
+            path.unlink()
     done = {s.key: read_note(mask_path(str(output), s.key)) for s in sources if s.key not in gone}
     dead.extend(faults)
     dead.sort(key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
@@ -136,7 +138,7 @@ def finish(outcome: Outcome, output: Path, max_dead_share: float, **more: Any) -
     Raises:
       TooManyFaults: more than `max_dead_share` of the inputs are dead letters; all files are written before.
     """
-    summary = {**outcome.summary(), **more}
+    summary = {**outcome.summary(), **more, "output": str(output)}
     write_atomic(f"{output}/{SUMMARY}", json.dumps(summary, indent=2).encode())
     refuse_above(max_dead_share, outcome.dead, outcome.inputs, f"{output}/{DEAD_LETTERS}")
     return summary

@@ -74,7 +74,7 @@ def write_atomic(path: str, data: bytes) -> None:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Clears away what a killed run left half-written."""
+    """Clears away what a killed run, or a refusing file system, left half-written."""
     import tensorflow as tf
 
     for path in tf.io.gfile.glob(f"{folder}/.*{_UNFINISHED}"):

@@ -64,8 +64,7 @@ def predict_folder(
         beam_args=beam_args,
         title="Masks",
     )
-    named = {"categories": list(categories.names), "output": str(output)}
-    return job.finish(outcome, output, max_dead_share, **named)
+    return job.finish(outcome, output, max_dead_share, categories=list(categories.names))
 
 
 def served_mask(

@@ -90,8 +90,7 @@ def label_folder(
         write_coco(output, done, categories)
     elif format == "tfrecord":
         write_examples(output, done)
-    named = {"categories": list(categories.names), "format": format, "output": str(output)}
-    return job.finish(outcome, output, max_dead_share, **named)
+    return job.finish(outcome, output, max_dead_share, categories=list(categories.names), format=format)
 
 
 def _recipe(*parts: object) -> str:

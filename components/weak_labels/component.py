@@ -10,7 +10,7 @@ from components.weak_labels.executor import Executor
 
 
 class WeakLabelsSpec(types.ComponentSpec):
-    """Inputs and outputs may not share a name, so what comes in is `unlabelled_examples` and what goes out `examples`."""
+    """Inputs and outputs may not share a name, hence `unlabelled_examples` in and `examples` out."""
 
     PARAMETERS = {
         "settings": component_spec.ExecutionParameter(type=str),
