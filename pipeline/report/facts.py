@@ -1,0 +1,130 @@
+"""What the report says in figures: verdict, scores, counts, times. A part is None where the run has not got so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_model_analysis as tfma
+
+from components.batch.job import DEAD_LETTERS
+from components.image_example_gen.transform import read_rejected, read_summary
+from components.miou.metric import CONFUSION
+from components.weak_label_validator.checks import label_statistics
+from components.weak_labels.examples import LABELS, read_lines
+from pipeline.report.images import Picture, colour, data_uri
+from pipeline.runners.local import ComponentRun
+from pipeline.summary import Summary
+from trainer.categories import Categories
+
+_TRAINERS = {
+    "cam": "CAM classifier",
+    "l_net": "L-Net",
+    "segmentation": "segmentation network",
+    "p_net": "P-Net refinement",
+    "strong_only": "segmentation network on strong images alone",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the run ended: `state` is "pushed", "refused", "failed" or "unfinished"."""
+
+    state: str
+    headline: str
+    reasons: list[str]
+
+
+def output(components: list[ComponentRun], name: str, key: str | None = None) -> str | None:
+    """URI of a component's output, of its only one if `key` is None; None if the component did not finish."""
+    for component in components:
+        if component.name == name and component.outputs:
+            [artifact] = component.outputs[key] if key else next(iter(component.outputs.values()))
+            return artifact.uri
+    return None
+
+
+def verdict(components: list[ComponentRun], summary: Summary) -> Verdict:
+    failed = [component.name for component in components if component.error]
+    if failed:
+        return Verdict("failed", f"Failed in {failed[0]}", summary.refused_because)
+    if summary.pushed_model:
+        return Verdict("pushed", "Pushed", [])
+    if summary.refused_because:
+        return Verdict("refused", "Refused: the model was not pushed", summary.refused_because)
+    return Verdict("unfinished", "Not finished: no model was judged", [])
+
+
+def score_rows(summary: Summary, categories: Categories) -> list[dict[str, Any]]:
+    """A row for each class with name, colour, supervision, iou, strong_only (0..1 or None)."""
+    supervision = {"background": "", **{name: "masks" for name in categories.strong}}
+    return [
+        {
+            "name": name,
+            "colour": colour(i),
+            "supervision": supervision.get(name, "tags"),
+            "iou": iou,
+            "strong_only": summary.strong_only_per_class.get(name),
+        }
+        for i, (name, iou) in enumerate(summary.per_class.items())
+    ]
+
+
+def confusion(evaluation_uri: str | None, categories: Categories) -> list[tuple[str, list[float | None]]] | None:
+    """Rows of true classes: name and the share of its pixels by predicted class; None for a class without pixels."""
+    if evaluation_uri is None:
+        return None
+    result = tfma.load_eval_result(evaluation_uri)
+    [(_, values)] = [item for item in result.slicing_metrics if item[0] == ()]
+    array = values[""][""][CONFUSION]["arrayValue"]  # as protobuf's JSON: int64 as text
+    counts = np.array(array["int64Values"], np.int64).reshape(array["shape"])
+    totals = counts.sum(axis=1)
+    return [
+        (name, [float(count / total) if total else None for count in row])
+        for name, row, total in zip(categories.names, counts, totals, strict=True)
+    ]
+
+
+def dataset(examples_uri: str | None) -> dict[str, Any] | None:
+    """The examples' summary.json, and `bad`: the images that were left out (key, stage, reason)."""
+    if examples_uri is None:
+        return None
+    return read_summary(examples_uri) | {"bad": read_rejected(examples_uri)}
+
+
+def label_quality(labelled_uri: str | None, categories: Categories) -> dict[str, Any] | None:
+    """`label_statistics` of the weak labels, `dead` (key, stage, reason) and `confidences` (key -> 0..1)."""
+    if labelled_uri is None:
+        return None
+    records, dead = read_lines(f"{labelled_uri}/{LABELS}"), read_lines(f"{labelled_uri}/{DEAD_LETTERS}")
+    inputs = {letter["key"]: () for letter in dead} | {record["key"]: record["tags"] for record in records}
+    statistics = label_statistics(records, inputs, categories)
+    return statistics | {"dead": dead, "confidences": {record["key"]: record["confidence"] for record in records}}
+
+
+def curves(components: list[ComponentRun]) -> list[Picture]:
+    """The learning curves that the trainers drew."""
+    pictures = []
+    for name, title in _TRAINERS.items():
+        run = output(components, name, "model_run")
+        path = Path(run or "") / "curves.png"
+        if run and path.exists():
+            uri = data_uri("image/png", path.read_bytes())
+            pictures.append(Picture(uri, f"Learning curves of the {title}: losses over the step", title))
+    return pictures
+
+
+def times(components: list[ComponentRun]) -> list[dict[str, Any]]:
+    """A row for each component with name, state, wall_s and share (of the longest)."""
+    longest = max((component.wall_s for component in components), default=0) or 1
+    return [
+        {
+            "name": component.name,
+            "state": "failed" if component.error else "cached" if component.cached else "done",
+            "wall_s": component.wall_s,
+            "share": component.wall_s / longest,
+        }
+        for component in components
+    ]

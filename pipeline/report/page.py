@@ -1,0 +1,108 @@
+"""report.html: gathers facts and pictures of a run and fills the template."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import jinja2
+from tfx.utils import path_utils
+
+from pipeline.config import RunConfig, dump_config
+from pipeline.report import facts
+from pipeline.report.images import colour
+from pipeline.report.samples import Row, prediction_rows, weak_label_rows
+from pipeline.runners.local import ComponentRun
+from pipeline.summary import Summary, percent
+from trainer.categories import VOID, Categories
+
+_KEY_BYTES = 2000  # the key stands in the page's head, within its first bytes
+_SCORED = {"vgg16": 16}  # eval images scored to choose the shown ones; the others are quick enough for _SCORED_QUICK
+_SCORED_QUICK = 60
+
+
+def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun], summary: Summary) -> Path:
+    """Writes `workdir`/report.html: self-contained, no script, no network.
+
+    A report of the same results is left as it is, with the times of the run that made them; so a cached run is quick.
+    What a failed or refused run has not got is left out.
+
+    Args:
+      workdir: the run's folder.
+      config: of the run.
+      components: what ran, in order, also the one that failed.
+      summary: of the run.
+
+    Returns:
+      The path of the page.
+    """
+    path = workdir / "report.html"
+    key = _content_key(config, components, summary)
+    if path.exists() and key.encode() in path.open("rb").read(_KEY_BYTES):
+        return path
+    page = _render(config, components, summary, key)
+    partial = path.with_suffix(".partial")
+    partial.write_text(page, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _content_key(config: RunConfig, components: list[ComponentRun], summary: Summary) -> str:
+    """Changes with everything the page shows but times and cache states."""
+    results = {name: value for name, value in asdict(summary).items() if name not in ("components", "wall_s")}
+    artifacts = [
+        [component.name, sorted(artifact.uri for group in component.outputs.values() for artifact in group)]
+        for component in components
+    ]
+    return hashlib.sha256(json.dumps([results, artifacts, config.model_dump_json()]).encode()).hexdigest()
+
+
+def _render(config: RunConfig, components: list[ComponentRun], summary: Summary, key: str) -> str:
+    categories = config.categories.resolve()
+    labels = facts.label_quality(facts.output(components, "weak_labels"), categories)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["percent"] = percent
+    return environment.get_template("page.html.jinja").render(
+        key=key,
+        name=config.name,
+        summary=summary,
+        verdict=facts.verdict(components, summary),
+        scores=facts.score_rows(summary, categories),
+        times=facts.times(components),
+        curves=facts.curves(components),
+        confusion=facts.confusion(facts.output(components, "evaluator", "evaluation"), categories),
+        dataset=facts.dataset(facts.output(components, "examples")),
+        labels=labels,
+        label_rows=_label_rows(components, labels, categories),
+        prediction_rows=_prediction_rows(config, components, categories),
+        categories=categories,
+        legend=[(name, colour(i)) for i, name in enumerate(categories.names)] + [("void", colour(VOID))],
+        config=dump_config(config),
+    )
+
+
+def _label_rows(components: list[ComponentRun], labels: dict | None, categories: Categories) -> list[Row]:
+    if labels is None:
+        return []
+    labelled = facts.output(components, "weak_labels")
+    cam, l_net = (path_utils.serving_model_path(facts.output(components, name, "model")) for name in ("cam", "l_net"))
+    return weak_label_rows(labelled, cam, l_net, labels["confidences"], categories)
+
+
+def _prediction_rows(config: RunConfig, components: list[ComponentRun], categories: Categories) -> list[Row]:
+    """Of the last model there is: the refined one, else the one before it."""
+    model = facts.output(components, "p_net", "model") or facts.output(components, "segmentation", "model")
+    if model is None:
+        return []
+    examples = facts.output(components, "examples")
+    limit = _SCORED.get(config.backbone, _SCORED_QUICK)
+    return prediction_rows(examples, path_utils.serving_model_path(model), limit, categories)
