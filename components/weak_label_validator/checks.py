@@ -28,8 +28,9 @@ def label_statistics(
       images, labelled, coverage (labelled / images), foreground_share (of the pixels that are not void), void_share,
       empty_share (images without any foreground), confidence (mean), areas (histogram over (image, tag) pairs: edges,
       counts), least_certain (keys), unknown and changed (keys of records without an example, or with other tags), and
-      tags: name -> images (tagged), labelled (of these, with a label), present (of those, with pixels), presence
-      (present / labelled), mean_area (where present), tag_share (of all tags) and pixel_share (of all foreground).
+      tags: name -> weak (bool), images (tagged), labelled (of these, with a label), present (of those, with pixels),
+      presence (present / labelled), mean_area (where present), tag_share (of all tags), pixel_share (of the
+      foreground).
     """
     tags_of = {record["key"]: record["tags"] for record in records}
     foreground = [_foreground(record, categories) for record in records]
@@ -94,11 +95,12 @@ def failures(statistics: Mapping[str, Any], settings: LabelGateSettings) -> list
             f"{settings.max_empty_share:.0%}); lower labels.background_cut"
         )
     for name, tag in s["tags"].items():
-        if tag["labelled"] and not tag["present"]:
+        judged = tag["labelled"] >= settings.min_tag_images
+        if tag["labelled"] and not tag["present"] and (judged or tag["weak"]):
             lines.append(
                 f"'{name}' is tagged in {tag['labelled']} labelled images and has not one pixel; train the CAM longer"
             )
-        elif tag["labelled"] >= settings.min_tag_images and tag["presence"] < settings.min_tag_presence:
+        elif judged and tag["presence"] < settings.min_tag_presence:
             lines.append(
                 f"'{name}' has pixels in only {tag['present']} of its {tag['labelled']} labelled images "
                 f"({tag['presence']:.0%}, limit {settings.min_tag_presence:.0%}); train the CAM longer"
@@ -121,6 +123,7 @@ def _tag_statistics(
         areas = [shares.get(tag, 0.0) for record, shares in pairs if tag in record["tags"]]
         present = [area for area in areas if area > 0]
         found[categories.names[tag]] = {
+            "weak": categories.names[tag] in categories.weak,
             "images": images,
             "labelled": len(areas),
             "present": len(present),

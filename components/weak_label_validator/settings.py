@@ -14,4 +14,6 @@ class LabelGateSettings(Strict):
     min_image_share: float = Field(0.9, ge=0, le=1, description="of the weak images that must have a label")
     max_empty_share: float = Field(0.5, ge=0, le=1, description="of the labelled images that may be background only")
     min_tag_presence: float = Field(0.05, ge=0, le=1, description="of a tag's images that must show some of it")
-    min_tag_images: int = Field(3, ge=1, description="tags of fewer images are not judged by min_tag_presence")
+    min_tag_images: int = Field(
+        3, ge=1, description="tags of fewer images may be missed, unless a weak category has no pixel"
+    )

@@ -1,0 +1,62 @@
+"""`predict_folder`: masks of the exported model, bad images named."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from labelling_samples import BAD_IMAGES, ODD_IMAGES, models, write_scenes  # noqa: F401
+from PIL import Image
+
+from components.batch.faults import TooManyFaults
+from components.prediction.batch import predict_folder
+from trainer.categories import palette
+from trainer.errors import UserError
+
+
+def test_masks_are_the_model_s_own(models, tmp_path):  # noqa: F811
+    write_scenes(tmp_path, 5)
+    for name, (data, _) in ODD_IMAGES.items():
+        (tmp_path / "images" / name).write_bytes(data)
+    summary = predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out")
+    assert summary["inputs"] == summary["labelled"] == 5 + len(ODD_IMAGES)
+    model = tf.saved_model.load(str(models["segmentation"]))
+    seen = set()
+    for path in (tmp_path / "images").iterdir():
+        answer = model.signatures["serving_default"](image_bytes=tf.constant([path.read_bytes()]))
+        expected = tf.io.decode_png(answer["mask_bytes"][0], channels=3).numpy()
+        mask = Image.open(tmp_path / "out" / f"{path.stem}.png")
+        assert mask.mode == "P"
+        np.testing.assert_array_equal(palette()[np.asarray(mask)], expected)
+        seen |= set(np.unique(mask))
+    assert seen == {0, 1, 2, 3}
+
+
+def test_bad_images_are_named_and_limited(models, tmp_path):  # noqa: F811
+    write_scenes(tmp_path, 3)
+    for i, (name, (data, *_)) in enumerate(BAD_IMAGES.items()):
+        (tmp_path / "images" / f"bad{i}.{name.rpartition('.')[2]}").write_bytes(data)
+    with pytest.raises(TooManyFaults, match=f"{len(BAD_IMAGES)} of {len(BAD_IMAGES) + 3} images failed"):
+        predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out")
+    letters = [json.loads(line) for line in (tmp_path / "out" / "dead_letters.jsonl").read_text().splitlines()]
+    found = {letter["key"]: letter["stage"] for letter in letters}
+    assert found == {f"bad{i}": stage for i, (_, stage, _) in enumerate(BAD_IMAGES.values())}
+    again = predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", max_dead_share=1.0)
+    assert (again["labelled"], again["kept"]) == (3, 3)
+
+
+def test_files_of_one_name_do_not_overwrite_each_other(models, tmp_path):  # noqa: F811
+    write_scenes(tmp_path, 2)
+    (tmp_path / "images" / "s000.jpg").write_bytes(ODD_IMAGES["grey.jpg"][0])
+    summary = predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", max_dead_share=1.0)
+    assert (summary["inputs"], summary["labelled"], summary["dead_by_stage"]) == (3, 2, {"write": 1})
+
+
+def test_bad_arguments_are_refused(models, tmp_path):  # noqa: F811
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no such folder"):
+        predict_folder(models["segmentation"], tmp_path / "none", tmp_path / "out")
+    with pytest.raises(UserError, match="holds no JPEG"):
+        predict_folder(models["segmentation"], tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(UserError, match="not a SavedModel"):
+        predict_folder(tmp_path, tmp_path / "empty", tmp_path / "out")

@@ -1,0 +1,112 @@
+"""The gate lets a sound label set pass and refuses every kind of collapse with its reason."""
+
+import numpy as np
+import pytest
+
+from components.weak_label_validator.checks import failures, label_statistics
+from components.weak_label_validator.settings import LabelGateSettings
+from trainer.categories import Categories
+
+CATEGORIES = Categories(("ant", "bee", "cow"), ("ant",))
+
+
+def record(key, tags, shares, confidence=0.5):
+    shares = {"0": 0.0, "255": 0.0, **{str(i): share for i, share in shares.items()}}
+    return {"key": key, "tags": list(tags), "confidence": confidence, "seed_share": {}, "shares": shares}
+
+
+def sound_set():
+    """20 images: bees everywhere, cows in every fourth."""
+    records = []
+    for i in range(20):
+        shares = {2: 0.2, 255: 0.1} | ({3: 0.1} if i % 4 == 0 else {})
+        records.append(record(f"i{i:02d}", sorted(set(shares) - {255}), shares | {0: 1 - sum(shares.values())}, i / 20))
+    return records
+
+
+def judge(records, inputs=None, **settings):
+    inputs = {r["key"]: tuple(r["tags"]) for r in records} if inputs is None else inputs
+    return failures(label_statistics(records, inputs, CATEGORIES), LabelGateSettings(**settings))
+
+
+def test_a_sound_set_passes_and_is_counted():
+    records = sound_set()
+    statistics = label_statistics(records, {r["key"]: r["tags"] for r in records}, CATEGORIES)
+    assert judge(records) == []
+    assert statistics["coverage"] == 1
+    assert statistics["void_share"] == pytest.approx(0.1)
+    assert statistics["foreground_share"] == pytest.approx((20 * 0.2 + 5 * 0.1) / (20 * 0.9))
+    assert statistics["least_certain"][:2] == ["i00", "i01"]
+    assert sum(statistics["areas"]["counts"]) == 25
+    cow = statistics["tags"]["cow"]
+    assert (cow["images"], cow["present"], cow["presence"]) == (5, 5, 1)
+    assert cow["mean_area"] == pytest.approx(0.1)
+    assert cow["tag_share"] == pytest.approx(5 / 25)
+    assert cow["pixel_share"] == pytest.approx(0.5 / 4.5)
+    assert "ant" not in statistics["tags"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "reason"),
+    [
+        ({0: 1.0}, "all background"),
+        ({2: 1.0}, "all foreground"),
+        ({2: 0.1, 0: 0.1, 255: 0.8}, "80.0% of the pixels are void"),
+    ],
+)
+def test_collapsed_sets_are_refused(shares, reason):
+    lines = judge([record(f"i{i}", [2], shares) for i in range(10)])
+    assert any(line.startswith(reason) for line in lines), lines
+
+
+def test_a_tag_without_a_pixel_is_refused():
+    records = [record(f"i{i}", [2, 3], {0: 0.7, 2: 0.3}) for i in range(2)] + sound_set()
+    for r in records:
+        r["shares"].pop("3", None)
+    (line,) = judge(records)
+    assert line.startswith("'cow' is tagged in 7 labelled images and has not one pixel")
+
+
+def test_a_rare_strong_tag_may_be_missed():
+    records = sound_set()
+    records[0]["tags"] = [1, *records[0]["tags"]]
+    assert judge(records) == []
+    (line,) = judge(records, min_tag_images=1)
+    assert line.startswith("'ant' is tagged in 1 labelled images")
+
+
+def test_a_tag_that_hardly_shows_is_refused():
+    records = [record(f"i{i}", [2, 3], {0: 0.7, 2: 0.3}) for i in range(30)]
+    records.append(record("one", [2, 3], {0: 0.7, 2: 0.2, 3: 0.1}))
+    (line,) = judge(records)
+    assert line.startswith("'cow' has pixels in only 1 of its 31 labelled images (3%, limit 5%)")
+    assert judge(records, min_tag_presence=0.01) == []
+
+
+def test_mostly_empty_labels_are_refused():
+    records = [record(f"i{i}", [2], {0: 1.0} if i % 3 else {0: 0.5, 2: 0.5}) for i in range(12)]
+    (line,) = judge(records)
+    assert line.startswith("67% of the labels are background only")
+
+
+def test_missing_labels_are_refused():
+    records = sound_set()
+    inputs = {r["key"]: r["tags"] for r in records}
+    (line,) = judge(records[:15], inputs)
+    assert line.startswith("only 15 of 20 weak images have a label (75%, limit 90%)")
+    (line,) = judge([], inputs)
+    assert line.startswith("none of the 20 weak images has a label")
+
+
+def test_a_stale_set_is_refused():
+    records = sound_set()
+    inputs = {r["key"]: r["tags"] for r in records}
+    inputs["i03"] = [1]
+    del inputs["i05"]
+    lines = judge(records, inputs)
+    assert lines[0].startswith("stale: 2 labels do not belong to the present examples or their tags (i05, i03)")
+
+
+def test_no_weak_images_is_the_data_gates_business():
+    assert judge([]) == []
+    assert np.isfinite(label_statistics([], {}, CATEGORIES)["coverage"])
