@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from components.weak_labels.settings import LabelSettings
 from pydantic import Field, ValidationError
 
 from components.image_example_gen.settings import DatasetSettings
+from components.weak_label_validator.settings import LabelGateSettings
+from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories, from_lists, named_split
 from trainer.config import AdversarialConfig, Backbone, NetworkConfig, Precision, StageConfig, Strict
 from trainer.errors import UserError
@@ -56,6 +57,7 @@ class RunConfig(Strict):
     cam: StageConfig = StageConfig()
     l_net: StageConfig = StageConfig()
     labels: LabelSettings = LabelSettings()
+    label_gate: LabelGateSettings = LabelGateSettings()
     segmentation: StageConfig = StageConfig()
     p_net: AdversarialConfig = AdversarialConfig()
     gate: GateConfig = GateConfig()

@@ -7,16 +7,17 @@ import json
 from dataclasses import dataclass
 
 import tensorflow_data_validation as tfdv
-from components.data_gate.component import DataGate
-from components.weak_label_validator.component import WeakLabelGate
-from components.weak_labels.component import WeakLabels
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.types import BaseChannel
 
+from components.data_gate.component import DataGate
 from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.settings import fingerprint
 from components.miou.eval_config import make_eval_config
+from components.weak_label_validator.component import WeakLabelGate
+from components.weak_labels.component import WeakLabels
 from pipeline.config import RunConfig
 from trainer import features
 from trainer.config import Strict
@@ -36,17 +37,17 @@ class Places:
 def create_pipeline(
     config: RunConfig,
     places: Places,
-    metadata: metadata_store_pb2.ConnectionConfig | None,
+    metadata_connection: metadata_store_pb2.ConnectionConfig | None,
 ) -> tfx.dsl.Pipeline:
     """Builds the DAG; touches no file but the dataset's listing (for the cache key of the examples)."""
     categories = config.categories.resolve()
 
     def trainer(
-        name: str, run_fn: str, examples: BaseComponent, splits: list[str], stage: Strict, base_model=None
+        name: str, run_fn: str, examples: BaseChannel, splits: list[str], stage: Strict, base_model=None, metadata=None
     ) -> tfx.components.Trainer:
         return tfx.components.Trainer(
             run_fn=f"components.trainers.run_fns.{run_fn}",
-            examples=examples.outputs["examples"],
+            examples=examples,
             base_model=base_model.outputs["model"] if base_model else None,
             train_args=tfx.proto.TrainArgs(splits=splits),
             eval_args=tfx.proto.EvalArgs(splits=_STRONG),  # unused: models are scored by the Evaluator alone
@@ -55,7 +56,7 @@ def create_pipeline(
                 "stage": stage.model_dump(mode="json"),
                 "categories": categories.to_dict(),
                 "checkpoint_root": places.checkpoints,
-                "metadata": {"pipeline": config.name, "config_hash": training_hash(config)},
+                "metadata": {"pipeline": config.name, **(metadata or {})},
             },
         ).with_id(name)
 
@@ -72,22 +73,16 @@ def create_pipeline(
             ),
         ).with_id(name)
 
-    examples = ImageExampleGen(
-        dataset=config.dataset.model_dump_json(),
-        categories=json.dumps(categories.to_dict()),
-        fingerprint=fingerprint(config.dataset),
-        max_bad_share=config.dataset.max_bad_share,
-    ).with_id("examples")
+    examples = ImageExampleGen(config.dataset, categories, fingerprint(config.dataset)).with_id("examples")
     statistics = tfx.components.StatisticsGen(
         examples=examples.outputs["examples"],
         # Encoded images and masks are opaque bytes: no statistics beyond their presence are worth their cost.
-        stats_options=tfdv.StatsOptions(
-            feature_allowlist=[features.HEIGHT, features.WIDTH, features.TAGS, features.SOURCE, features.KEY]
-        ),
+        stats_options=tfdv.StatsOptions(feature_allowlist=[features.HEIGHT, features.WIDTH, features.TAGS]),
     ).with_id("statistics")
-    schema = tfx.components.SchemaGen(statistics=statistics.outputs["statistics"], exclude_splits=["eval"]).with_id(
-        "schema"
-    )
+    # A schema inferred from the weak split would accept whatever faults it has; eval shows untagged images too.
+    schema = tfx.components.SchemaGen(
+        statistics=statistics.outputs["statistics"], infer_feature_shape=False, exclude_splits=["weak"]
+    ).with_id("schema")
     anomalies = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     ).with_id("anomalies")
@@ -95,11 +90,11 @@ def create_pipeline(
         "data_gate"
     )
 
-    cam = trainer("cam", "cam", examples, _ALL, config.cam)
-    l_net = trainer("l_net", "l_net", examples, _STRONG, config.l_net)
+    cam = trainer("cam", "cam", examples.outputs["examples"], _ALL, config.cam)
+    l_net = trainer("l_net", "l_net", examples.outputs["examples"], _STRONG, config.l_net)
     for component in (cam, l_net):
         component.add_upstream_node(data_gate)
-    labelled = WeakLabels(
+    weak_labels = WeakLabels(
         examples=examples.outputs["examples"],
         cam=cam.outputs["model"],
         l_net=l_net.outputs["model"],
@@ -107,12 +102,17 @@ def create_pipeline(
         categories=json.dumps(categories.to_dict()),
         max_dead_share=config.dataset.max_bad_share,
     ).with_id("weak_labels")
+    labelled = weak_labels.outputs["examples"]
     label_gate = WeakLabelGate(
-        examples=labelled.outputs["examples"], categories=json.dumps(categories.to_dict())
+        examples=labelled,
+        unlabelled_examples=examples.outputs["examples"],
+        categories=json.dumps(categories.to_dict()),
+        settings=config.label_gate,
     ).with_id("label_gate")
     segmentation = trainer("segmentation", "segmentation", labelled, _ALL, config.segmentation)
     segmentation.add_upstream_node(label_gate)
-    p_net = trainer("p_net", "p_net", labelled, _ALL, config.p_net, base_model=segmentation)
+    served = {"config_hash": training_hash(config)}  # only here: it would spoil the cache of every other trainer
+    p_net = trainer("p_net", "p_net", labelled, _ALL, config.p_net, base_model=segmentation, metadata=served)
 
     blessed = tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
@@ -128,10 +128,10 @@ def create_pipeline(
         ),
     ).with_id("pusher")
 
-    components = [examples, statistics, schema, anomalies, data_gate, cam, l_net, labelled, label_gate, segmentation]
-    components += [p_net, blessed, evaluation, pusher]
+    components = [examples, statistics, schema, anomalies, data_gate, cam, l_net]
+    components += [weak_labels, label_gate, segmentation, p_net, blessed, evaluation, pusher]
     if config.compare_strong_only:
-        strong_only = trainer("strong_only", "segmentation", examples, _STRONG, config.segmentation)
+        strong_only = trainer("strong_only", "segmentation", examples.outputs["examples"], _STRONG, config.segmentation)
         strong_only.add_upstream_node(data_gate)
         components += [strong_only, evaluator("evaluator_strong_only", strong_only)]
     return tfx.dsl.Pipeline(
@@ -139,7 +139,7 @@ def create_pipeline(
         pipeline_root=places.artifacts,
         components=components,
         enable_cache=True,
-        metadata_connection_config=metadata,
+        metadata_connection_config=metadata_connection,
         beam_pipeline_args=list(config.beam_args),
     )
 

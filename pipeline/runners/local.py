@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
-from tfx.orchestration import metadata, tfx_runner
+from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 

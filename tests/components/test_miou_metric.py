@@ -1,0 +1,54 @@
+"""The TFMA metric equals the formula on raw masks, and the gate's thresholds say what they should."""
+
+import numpy as np
+import pytest
+
+from components.miou.eval_config import make_eval_config
+from components.miou.metric import MeanIoU
+from trainer.categories import from_lists
+from trainer.metrics import confusion_matrix, scores
+
+CATEGORIES = from_lists(["cat", "bus"], ["dog"])
+
+
+class Inputs:
+    """What TFMA hands to a combiner, reduced to what the metric reads."""
+
+    def __init__(self, confusion):
+        self._confusion = confusion
+
+    def get_predictions(self, model_name):
+        return {"confusion": self._confusion}
+
+
+def test_combined_counts_give_the_scores_of_all_pixels_together():
+    rng = np.random.default_rng(0)
+    masks = [
+        (rng.choice([0, 1, 2, 3, 255], size=shape), rng.integers(0, 4, shape)) for shape in ((5, 8), (9, 3), (6, 6))
+    ]
+    [computation] = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong)).computations(
+        model_names=[""]
+    )
+    combiner = computation.combiner
+    halves = [combiner.create_accumulator(), combiner.create_accumulator()]
+    for index, (truth, prediction) in enumerate(masks):
+        counts = confusion_matrix(truth, prediction, 4)[:, :4].ravel().astype(np.float32)
+        halves[index % 2] = combiner.add_input(halves[index % 2], Inputs(counts))
+    values = {key.name: value for key, value in combiner.extract_output(combiner.merge_accumulators(halves)).items()}
+
+    whole = scores(sum(confusion_matrix(t, p, 4) for t, p in masks), CATEGORIES)
+    assert values["miou"] == whole.miou and values["weak_miou"] == whole.weak_miou
+    assert values["strong_miou"] == whole.strong_miou and values["pixel_accuracy"] == whole.pixel_accuracy
+    assert {name: values[f"iou/{name}"] for name in CATEGORIES.names} == whole.per_class
+
+
+def test_a_gate_has_absolute_and_change_thresholds():
+    config = make_eval_config(CATEGORIES, {"miou": 0.5, "weak_miou": 0.4}, {"miou": 0.0, "weak_miou": 0.02})
+    thresholds = config.metrics_specs[0].thresholds
+    assert thresholds["weak_miou"].value_threshold.lower_bound.value == pytest.approx(0.4)
+    assert thresholds["weak_miou"].change_threshold.absolute.value == pytest.approx(-0.02)
+    assert thresholds["miou"].change_threshold.absolute.value < 0  # an equal model passes
+
+
+def test_without_minimum_there_is_no_gate():
+    assert not make_eval_config(CATEGORIES).metrics_specs[0].thresholds

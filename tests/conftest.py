@@ -1,0 +1,17 @@
+"""Quiet libraries, and where the real data is."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with voc12_ps20/ and coco_sample/, from TRANSFERSEG_DATA."""
+    root = os.environ.get("TRANSFERSEG_DATA")
+    if not root:
+        pytest.skip("TRANSFERSEG_DATA is not set: no real images here")
+    return Path(root)

@@ -1,0 +1,69 @@
+import pytest
+import yaml
+
+from pipeline.config import dump_config, load_config
+from pipeline.graph import training_hash
+from trainer.errors import UserError
+
+GOOD = {"name": "x", "dataset": {"root": "data"}, "categories": {"split": "voc-split-1"}}
+
+
+def write(tmp_path, values):
+    path = tmp_path / "config.yaml"
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return path
+
+
+def test_defaults_are_the_papers(tmp_path):
+    config = load_config(write(tmp_path, GOOD))
+    assert (config.backbone, config.image_size, config.segmentation.batch_size) == ("vgg16", 321, 30)
+    assert (config.segmentation.momentum, config.segmentation.weight_decay) == (0.9, 5e-4)
+    assert (config.p_net.segmentation_learning_rate, config.p_net.p_net_learning_rate) == (1e-5, 1e-3)
+
+
+def test_overrides_change_nested_values(tmp_path):
+    config = load_config(write(tmp_path, GOOD), ["backbone=tiny", "cam.epochs=2", "p_net.pretrain=false"])
+    assert config.backbone == "tiny" and config.cam.epochs == 2 and config.p_net.pretrain is False
+
+
+def test_a_dumped_config_loads_to_the_same_hash(tmp_path):
+    config = load_config(write(tmp_path, GOOD))
+    again = load_config(write(tmp_path, dump_config(config)))
+    assert again == config and training_hash(again) == training_hash(config)
+
+
+def test_the_gate_does_not_change_the_training_hash(tmp_path):
+    path = write(tmp_path, GOOD)
+    assert training_hash(load_config(path, ["gate.min_miou=0.9"])) == training_hash(load_config(path))
+    assert training_hash(load_config(path, ["seed=1"])) != training_hash(load_config(path))
+
+
+@pytest.mark.parametrize(
+    ("values", "overrides", "words"),
+    [
+        (GOOD | {"bakbone": "tiny"}, [], "unknown key 'bakbone'"),
+        (GOOD | {"cam": {"epoch": 1}}, [], "unknown key 'cam.epoch'"),
+        (GOOD | {"seed": "many"}, [], "'seed'"),
+        (GOOD | {"backbone": "resnet"}, [], "'backbone'"),
+        (GOOD | {"image_size": 320}, [], "8k\\+1"),
+        ({"name": "x", "categories": {"split": "voc-split-1"}}, [], "'dataset' is missing"),
+        (GOOD | {"categories": {"split": "voc-split-7"}}, [], "voc-split-7"),
+        (GOOD | {"categories": {"split": "voc-split-1", "weak": ["cat"]}}, [], "not both"),
+        (GOOD | {"categories": {"strong": ["cat"], "weak": ["cat"]}}, [], "both strong and weak"),
+        (GOOD | {"cam": {"epochs": None}}, [], "give epochs or steps"),
+        (GOOD | {"cam": {"batch_size": 30, "accumulate": 7}}, [], "must divide"),
+        (GOOD, ["backbone"], "key=value"),
+        (GOOD, ["name.x=1"], "is a value, not a section"),
+        ("a: [", [], "not valid YAML"),
+        ("- a", [], "must be a mapping"),
+    ],
+)
+def test_each_mistake_is_one_line_that_names_it(tmp_path, values, overrides, words):
+    with pytest.raises(UserError, match=words) as caught:
+        load_config(write(tmp_path, values), overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such config file"):
+        load_config(tmp_path / "none.yaml")

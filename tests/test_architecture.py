@@ -1,0 +1,43 @@
+"""A room imports only from floors below it, and files stay small."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = {"trainer": 1, "serving": 2, "components": 3, "pipeline": 4}
+FILES = [path for room in FLOORS for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downwards(path):
+    floor = FLOORS[path.relative_to(ROOT).parts[0]]
+    rooms = {module.split(".")[0] for module in imported_modules(path)} & set(FLOORS)
+    assert {room for room in rooms if FLOORS[room] > floor} == set()
+
+
+def test_trainer_knows_no_tfx():
+    for path in (ROOT / "trainer").rglob("*.py"):
+        assert not {module.split(".")[0] for module in imported_modules(path)} & {"tfx", "apache_beam"}, path
+
+
+def test_label_core_needs_only_numpy_scipy_and_opencv():
+    core = ["assignment", "core", "diffusion", "geometry", "region_graph", "seeds", "superpixels"]
+    for name in core:
+        modules = imported_modules(ROOT / "components" / "weak_labels" / f"{name}.py")
+        assert not {module.split(".")[0] for module in modules} & {"tensorflow", "tfx", "apache_beam"}, name
+
+
+def test_files_are_small():
+    assert [str(path) for path in FILES if len(path.read_text().splitlines()) > 300] == []

@@ -1,0 +1,89 @@
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import features
+from trainer.errors import UserError
+from trainer.input_pipeline import count_examples, read_records, training_batches
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Nine images, 40 x 60: colour = 10 * index, mask = id 1 on the left half; the last has no mask."""
+    path = str(tmp_path_factory.mktemp("records") / "data-0.gz")
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        for index in range(9):
+            image = np.full((40, 60, 3), 10 * index, np.uint8)
+            mask = np.zeros((40, 60), np.uint8)
+            mask[:, :30] = 1
+            png = cv2.imencode(".png", mask)[1].tobytes() if index < 8 else None
+            example = features.make_example(
+                f"k{index}", cv2.imencode(".png", image)[1].tobytes(), 40, 60, [1] if index % 2 else [], png
+            )
+            writer.write(example.SerializeToString())
+    return [path]
+
+
+def take(records, count, **options):
+    defaults = {"num_categories": 3, "image_size": 33, "batch_size": 2, "seed": 5, "scale": (0.8, 1.5)}
+    return list(training_batches(records, **(defaults | options)).take(count).as_numpy_iterator())
+
+
+def test_shapes_types_and_ranges(records):
+    [batch] = take(records, 1, colour_jitter=0.4)
+    assert batch["image"].shape == (2, 33, 33, 3) and batch["image"].dtype == np.float32
+    assert batch["labels"].shape == (2, 33, 33) and batch["labels"].dtype == np.uint8
+    assert batch["tags"].shape == (2, 3) and set(np.unique(batch["tags"])) <= {0.0, 1.0}
+    assert batch["image"].min() >= 0 and batch["image"].max() <= 255
+    assert set(np.unique(batch["labels"])) <= {0, 1, 255}
+
+
+def test_same_seed_same_batches_other_seed_others(records):
+    first, second, other = take(records, 12), take(records, 12), take(records, 12, seed=6)
+    for a, b in zip(first, second, strict=True):
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+    assert any((a["key"] != b["key"]).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("start", [1, 4, 7])
+def test_a_later_start_continues_the_same_sequence_over_epochs(records, start):
+    whole, rest = take(records, 12), take(records, 12 - start, start_step=start)
+    for a, b in zip(whole[start:], rest, strict=True):
+        np.testing.assert_array_equal(a["key"], b["key"])
+        np.testing.assert_array_equal(a["image"], b["image"])
+
+
+def test_every_image_comes_once_an_epoch(records):
+    keys = [key for batch in take(records, 9) for key in batch["key"]]
+    assert sorted(keys[:9]) == sorted(keys[9:18]) == sorted(f"k{i}".encode() for i in range(9))
+    assert keys[:9] != keys[9:18]
+
+
+def test_an_image_without_mask_is_all_void(records):
+    for batch in take(records, 9):
+        for key, labels in zip(batch["key"], batch["labels"], strict=True):
+            assert (labels == 255).all() == (key == b"k8")
+
+
+def test_labels_follow_the_image_through_every_augmentation(records, tmp_path):
+    path = str(tmp_path / "one.gz")
+    mask = np.zeros((50, 70), np.uint8)
+    mask[10:40, 20:50] = 2
+    image = np.where(mask[..., None] == 2, 255, 0).astype(np.uint8).repeat(3, 2)
+    example = features.make_example(
+        "one", cv2.imencode(".png", image)[1].tobytes(), 50, 70, [2], cv2.imencode(".png", mask)[1].tobytes()
+    )
+    with tf.io.TFRecordWriter(path, "GZIP") as writer:
+        writer.write(example.SerializeToString())
+    for batch in take([path], 20, image_size=65, batch_size=1, scale=(0.5, 2.0)):
+        bright, labels = batch["image"][0, ..., 0] > 128, batch["labels"][0]
+        inside = labels != 255
+        assert (bright == (labels == 2))[inside].mean() > 0.97  # edges of the resized square differ by a pixel
+
+
+def test_reading_and_counting(records):
+    assert count_examples(read_records([records[0].replace("data-0", "data-*")])) == 9
+    with pytest.raises(UserError, match="no training records"):
+        read_records(["/nowhere/*.gz"])
