@@ -53,7 +53,7 @@ def _cells(height: int, width: int, count: int) -> tuple[int, int]:
 
 
 def _candidates(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """int [n, 9]: the cells around each cell, itself first and in place of any outside; bool [n, 9]: which are outside."""
+    """int [n, 9]: the cells around each, itself first and in place of any outside; bool [n, 9]: which lie outside."""
     cell = np.arange(rows * columns)
     around = np.pad(cell.reshape(rows, columns), 1, constant_values=-1)
     near = np.stack([around[1 + y : 1 + y + rows, 1 + x : 1 + x + columns].ravel() for y, x in _OFFSETS], 1)

@@ -1,0 +1,142 @@
+"""Speed of the weak-label core on one thread: `rows()` for `make bench`.
+
+Work: superpixels, features, graph, solve and assignment of a 500 x 375 image with 300 superpixels.
+
+The floor. The image is read once (0.56 MB) and the mask written once (0.19 MB): 0.1 ms at 10 GB/s. Arithmetic, with
+P = 76,800 working pixels (16 x 16 a superpixel), N = 300: SLIC's distances 9 x 6 x 2 x P x (1 + 5/4) = 19 MFLOP, the
+second-neighbour product 2 N^3 = 54 MFLOP, the Cholesky inverse N^3 = 27 MFLOP: together 0.1 GFLOP, about 4 ms at the 25
+GFLOP/s of one AVX2 core on small matrices. The rest is memory passes over the [300, 9, 256] distances (2.8 MB) and
+interpreter overhead of some 250 numpy calls.
+
+Times are CPU time of the process, all threads together: what one core would need, whatever else the machine does. So
+no thread settings are needed for a fair figure; OpenCV is held to one thread all the same.
+"""
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage.segmentation import random_walker, slic
+
+from components.weak_labels.assignment import assign
+from components.weak_labels.core import diffuse, label_image
+from components.weak_labels.region_graph import adjacency, edge_weights, region_means
+from components.weak_labels.seeds import find_seeds
+from components.weak_labels.settings import LabelSettings
+from components.weak_labels.superpixels import superpixels
+
+TARGET_MS = 40
+SIZE = 500, 375
+TAGS = [1, 2]
+
+
+def rows(repeats: int = 15) -> list[dict]:
+    """Measures on up to 8 images of TRANSFERSEG_DATA, or on a synthetic one. Times are median milliseconds."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return _measure(_images(), repeats)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _measure(images: list[np.ndarray], repeats: int) -> list[dict]:
+    settings = LabelSettings()
+    objectness, activations = _maps()
+
+    def whole(image: np.ndarray) -> None:
+        label_image(image, objectness, activations, TAGS, settings)
+
+    times = {"core_ms": _median_ms(whole, images, repeats)}
+    times |= _parts(images[0], objectness, activations, settings, repeats)
+    reference = _median_ms(lambda image: slic(image, 300, compactness=20, start_label=0), images[:2], 3)
+    walker = _random_walker_ms(images[0], objectness, activations, settings)
+    core = times.pop("core_ms")
+    return [
+        _row("labels.core_ms", core, "ms", target=TARGET_MS, ok=core <= TARGET_MS),
+        _row("labels.vs_random_walker", core, "ms", walker, walker / core, 1.0, walker > core),
+        _row("labels.superpixels_ms", times.pop("superpixels_ms"), "ms", reference),
+        *(_row(f"labels.{name}", value, "ms") for name, value in times.items()),
+    ]
+
+
+def _parts(
+    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, settings: LabelSettings, repeats: int
+) -> dict[str, float]:
+    """The steps of `label_image` one by one (each on the previous one's result): name -> milliseconds."""
+    times = {}
+
+    def step(name: str, work: Callable[[], object]) -> object:
+        times[f"{name}_ms"] = _median_ms(lambda _: work(), [image], repeats)
+        return work()
+
+    labels, lab = step("superpixels", lambda: superpixels(image, settings.superpixels, settings.compactness))
+    maps = cv2.resize(np.dstack([objectness, activations]), labels.shape[::-1], interpolation=cv2.INTER_AREA)
+    features = step("features", lambda: np.hstack([region_means(labels, lab), region_means(labels, maps)]))
+    objects, active = features[:, 3], features[:, 4:]
+    linked = step("graph", lambda: adjacency(labels, settings.second_neighbours, settings.border_links))
+    weights = step("weights", lambda: edge_weights(features[:, :4], linked, settings.sigma))
+    seeds = find_seeds(active, objects, settings.seed_threshold, settings.background_seed)
+    q = step("solve", lambda: diffuse(weights, seeds, settings))
+    step("assignment", lambda: assign(q, objects, TAGS, settings)[labels])
+    return times
+
+
+def _random_walker_ms(
+    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, settings: LabelSettings
+) -> float:
+    """scikit-image's pixel-wise random walker (cg_j) from the same seeds: one run, milliseconds."""
+    labels, _ = superpixels(image, settings.superpixels, settings.compactness)
+    maps = cv2.resize(np.dstack([objectness, activations]), labels.shape[::-1], interpolation=cv2.INTER_AREA)
+    means = region_means(labels, maps)
+    seeds = find_seeds(means[:, 1:], means[:, 0], settings.seed_threshold, settings.background_seed)
+    marks = np.where(seeds.any(1), seeds.argmax(1) + 1, 0).astype(np.uint8)[labels]
+    marks = cv2.resize(marks, image.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _median_ms(lambda _: random_walker(image, marks, mode="cg_j", channel_axis=-1), [image], 1)
+
+
+def _median_ms(work: Callable[[np.ndarray], object], images: list[np.ndarray], repeats: int) -> float:
+    """Median time of `repeats` calls an image, after one to warm up."""
+    if repeats > 1:
+        work(images[0])
+    times = []
+    for image in images:
+        for _ in range(repeats):
+            start = time.process_time()
+            work(image)
+            times.append(time.process_time() - start)
+    return 1e3 * float(np.median(times))
+
+
+def _images() -> list[np.ndarray]:
+    """uint8 [375, 500, 3] RGB each."""
+    root = os.environ.get("TRANSFERSEG_DATA")
+    if not root:
+        noise = np.random.default_rng(0).integers(0, 256, (*SIZE[::-1], 3), np.uint8)
+        return [cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4), None, 0, 255, cv2.NORM_MINMAX)]
+    found = []
+    for path in sorted((Path(root) / "voc12_ps20" / "JPEGImages").glob("*.jpg"))[:60]:
+        image = cv2.imread(str(path))
+        if image.shape[1::-1] == SIZE and len(found) < 8:
+            found.append(np.ascontiguousarray(image[..., ::-1]))
+    return found
+
+
+def _maps() -> tuple[np.ndarray, np.ndarray]:
+    """Objectness float32 [375, 500] and activations float32 [375, 500, 2]: two blobs and their hot spots."""
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]].astype(np.float32)
+
+    def bump(centre_x: float, radius: float) -> np.ndarray:
+        return np.exp(-((x - centre_x) ** 2 + (y - 190) ** 2) / (2 * radius**2))
+
+    return np.maximum(bump(140, 70), bump(360, 70)), np.dstack([bump(140, 30), bump(360, 30)])
+
+
+def _row(name, value, unit, reference=None, ratio=None, target=None, ok=None) -> dict:
+    return dict(name=name, value=value, unit=unit, reference=reference, ratio=ratio, target=target, ok=ok)
