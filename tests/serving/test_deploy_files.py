@@ -1,0 +1,90 @@
+"""The deployment files: parsed with TF Serving's own schemas, and consistent with each other."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.export import MODEL_NAME
+
+DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
+
+# TF Serving's session_bundle_config.proto and monitoring_config.proto, which tensorflow-serving-api leaves out.
+SCHEMAS = """
+name: "transferseg_test_schemas.proto" syntax: "proto3" package: "schemas"
+message_type { name: "Int64Value" field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_OPTIONAL } }
+message_type { name: "BatchingParameters"
+  field { name: "max_batch_size" number: 1 type_name: ".schemas.Int64Value" label: LABEL_OPTIONAL }
+  field { name: "batch_timeout_micros" number: 2 type_name: ".schemas.Int64Value" label: LABEL_OPTIONAL }
+  field { name: "max_enqueued_batches" number: 3 type_name: ".schemas.Int64Value" label: LABEL_OPTIONAL }
+  field { name: "num_batch_threads" number: 4 type_name: ".schemas.Int64Value" label: LABEL_OPTIONAL } }
+message_type { name: "PrometheusConfig"
+  field { name: "enable" number: 1 type: TYPE_BOOL label: LABEL_OPTIONAL }
+  field { name: "path" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL } }
+message_type { name: "MonitoringConfig"
+  field { name: "prometheus_config" number: 1 type_name: ".schemas.PrometheusConfig" label: LABEL_OPTIONAL } }
+"""
+
+
+def parse(file: str, message: str):
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(text_format.Parse(SCHEMAS, descriptor_pb2.FileDescriptorProto()))
+    empty = message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName(f"schemas.{message}"))()
+    return text_format.Parse((DEPLOY / file).read_text(), empty)
+
+
+def compose() -> dict:
+    return yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())["services"]["transferseg"]
+
+
+def manifests() -> dict[str, dict]:
+    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
+
+
+def container() -> dict:
+    return manifests()["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_model_config():
+    config = model_server_config_pb2.ModelServerConfig()
+    text_format.Parse((DEPLOY / "models.config").read_text(), config)
+    (model,) = config.model_config_list.config
+    assert model.name == MODEL_NAME and model.base_path == f"/models/{MODEL_NAME}"
+    assert set(model.version_labels) == {"stable", "canary"}
+    assert model.model_version_policy.latest.num_versions >= len(set(model.version_labels.values()))
+
+
+def test_batching_and_monitoring_config():
+    batching = parse("batching.config", "BatchingParameters")
+    assert min(value.value for _, value in batching.ListFields()) > 0
+    monitoring = parse("monitoring.config", "MonitoringConfig").prometheus_config
+    annotations = manifests()["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    assert monitoring.enable and monitoring.path == annotations["prometheus.io/path"]
+
+
+@pytest.mark.parametrize("arguments", [compose()["command"], container()["args"]], ids=["compose", "kubernetes"])
+def test_every_config_file_named_is_there_and_used(arguments):
+    named = {argument.split("=/config/")[1] for argument in arguments if "=/config/" in argument}
+    assert named == {path.name for path in DEPLOY.glob("*.config")}
+
+
+def test_kubernetes_parts_fit_together():
+    deployment, service = manifests()["Deployment"]["spec"], manifests()["Service"]["spec"]
+    pod = deployment["template"]
+    labels = pod["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"] == service["selector"] == labels
+    ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
+    assert ports == {port["targetPort"]: port["port"] for port in service["ports"]} == {"grpc": 8500, "rest": 8501}
+    assert {mount["name"] for mount in container()["volumeMounts"]} == {v["name"] for v in pod["spec"]["volumes"]}
+    for probe in ("startupProbe", "readinessProbe"):
+        assert container()[probe]["httpGet"] == {"path": f"/v1/models/{MODEL_NAME}", "port": "rest"}
+    assert container()["livenessProbe"]["tcpSocket"]["port"] in ports
+    assert container()["resources"]["limits"]["nvidia.com/gpu"] >= 1
+
+
+def test_compose_mounts_what_its_command_reads():
+    targets = {volume.rsplit(":", 2)[1] for volume in compose()["volumes"]}
+    assert targets == {"/models", "/config"}
+    assert compose()["ports"] == ["8500:8500", "8501:8501"]
