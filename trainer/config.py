@@ -24,7 +24,7 @@ class NetworkConfig(Strict):
     weights: str | None = "imagenet"  # a Keras no-top .h5 file, "imagenet" (downloaded by Keras) or null (random)
     image_size: int = Field(321, ge=33, description="side of the square network input, 8k+1 (paper: 321)")
     precision: Precision = "auto"
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     @field_validator("image_size")
     @classmethod
@@ -51,7 +51,7 @@ class StageConfig(Strict):
     clip_norm: float | None = Field(None, gt=0)  # open: global gradient norm, null = off
     scale: tuple[float, float] = (1.0, 1.0)  # open: random rescaling before the crop
     mirror: bool = True
-    colour_jitter: float = Field(0.0, ge=0, le=1)  # open: brightness, contrast, saturation by up to this share
+    colour_jitter: float = Field(0.0, ge=0, le=1)  # open: see trainer/colour.py
     checkpoint_every: int = Field(200, ge=1)  # steps
 
     @model_validator(mode="after")

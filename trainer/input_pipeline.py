@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from trainer import features
 from trainer.categories import VOID
+from trainer.colour import jitter
 from trainer.errors import UserError
 from trainer.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
 
@@ -55,7 +56,7 @@ def training_batches(
       num_categories: K, foreground categories.
       image_size: S.
       scale: range of the random rescaling; 1 means the longer side is S, larger values are cropped to S.
-      colour_jitter: brightness, contrast and saturation change by up to this share.
+      colour_jitter: see `colour.jitter`.
       start_step: batches to skip.
 
     Returns:
@@ -65,7 +66,9 @@ def training_batches(
     augment = _Augmentation(image_size, seed, scale, mirror, colour_jitter)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.constant(list(files)), [tf.constant(seed, tf.int64), number])
+        order = tf.random.experimental.stateless_shuffle(
+            tf.constant(list(files)), [tf.constant(seed, tf.int64), number]
+        )
         records = tf.data.TFRecordDataset(order, compression_type="GZIP")
         return records.shuffle(_SHUFFLE_BUFFER, seed=seed * 1_000_003 + number, reshuffle_each_iteration=False)
 
@@ -126,11 +129,7 @@ class _Augmentation:
             image = tf.cond(flip, lambda: image[:, ::-1], lambda: image)
             labels = tf.cond(flip, lambda: labels[:, ::-1], lambda: labels)
         if self.colour_jitter:
-            brightness, contrast, saturation = tf.unstack(1.0 + self.colour_jitter * (2.0 * draws[4:7] - 1.0))
-            image = image * brightness
-            image = (image - tf.reduce_mean(image)) * contrast + tf.reduce_mean(image)
-            grey = tf.reduce_mean(image, axis=-1, keepdims=True)
-            image = tf.clip_by_value((image - grey) * saturation + grey, 0.0, 255.0)
+            image = jitter(image, draws[4:7], self.colour_jitter)
 
         missing = [[0, size - extent[0]], [0, size - extent[1]]]
         labels = tf.pad(labels, missing, constant_values=VOID)

@@ -32,7 +32,7 @@ class Checkpoints:
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
                 return path
-            except (tf.errors.OpError, ValueError, AssertionError) as error:
+            except (tf.errors.OpError, IndexError, ValueError, AssertionError) as error:
                 tf.get_logger().warning("checkpoint %s is unreadable (%s): trying the one before", path, error)
         return None
 
@@ -47,7 +47,7 @@ class History:
     def __init__(self, directory: str, first_step: int = 0):
         self.path = Path(directory) / "history.csv"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_history(self.path) if row["step"] <= first_step]
+        kept = [row for row in _whole_rows(self.path) if int(row["step"]) <= first_step]
         if kept:
             partial = self.path.with_suffix(".partial")
             with open(partial, "w", newline="") as file:
@@ -69,17 +69,17 @@ class History:
 
 
 def read_history(path: str | Path) -> list[dict[str, float]]:
-    """Rows of a `history.csv`; empty when there is none. A row cut short by a kill is left out."""
-    path = Path(path)
+    """Rows of a `history.csv`; empty when there is none."""
+    return [{name: float(value) for name, value in row.items()} for row in _whole_rows(Path(path))]
+
+
+def _whole_rows(path: Path) -> list[dict[str, str]]:
+    """Rows as text; one cut short by a kill is left out."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    return [
-        {name: float(value) for name, value in row.items()}
-        for row in rows
-        if None not in row and all(value not in (None, "") for value in row.values())
-    ]
+    return [row for row in rows if None not in row and all(row.values())]
 
 
 class StopSignal:

@@ -28,6 +28,5 @@ def prepare(network: NetworkConfig) -> None:
     """Sets the precision policy and every random state from the config; forgets networks built before."""
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
-    tf.keras.backend.experimental.enable_tf_random_generator()  # dropout's state is a variable: it is checkpointed
     tf.keras.utils.set_random_seed(network.seed + 1)  # tf.data takes no seed tensor beside a global seed of 0
     tf.config.experimental.enable_op_determinism()

@@ -13,6 +13,7 @@ from trainer.config import StageConfig
 from trainer.errors import UserError
 from trainer.loop import fit, make_train_step
 from trainer.losses import segmentation_loss
+from trainer.models.dropout import Dropout
 from trainer.optimizers import make_optimizer
 from trainer.run_state import Preempted, read_history
 from trainer.session import RunFolders
@@ -22,11 +23,10 @@ STAGE = StageConfig(batch_size=4, learning_rate=0.1, schedule="poly", checkpoint
 
 def make_net(dropout: float = 0.0) -> tf.keras.Model:
     tf.keras.utils.set_random_seed(1)
-    tf.keras.backend.experimental.enable_tf_random_generator()
     images = tf.keras.Input([17, 17, 3])
     x = tf.keras.layers.Rescaling(1 / 255)(images)
     x = tf.keras.layers.Conv2D(8, 3, strides=8, padding="same", activation="relu", name="conv")(x)
-    x = tf.keras.layers.Dropout(dropout)(x)
+    x = Dropout(dropout, seed=3)(x)
     return tf.keras.Model(images, tf.keras.layers.Conv2D(3, 1, name="fc8")(x))
 
 
