@@ -85,6 +85,145 @@ def evaluate(truth: Path, prediction: Path, categories: str, strong: str, json_p
     evaluate_folders(truth, prediction, categories, strong, json_path, _console())
 
 
+@cli.command()
+@click.option("--l-net", type=_PATH, required=True, help="exported L-Net (a SavedModel folder)")
+@click.option("--cam", type=_PATH, help="exported CAM classifier; its categories give the ids")
+@click.option("--images", type=_PATH, required=True, help="folder of images")
+@click.option("--tags", type=_PATH, required=True, help="CSV with the columns image,tags; tags separated by |")
+@click.option("--output", type=_PATH, required=True, help="folder for masks, confidences and dead letters")
+@click.option("--format", "format_", type=click.Choice(["png", "coco", "tfrecord"]), default="png", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["cam", "class-agnostic"]),
+    default="cam",
+    show_default=True,
+    help="class-agnostic: one tag an image, of any name, labelled by L-Net alone",
+)
+@click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
+def label(
+    l_net: Path,
+    cam: Path | None,
+    images: Path,
+    tags: Path,
+    output: Path,
+    format_: str,
+    mode: str,
+    max_dead_share: float,
+    beam_args: tuple[str, ...],
+) -> None:
+    """Makes pixel labels for a folder of tagged images. Options behind -- go to Beam.
+
+    What is already labelled is kept: after a kill, the same command goes on where it stopped.
+
+    Example: transferseg label --l-net models/l_net --cam models/cam --images photos --tags tags.csv --output masks
+    -- --direct_running_mode=multi_processing --direct_num_workers=2
+    """
+    from components.weak_labels.batch import label_folder
+
+    _batch(
+        lambda: label_folder(
+            l_net,
+            cam,
+            images,
+            tags,
+            output,
+            format=format_,
+            mode=mode,
+            max_dead_share=max_dead_share,
+            beam_args=beam_args,
+        )
+    )
+
+
+@cli.command()
+@click.option("--model", type=_PATH, required=True, help="exported segmentation model (a SavedModel folder)")
+@click.option("--images", type=_PATH, required=True, help="folder of images")
+@click.option("--output", type=_PATH, required=True, help="folder for masks and dead letters")
+@click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
+def predict(model: Path, images: Path, output: Path, max_dead_share: float, beam_args: tuple[str, ...]) -> None:
+    """Predicts masks for a folder of images. Options behind -- go to Beam.
+
+    Example: transferseg predict --model build/demo/serving/demo/1700000000 --images photos --output masks
+    """
+    from components.prediction.batch import predict_folder
+
+    _batch(lambda: predict_folder(model, images, output, max_dead_share=max_dead_share, beam_args=beam_args))
+
+
+@cli.command()
+@click.option("--model", type=_PATH, required=True, help="a SavedModel, or a folder of numbered versions")
+@click.option("--name", default="transferseg", show_default=True, help="the name clients ask for")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 opens it to the network, without access control"
+)
+@click.option("--grpc-port", default=8500, show_default=True)
+@click.option("--rest-port", default=8501, show_default=True)
+def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int) -> None:
+    """Serves a model locally with TF Serving's gRPC and REST interfaces, until Ctrl-C.
+
+    For laptops and tests, where tensorflow_model_server is not at hand; in production run TF Serving on the same
+    folder (serving/deploy). New versions in the folder are taken up while it runs.
+
+    Example: transferseg serve --model build/demo/serving/demo
+    """
+    import signal
+
+    from serving.local_server.server import serve as start
+
+    server = start(model, name, host=host, grpc_port=grpc_port, rest_port=rest_port)
+    click.echo(
+        f"serving {name}: gRPC {host}:{server.grpc_port}, REST http://{host}:{server.rest_port}/v1/models/{name}"
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        click.echo("stopping", err=True)
+        server.stop()
+
+
+@cli.command()
+@click.option("--server", required=True, metavar="HOST:PORT", help="gRPC port, or REST port with --transport rest")
+@click.argument("image", type=_PATH)
+@click.option("--output", type=_PATH, required=True, help="PNG to write")
+@click.option("--name", default="transferseg", show_default=True, help="the model's name on the server")
+@click.option("--transport", type=click.Choice(["grpc", "rest"]), default="grpc", show_default=True)
+@click.option("--overlay", is_flag=True, help="write the mask over the image instead of the mask alone")
+def query(server: str, image: Path, output: Path, name: str, transport: str, overlay: bool) -> None:
+    """Asks a server for the mask of one image and writes it as PNG.
+
+    Example: transferseg query --server localhost:8500 photo.jpg --output mask.png
+    """
+    from serving.client import SegmentationClient
+    from serving.overlay import overlay_png
+
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise UserError(f"{image}: {error.strerror}") from None
+    with SegmentationClient(server, name, transport) as client:
+        [mask] = client.predict([data])
+    output.write_bytes(overlay_png(data, mask) if overlay else mask)
+    click.echo(f"{output}")
+
+
+def _batch(work) -> None:
+    """Runs a batch job and prints its summary; too many dead letters end with EXIT_REFUSED."""
+    from components.batch.faults import TooManyFaults
+
+    try:
+        summary = work()
+    except TooManyFaults as error:
+        click.echo(f"transferseg: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    click.echo(
+        f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
+        f"{summary['images_per_s']:.1f} images/s: {summary['output']}"
+    )
+
+
 def _console():
     from rich.console import Console
 

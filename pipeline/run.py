@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from tfx import v1 as tfx
 
+from components.batch.faults import TooManyFaults
 from components.image_example_gen.settings import check_dataset
 from pipeline.config import RunConfig, dump_config
 from pipeline.graph import Places, create_pipeline, training_hash
@@ -16,21 +17,23 @@ from pipeline.quiet import log_to_file
 from pipeline.report import write_report
 from pipeline.runners.local import ComponentRun, LocalRunner
 from pipeline.summary import Summary, print_summary, summarise
-from trainer.run_state import Preempted
+from trainer.errors import UserError
 
 
 def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     """Runs the pipeline in this process; a killed run continues where it was.
 
     Leaves in `workdir`: artifacts/, metadata.sqlite, serving/<name>/<version>/ (when pushed), config.yaml, run.log,
-    summary.json and report.html.
+    summary.json and report.html. A component that refuses its input ends the run; the summary holds its reason.
 
     Raises:
       UserError: the dataset or the config is wrong; nothing was started.
-      Exception: what a component raised; summary.json names it.
+      Preempted: the process was asked to stop; the next run continues.
     """
     categories = config.categories.resolve()
     check_dataset(config.dataset, categories)
+    if config.weights not in (None, "imagenet") and not Path(config.weights).is_file():
+        raise UserError(f"weights: no file {config.weights}; give a Keras .h5, imagenet or null")
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "config.yaml").write_text(dump_config(config))
@@ -49,14 +52,14 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
         state = "[red]failed[/red]" if component.error else "cached" if component.cached else "done"
         console.print(f"      {component.name}: {state}, {component.wall_s:.1f} s", highlight=False)
 
+    dag = create_pipeline(config, places, metadata)
     runner = LocalRunner(on_start, on_end)
     start = time.monotonic()
-    summary = Summary()
     try:
-        runner.run(create_pipeline(config, places, metadata))
+        runner.run(dag)
         shutil.rmtree(places.checkpoints, ignore_errors=True)  # every stage is an artifact now
-    except Preempted:
-        raise
+    except (UserError, TooManyFaults):
+        pass  # a gate or a component refused; the summary says which and why
     finally:
         summary = summarise(runner.components, categories, time.monotonic() - start, training_hash(config))
         summary.write(workdir / "summary.json")
