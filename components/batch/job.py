@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from trainer.errors import UserError
 
 DEAD_LETTERS = "dead_letters.jsonl"
 SUMMARY = "summary.json"
+_SCRATCH = ".unfinished"  # folder in the output while the job runs; on a file system that all workers see
 _POLL = 1.0  # seconds between looks at the output folder
 
 
@@ -93,7 +95,10 @@ def run(
       title: what the progress bar is called.
     """
     started = time.monotonic()
-    letters = output / f".{DEAD_LETTERS}"
+    scratch = output / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed run
+    scratch.mkdir()
+    letters = scratch / DEAD_LETTERS
     pipeline = beam.Pipeline(options=PipelineOptions(list(beam_args)))
     samples = (
         pipeline
@@ -109,7 +114,7 @@ def run(
     remove_unfinished(str(output))
 
     dead = [json.loads(line) for line in letters.read_text().splitlines()]
-    letters.unlink()
+    shutil.rmtree(scratch)
     gone = {letter["key"] for letter in dead}
     for key in gone:  # a mask of an earlier state of an image that now fails
         path = Path(mask_path(str(output), key))

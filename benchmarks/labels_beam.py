@@ -1,0 +1,149 @@
+"""Batch labelling in Beam against a bare Python loop over the same functions: `rows()` for `make bench`.
+
+Every run is a fresh process with one thread for each worker, on a machine with at least two cores. A rate is taken from
+the times of the written masks, between the 20th and the 80th percentile: start-up (imports, loading the models, about
+20 s a worker process) and the tail, where one worker may idle, are left out. What start-up costs is in the row
+`labels.beam_startup_2_s`: two processes pay from that many seconds of work on.
+
+The models are the `tiny` backbone with random weights at 129 pixels: the less the networks cost, the more Beam's share
+shows. Images are those of TRANSFERSEG_DATA, or noise, cycled. TRANSFERSEG_BENCH_IMAGES (10000) caps the long run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SHORT, MEDIUM = 100, 400
+MULTI = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+MAX_OVERHEAD, MIN_SPEEDUP, FLAT = 1.10, 1.8, 0.1  # targets; flat: within a tenth
+_NAMES = [f"c{i}" for i in range(1, 21)]
+_ONE_THREAD = dict.fromkeys(
+    ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
+
+
+def rows() -> list[dict]:
+    """Overhead and speed-up as ratios; rate and peak memory of the long run over those of 100 images."""
+    long = int(os.environ.get("TRANSFERSEG_BENCH_IMAGES", "10000"))
+    medium = min(MEDIUM, long)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        subprocess.run([sys.executable, "-m", "benchmarks.labels_beam", "prepare", folder], check=True)
+        for count in {SHORT, medium, long}:
+            _write_inputs(root, count)
+        loop, one, two = _measure(root, "loop", medium), _measure(root, "one", medium), _measure(root, "two", medium)
+        few, many = _measure(root, "one", SHORT), _measure(root, "one", long)
+    overhead, speedup = loop["rate"] / one["rate"], two["rate"] / one["rate"]
+    rate, rss = many["rate"] / few["rate"], many["rss_mb"] / few["rss_mb"]
+    return [
+        _row("labels.beam_overhead", one["rate"], "images/s", loop["rate"], overhead, MAX_OVERHEAD, overhead <= 1.1),
+        _row("labels.beam_speedup_2", two["rate"], "images/s", one["rate"], speedup, MIN_SPEEDUP, speedup >= 1.8),
+        _row("labels.beam_startup_2_s", two["startup_s"], "s", one["startup_s"]),
+        _row("labels.rate_10k_over_100", many["rate"], "images/s", few["rate"], rate, 1 - FLAT, rate >= 1 - FLAT),
+        _row("labels.rss_10k_over_100", many["rss_mb"], "MB", few["rss_mb"], rss, 1 + FLAT, rss <= 1 + FLAT),
+    ]
+
+
+def _measure(root: Path, how: str, count: int) -> dict:
+    """Labels `count` images in a fresh process: rate (images/s), rss_mb (peak), startup_s (to the first mask)."""
+    output = root / f"{how}{count}"
+    environment = {**os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", "benchmarks.labels_beam", how, str(root), str(count), str(output)]
+    started = time.time()
+    answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    written = np.sort([path.stat().st_mtime for path in output.glob("*.png")])
+    first, last = round(0.2 * len(written)), round(0.8 * len(written))
+    return {
+        "rate": float((last - first) / (written[last] - written[first])),
+        "startup_s": float(written[0] - started),
+        "rss_mb": json.loads(answer.stdout.splitlines()[-1])["rss_mb"],
+    }
+
+
+def _write_inputs(root: Path, count: int) -> None:
+    """<root>/images<count> (links) and tags<count>.csv: the images, cycled, one or two tags each."""
+    sources = sorted((root / "sources").iterdir())
+    folder = root / f"images{count}"
+    folder.mkdir()
+    lines = ["image,tags"]
+    for i in range(count):
+        (folder / f"i{i:05d}.jpg").symlink_to(sources[i % len(sources)])
+        lines.append(f"i{i:05d},{'|'.join(_NAMES[(i + j) % 20] for j in range(i % 2 + 1))}")
+    (root / f"tags{count}.csv").write_text("\n".join(lines) + "\n")
+
+
+def _prepare(root: Path) -> None:
+    """Models and images that every run shares."""
+    from serving.export import export_maps
+    from trainer.categories import Categories
+    from trainer.models.cam import build_cam
+    from trainer.models.large_fov import build_segmentation
+
+    categories = Categories(tuple(_NAMES), ())
+    for kind, net in (("cam", build_cam("tiny", 20, None, 0)), ("l_net", build_segmentation("tiny", 1, None, 0))):
+        export_maps(net, root / kind, kind=kind, image_size=129, categories=categories, metadata={})
+    (root / "sources").mkdir()
+    data = os.environ.get("TRANSFERSEG_DATA")
+    if data:
+        for path in sorted((Path(data) / "voc12_ps20" / "JPEGImages").glob("*.jpg")):
+            (root / "sources" / path.name).symlink_to(path.resolve())
+        return
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        noise = cv2.GaussianBlur(rng.integers(0, 256, (375, 500, 3), np.uint8), (0, 0), 4)
+        cv2.imwrite(str(root / "sources" / f"{i:02d}.jpg"), cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX))
+
+
+def _label(how: str, root: Path, count: int, output: Path) -> None:
+    from components.weak_labels.batch import label_folder
+
+    inputs = (root / "l_net", root / "cam", root / f"images{count}", root / f"tags{count}.csv", output)
+    if how == "loop":
+        _loop(*inputs)
+    else:
+        label_folder(*inputs, beam_args=MULTI if how == "two" else [])
+
+
+def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) -> None:
+    """The same work without Beam: read, batches of eight, write."""
+    from components.batch.images import ReadImages
+    from components.batch.masks import WriteMasks
+    from components.batch.networks import BATCH_SIZE
+    from components.weak_labels.samples import plan, read_rows
+    from components.weak_labels.settings import LabelSettings
+    from components.weak_labels.transform import label_networks
+    from serving.export import read_categories
+    from serving.image_guard import MAX_PIXELS
+
+    output.mkdir()
+    sources = plan(images, read_rows(tags_csv), read_categories(cam)).sources
+    networks = label_networks(str(cam), str(l_net), LabelSettings(), max_pixels=MAX_PIXELS)
+    read, write = ReadImages(str(output), ""), WriteMasks(str(output))
+    networks.setup()
+    for start in range(0, len(sources), BATCH_SIZE):
+        batch = [sample for source in sources[start : start + BATCH_SIZE] for sample in read.process(source)]
+        for result in networks.process(batch):
+            list(write.process(result))
+
+
+def _row(name, value, unit, reference=None, ratio=None, target=None, ok=None) -> dict:
+    return dict(name=name, value=value, unit=unit, reference=reference, ratio=ratio, target=target, ok=ok)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "prepare":
+        _prepare(Path(sys.argv[2]))
+    else:
+        _label(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        sys.stdout.write(json.dumps({"rss_mb": peak}) + "\n")
