@@ -49,7 +49,7 @@ def output(components: list[ComponentRun], name: str, key: str | None = None) ->
 def verdict(components: list[ComponentRun], summary: Summary) -> Verdict:
     failed = [component.name for component in components if component.error]
     if failed:
-        return Verdict("failed", f"Failed in {failed[0]}", summary.refused_because)
+        return Verdict("failed", f"Stopped in {failed[0]}", summary.refused_because)
     if summary.pushed_model:
         return Verdict("pushed", "Pushed", [])
     if summary.refused_because:
@@ -58,13 +58,13 @@ def verdict(components: list[ComponentRun], summary: Summary) -> Verdict:
 
 
 def score_rows(summary: Summary, categories: Categories) -> list[dict[str, Any]]:
-    """A row for each class with name, colour, supervision, iou, strong_only (0..1 or None)."""
-    supervision = {"background": "", **{name: "masks" for name in categories.strong}}
+    """A row for each class: name, colour, supervision ("strong", "weak", ""), iou and strong_only (0..1 or None)."""
+    supervision = {"background": "", **{name: "strong" for name in categories.strong}}
     return [
         {
             "name": name,
             "colour": colour(i),
-            "supervision": supervision.get(name, "tags"),
+            "supervision": supervision.get(name, "weak"),
             "iou": iou,
             "strong_only": summary.strong_only_per_class.get(name),
         }

@@ -21,8 +21,8 @@ from trainer.categories import Categories
 from trainer.metrics import confusion_matrix, scores
 from trainer.preprocessing import decode_image, decode_mask
 
-_ROWS = 8  # shown of each kind
-_READ = 200  # weak images the shown ones are taken from; bounds the time on large sets
+_ROWS = 8  # open: shown of each kind
+_READ = 200  # open: weak images the shown ones are taken from; bounds the time on large sets
 
 
 @dataclass(frozen=True)

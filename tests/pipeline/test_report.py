@@ -241,7 +241,7 @@ def test_a_failed_run_shows_what_there_is(finished, config, tmp_path, done):
     failed = ComponentRun("broken", 1.0, error=RuntimeError("no <space> left"))
     summary = Summary(refused_because=["broken: no <space> left"])
     page = Page(write_report(tmp_path, config, [*finished[:done], failed], summary))
-    assert "Failed in broken" in page.text and "broken: no <space> left" in page.text
+    assert "Stopped in broken" in page.text and "broken: no <space> left" in page.text
     assert ("Dataset" in page.text) == (done >= 1)
     assert ("Weak labels" in page.text) == (done >= 4)
     assert ("Predictions" in page.text) == (done >= 5)
