@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from benchmarks.rows import row
 
 SHORT, MEDIUM = 100, 400
 MULTI = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -46,11 +47,11 @@ def rows() -> list[dict]:
     overhead, speedup = loop["rate"] / one["rate"], two["rate"] / one["rate"]
     rate, rss = many["rate"] / few["rate"], many["rss_mb"] / few["rss_mb"]
     return [
-        _row("labels.beam_overhead", one["rate"], "images/s", loop["rate"], overhead, MAX_OVERHEAD, overhead <= 1.1),
-        _row("labels.beam_speedup_2", two["rate"], "images/s", one["rate"], speedup, MIN_SPEEDUP, speedup >= 1.8),
-        _row("labels.beam_startup_2_s", two["startup_s"], "s", one["startup_s"]),
-        _row("labels.rate_10k_over_100", many["rate"], "images/s", few["rate"], rate, 1 - FLAT, rate >= 1 - FLAT),
-        _row("labels.rss_10k_over_100", many["rss_mb"], "MB", few["rss_mb"], rss, 1 + FLAT, rss <= 1 + FLAT),
+        row("labels.beam_overhead", one["rate"], "images/s", loop["rate"], overhead, MAX_OVERHEAD, overhead <= 1.1),
+        row("labels.beam_speedup_2", two["rate"], "images/s", one["rate"], speedup, MIN_SPEEDUP, speedup >= 1.8),
+        row("labels.beam_startup_2_s", two["startup_s"], "s", one["startup_s"]),
+        row("labels.rate_10k_over_100", many["rate"], "images/s", few["rate"], rate, 1 - FLAT, rate >= 1 - FLAT),
+        row("labels.rss_10k_over_100", many["rss_mb"], "MB", few["rss_mb"], rss, 1 + FLAT, rss <= 1 + FLAT),
     ]
 
 
@@ -134,16 +135,3 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
         batch = [sample for source in sources[start : start + BATCH_SIZE] for sample in read.process(source)]
         for result in networks.process(batch):
             list(write.process(result))
-
-
-def _row(name, value, unit, reference=None, ratio=None, target=None, ok=None) -> dict:
-    return dict(name=name, value=value, unit=unit, reference=reference, ratio=ratio, target=target, ok=ok)
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "prepare":
-        _prepare(Path(sys.argv[2]))
-    else:
-        _label(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        sys.stdout.write(json.dumps({"rss_mb": peak}) + "\n")

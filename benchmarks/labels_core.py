@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from skimage.segmentation import random_walker, slic
 
+from benchmarks.rows import row
 from components.weak_labels.assignment import assign
 from components.weak_labels.core import diffuse, label_image
 from components.weak_labels.region_graph import adjacency, edge_weights, region_means
@@ -62,10 +63,10 @@ def _measure(images: list[np.ndarray], repeats: int = 15) -> list[dict]:
     walker = _random_walker_ms(images[0], objectness, activations, settings)
     core = times.pop("core_ms")
     return [
-        _row("labels.core_ms", core, "ms", target=TARGET_MS, ok=core <= TARGET_MS),
-        _row("labels.vs_random_walker", core, "ms", walker, walker / core, 1.0, walker > core),
-        _row("labels.superpixels_ms", times.pop("superpixels_ms"), "ms", reference),
-        *(_row(f"labels.{name}", value, "ms") for name, value in times.items()),
+        row("labels.core_ms", core, "ms", target=TARGET_MS, ok=core <= TARGET_MS),
+        row("labels.vs_random_walker", core, "ms", walker, walker / core, 1.0, walker > core),
+        row("labels.superpixels_ms", times.pop("superpixels_ms"), "ms", reference),
+        *(row(f"labels.{name}", value, "ms") for name, value in times.items()),
     ]
 
 
@@ -141,11 +142,3 @@ def _maps() -> tuple[np.ndarray, np.ndarray]:
         return np.exp(-((x - centre_x) ** 2 + (y - 190) ** 2) / (2 * radius**2))
 
     return np.maximum(bump(140, 70), bump(360, 70)), np.dstack([bump(140, 30), bump(360, 30)])
-
-
-def _row(name, value, unit, reference=None, ratio=None, target=None, ok=None) -> dict:
-    return dict(name=name, value=value, unit=unit, reference=reference, ratio=ratio, target=target, ok=ok)
-
-
-if __name__ == "__main__":
-    print(json.dumps(_measure(_images())))

@@ -14,8 +14,8 @@ from pipeline.summary import Summary
 
 def demo_config(root: Path) -> dict:
     """The demo's config as a dict. Every value is chosen for the drawn data; none is the paper's."""
-    supervised = {"batch_size": 16, "learning_rate": 0.05, "schedule": "poly", "weight_decay": 1e-4}
-    supervised |= {"head_multiplier": 1.0, "clip_norm": 5.0, "scale": [0.9, 1.3], "checkpoint_every": 100}
+    supervised = {"optimizer": "adam", "batch_size": 8, "learning_rate": 0.003, "schedule": "poly", "clip_norm": 5.0}
+    supervised |= {"scale": [0.9, 1.3]}
     return {
         "name": "demo",
         "dataset": {"root": str(root)},
@@ -23,10 +23,10 @@ def demo_config(root: Path) -> dict:
         "backbone": "tiny",
         "weights": None,
         "image_size": 129,
-        "cam": supervised | {"epochs": 25, "scale": [0.7, 1.0]},
-        "l_net": supervised | {"epochs": 30},
-        "segmentation": supervised | {"epochs": 25},
-        "p_net": {"epochs": 2, "batch_size": 16, "segmentation_learning_rate": 0.001, "p_net_learning_rate": 0.01},
+        "cam": supervised | {"epochs": 20, "scale": [0.7, 1.0]},
+        "l_net": supervised | {"epochs": 20},
+        "segmentation": supervised | {"epochs": 30},
+        "p_net": {"epochs": 2, "batch_size": 8, "segmentation_learning_rate": 0.001, "p_net_learning_rate": 0.01},
         "gate": {"min_miou": 0.5, "min_weak_miou": 0.4},
         "compare_strong_only": True,
     }
@@ -36,5 +36,5 @@ def run_demo(workdir: Path, console: Console) -> Summary:
     """Draws the data (once), runs the pipeline, returns its summary."""
     root = workdir.resolve() / "data"
     console.print("drawing the demo data ...")
-    draw_demo_dataset(root)
+    draw_demo_dataset(root, train=640)
     return run_local(make_config(demo_config(root), "demo config"), workdir, console)

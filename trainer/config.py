@@ -43,6 +43,7 @@ class StageConfig(Strict):
     steps: int | None = Field(None, ge=1)  # instead of epochs
     batch_size: int = Field(30, ge=1)
     accumulate: int = Field(1, ge=1)  # batches of batch_size/accumulate whose gradients are summed before an update
+    optimizer: Literal["sgd", "adam"] = "sgd"  # adam (open): few steps, or random weights; one rate for all layers
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["step", "poly", "constant"] = "step"  # step: /10 at each third; poly: (1 - t)^0.9
     momentum: float = Field(0.9, ge=0, lt=1)

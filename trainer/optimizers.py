@@ -88,23 +88,22 @@ def variable_kind(name: str, head_multiplier: float) -> tuple[float, bool]:
     return multiplier * (head_multiplier if layer == HEAD else 1.0), kind.endswith("kernel")
 
 
-def make_optimizer(model: keras.Model, stage: StageConfig, num_steps: int) -> LayerwiseSGD:
+def make_optimizer(model: keras.Model, stage: StageConfig, num_steps: int) -> keras.optimizers.Optimizer:
     """The optimiser of a training stage.
 
     Args:
-      model: built; the momentum of all its trainable variables exists at once, so a checkpoint restores into it.
-      stage: rates, schedule, momentum, decay, clipping.
+      model: built; the state for all its trainable variables exists at once, so a checkpoint restores into it.
+      stage: which optimiser, rates, schedule, momentum, decay, clipping. Adam takes neither momentum nor decay nor
+        multipliers from it.
       num_steps: T, updates in the whole stage.
 
     Returns:
-      `.iterations`, `.learning_rate` (of the next update) and `.apply_gradients(zip(gradients, variables))`.
+      Has `.iterations`, `.learning_rate` (of the last update) and `.apply_gradients(zip(gradients, variables))`.
     """
-    optimizer = LayerwiseSGD(
-        Schedule(stage.learning_rate, stage.schedule, num_steps),
-        stage.momentum,
-        stage.weight_decay,
-        stage.head_multiplier,
-        stage.clip_norm,
-    )
+    schedule = Schedule(stage.learning_rate, stage.schedule, num_steps)
+    if stage.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(schedule, global_clipnorm=stage.clip_norm, jit_compile=False)
+    else:
+        optimizer = LayerwiseSGD(schedule, stage.momentum, stage.weight_decay, stage.head_multiplier, stage.clip_norm)
     optimizer.build(model.trainable_variables)
     return optimizer

@@ -13,10 +13,11 @@ def resolve_precision(precision: str) -> str:
         return precision
     if tf.config.list_physical_devices("GPU"):
         return "mixed_float16"
-    return "mixed_bfloat16" if "amx_bf16" in _cpu_flags() else "float32"
+    return "mixed_bfloat16" if "amx_bf16" in cpu_flags() else "float32"
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
+    """The first core's feature flags, e.g. "amx_bf16"; empty where Linux's /proc is not there."""
     try:
         with open("/proc/cpuinfo") as file:
             return next((set(line.split()) for line in file if line.startswith("flags")), set())
