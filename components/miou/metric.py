@@ -39,7 +39,8 @@ def _computations(
     names += [f"iou/{category}" for category in categories.names]
     computations = []
     for model_name in model_names or [""]:
-        keys = {key: metric_types.MetricKey(name=key, model_name=model_name) for key in names}
+        # Thresholds look metrics up by a key that says nothing about example weights.
+        keys = {key: metric_types.MetricKey(key, model_name, example_weighted=None) for key in names}
         preprocessor = metric_types.StandardMetricInputsPreprocessor(
             include_filter={tfma.PREDICTIONS_KEY: {model_name: {CONFUSION: {}}} if model_name else {CONFUSION: {}}},
             include_default_inputs=False,

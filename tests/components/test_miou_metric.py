@@ -52,3 +52,15 @@ def test_a_gate_has_absolute_and_change_thresholds():
 
 def test_without_minimum_there_is_no_gate():
     assert not make_eval_config(CATEGORIES).metrics_specs[0].thresholds
+
+
+def test_thresholds_find_the_metric():
+    """TFMA treats a threshold whose key it does not find as missed, so equal keys are what lets a good model pass."""
+    from tensorflow_model_analysis.metrics import metric_specs
+
+    config = make_eval_config(CATEGORIES, {"miou": 0.5, "weak_miou": 0.4}, {"miou": 0.01, "weak_miou": 0.01})
+    wanted = metric_specs.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
+    [computation] = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong)).computations(
+        model_names=[""]
+    )
+    assert {key for key in wanted if not key.is_diff} <= set(computation.keys)
