@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 
 import tensorflow_data_validation as tfdv
@@ -98,15 +97,15 @@ def create_pipeline(
         examples=examples.outputs["examples"],
         cam=cam.outputs["model"],
         l_net=l_net.outputs["model"],
-        settings=config.labels.model_dump_json(),
-        categories=json.dumps(categories.to_dict()),
+        settings=config.labels,
+        categories=categories,
         max_dead_share=config.dataset.max_bad_share,
     ).with_id("weak_labels")
     labelled = weak_labels.outputs["examples"]
     label_gate = WeakLabelGate(
         examples=labelled,
         unlabelled_examples=examples.outputs["examples"],
-        categories=json.dumps(categories.to_dict()),
+        categories=categories,
         settings=config.label_gate,
     ).with_id("label_gate")
     segmentation = trainer("segmentation", "segmentation", labelled, _ALL, config.segmentation)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.weak_label_validator.executor import Executor
 from components.weak_label_validator.settings import LabelGateSettings
+from trainer.categories import Categories
 
 
 class LabelBlessing(types.Artifact):
@@ -40,7 +43,7 @@ class WeakLabelGate(base_component.BaseComponent):
     def __init__(
         self,
         examples: types.BaseChannel,
-        categories: str,
+        categories: Categories,
         settings: LabelGateSettings | None = None,
         unlabelled_examples: types.BaseChannel | None = None,
     ):
@@ -48,14 +51,14 @@ class WeakLabelGate(base_component.BaseComponent):
 
         Args:
           examples: WeakLabels' output.
-          categories: JSON of Categories.to_dict().
+          categories: of the run.
           settings: the limits.
           unlabelled_examples: ImageExampleGen's output; if given, labels of other images or tags are refused as stale.
         """
         super().__init__(
             WeakLabelGateSpec(
                 settings=(settings or LabelGateSettings()).model_dump_json(),
-                categories=categories,
+                categories=json.dumps(categories.to_dict()),
                 examples=examples,
                 unlabelled_examples=unlabelled_examples,
                 blessing=types.Channel(type=LabelBlessing),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.weak_labels.executor import Executor
+from components.weak_labels.settings import LabelSettings
+from trainer.categories import Categories
 
 
 class WeakLabelsSpec(types.ComponentSpec):
@@ -36,8 +40,8 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
         examples: types.BaseChannel,
         cam: types.BaseChannel,
         l_net: types.BaseChannel,
-        settings: str,
-        categories: str,
+        settings: LabelSettings,
+        categories: Categories,
         max_dead_share: float = 0.05,
     ):
         """Constructs the component.
@@ -46,14 +50,14 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
           examples: ImageExampleGen's output.
           cam: exported CAM classifier of the same categories.
           l_net: exported L-Net.
-          settings: JSON of LabelSettings.
-          categories: JSON of Categories.to_dict().
+          settings: of the label core.
+          categories: of the run.
           max_dead_share: open: share of weak images that may fail, 0..1.
         """
         super().__init__(
             WeakLabelsSpec(
-                settings=settings,
-                categories=categories,
+                settings=settings.model_dump_json(),
+                categories=json.dumps(categories.to_dict()),
                 max_dead_share=max_dead_share,
                 unlabelled_examples=examples,
                 cam=cam,

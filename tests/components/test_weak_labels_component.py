@@ -174,8 +174,9 @@ def test_components_declare_what_they_use(tmp_path):
 
     examples = channel_utils.as_channel([artifact(standard_artifacts.Examples, tmp_path)])
     model = channel_utils.as_channel([artifact(standard_artifacts.Model, tmp_path)])
-    labels = WeakLabels(examples, model, model, **PROPERTIES)
-    checked = WeakLabelGate(labels.outputs["examples"], PROPERTIES["categories"], unlabelled_examples=examples)
+    labels = WeakLabels(examples, model, model, LabelSettings(), CATEGORIES, max_dead_share=0.2)
+    checked = WeakLabelGate(labels.outputs["examples"], CATEGORIES, unlabelled_examples=examples)
     assert labels.outputs["examples"].type is standard_artifacts.Examples
     assert checked.outputs["blessing"].type is LabelBlessing
-    assert WeakLabelGate(labels.outputs["examples"], PROPERTIES["categories"]).inputs.keys() == {"examples"}
+    assert labels.exec_properties["settings"] == PROPERTIES["settings"]
+    assert WeakLabelGate(labels.outputs["examples"], CATEGORIES).inputs.keys() == {"examples"}
