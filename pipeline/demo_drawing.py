@@ -62,8 +62,8 @@ _PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 # Centre of the hue, degrees; pairs are neighbours on the wheel.
-_HUES = {"ring": 25, "gear": 58, "star": 300, "flower": 335, "leaf": 110, "fish": 150, "crate": 205, "house": 240}
-_HUE_SPREAD = 22.0
+_HUES = {"ring": 20, "gear": 60, "star": 285, "flower": 335, "leaf": 100, "fish": 155, "crate": 200, "house": 245}
+_HUE_SPREAD = 14.0
 
 
 @dataclass

@@ -21,23 +21,24 @@ pytestmark = pytest.mark.e2e
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
 ROOT = Path(__file__).parents[2]
-COLOURS = {1: (220, 40, 40), 2: (40, 60, 220)}  # 1 "red" is strong, 2 "blue" is weak
+COLOURS = {1: (240, 200, 60), 2: (240, 80, 220)}  # 1 "yellow" is strong, 2 "pink" is weak
 
 
 def draw_dataset(root: Path, train: int = 32, val: int = 8) -> None:
-    """Discs on grey noise; every third image has a blue one and is weak."""
+    """Bright discs on dark noise; in every second image they are pink, so it is weak."""
     rng = np.random.default_rng(0)
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for split, count in (("train", train), ("val", val)):
         keys = [f"{split}{index:03}" for index in range(count)]
         for index, key in enumerate(keys):
-            image = rng.normal(128, 20, (64, 80, 3)).clip(0, 255).astype(np.uint8)
-            mask = np.zeros((64, 80), np.uint8)
+            image = rng.normal(70, 20, (96, 120, 3)).clip(0, 255).astype(np.uint8)
+            mask = np.zeros((96, 120), np.uint8)
             category = 2 if index % 2 else 1
-            centre, radius = (int(rng.integers(24, 56)), int(rng.integers(22, 42))), int(rng.integers(14, 20))
-            cv2.circle(image, centre, radius, COLOURS[category], -1)
-            cv2.circle(mask, centre, radius, category, -1)
+            for _ in range(2):
+                centre, radius = (int(rng.integers(16, 104)), int(rng.integers(16, 80))), int(rng.integers(12, 18))
+                cv2.circle(image, centre, radius, COLOURS[category], -1)
+                cv2.circle(mask, centre, radius, category, -1)
             Image.fromarray(image).save(root / "JPEGImages" / f"{key}.jpg", quality=95)
             palette_image = Image.fromarray(mask, "P")
             palette_image.putpalette(palette().ravel().tolist())
@@ -49,15 +50,15 @@ def draw_dataset(root: Path, train: int = 32, val: int = 8) -> None:
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("pipeline")
     draw_dataset(place / "data")
-    stage = {"steps": 120, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "head_multiplier": 1.0}
+    stage = {"steps": 160, "batch_size": 8, "optimizer": "adam", "learning_rate": 0.003, "schedule": "poly"}
     stage |= {"clip_norm": 5.0, "checkpoint_every": 20}
     config = {
         "name": "discs",
         "dataset": {"root": str(place / "data")},
-        "categories": {"strong": ["red"], "weak": ["blue"]},
+        "categories": {"strong": ["yellow"], "weak": ["pink"]},
         "backbone": "tiny",
         "weights": None,
-        "image_size": 65,
+        "image_size": 97,
         "cam": stage,
         "l_net": stage,
         "segmentation": stage,
@@ -86,11 +87,11 @@ def test_a_first_run_pushes_a_model_and_says_what_it_did(place, pushed):
     assert (Path(pushed["pushed_model"]) / "saved_model.pb").is_file()
     assert pushed["refused_because"] == []
     assert 0.4 <= pushed["miou"] <= 1 and 0.2 <= pushed["weak_miou"] <= 1
-    assert set(pushed["per_class"]) == {"background", "red", "blue"}
+    assert set(pushed["per_class"]) == {"background", "yellow", "pink"}
     assert {"cam", "l_net", "weak_labels", "segmentation", "p_net", "evaluator", "pusher"} <= set(pushed["components"])
     assert not (place / "run" / "checkpoints").exists()
     page = (place / "run" / "report.html").read_text()
-    assert "blue" in page and "data:image" in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert "pink" in page and "data:image" in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
 def test_reruns_are_cached_and_keep_the_model(place, pushed):
@@ -137,7 +138,7 @@ def test_served_masks_equal_the_model_in_process(place, pushed):
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
     mask = np.array(Image.open(place / "grpc.png"))
-    assert mask.shape == (64, 80) and set(np.unique(mask)) <= {0, 1, 2}
+    assert mask.shape == (96, 120) and set(np.unique(mask)) <= {0, 1, 2}
 
 
 def test_predict_and_evaluate_give_the_pipelines_own_score(place, pushed):
@@ -152,8 +153,8 @@ def test_predict_and_evaluate_give_the_pipelines_own_score(place, pushed):
     for path in (place / "data/SegmentationClass").glob("val*.png"):
         (truth / path.name).symlink_to(path)
     scores = place / "scores.json"
-    command = [*COMMAND, "evaluate", "--truth", str(truth), "--prediction", str(masks), "--categories", "red,blue"]
-    subprocess.run([*command, "--strong", "red", "--json", str(scores)], cwd=ROOT, check=True, timeout=120)
+    command = [*COMMAND, "evaluate", "--truth", str(truth), "--prediction", str(masks), "--categories", "yellow,pink"]
+    subprocess.run([*command, "--strong", "yellow", "--json", str(scores)], cwd=ROOT, check=True, timeout=120)
     found = json.loads(scores.read_text())
     for name in ("miou", "strong_miou", "weak_miou"):
         assert found[name] == pytest.approx(pushed[name], abs=1e-6)
@@ -181,7 +182,7 @@ def test_bad_input_is_one_line_and_exit_2(place):
         (["--set", "bakbone=tiny"], "unknown key 'bakbone'"),
         (["--set", "dataset.root=/nowhere"], "/nowhere"),
         (["--set", "weights=/nowhere.h5"], "/nowhere.h5"),
-        (["--set", "categories.weak=[red]"], "both strong and weak"),
+        (["--set", "categories.weak=[yellow]"], "both strong and weak"),
     ):
         done, _ = run(place, *arguments, workdir="bad")
         assert done.returncode == 2

@@ -1,0 +1,51 @@
+"""The DAG as TFX sees it: who feeds whom, and which gates stand before training."""
+
+import pytest
+
+from pipeline.config import make_config
+from pipeline.demo_data import draw_demo_dataset
+from pipeline.graph import Places, create_pipeline
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    root = draw_demo_dataset(tmp_path_factory.mktemp("data") / "demo", train=8, val=2, progress=False)
+    config = make_config(
+        {
+            "name": "graph",
+            "dataset": {"root": str(root)},
+            "categories": {"strong": ["ring", "star", "leaf", "crate"], "weak": ["gear", "flower", "fish", "house"]},
+            "backbone": "tiny",
+            "weights": None,
+            "compare_strong_only": True,
+        },
+        "test",
+    )
+    places = Places("artifacts", "checkpoints", "serving")
+    return {component.id: component for component in create_pipeline(config, places, None).components}
+
+
+def upstream(node) -> set[str]:
+    return {parent.id for parent in node.upstream_nodes}
+
+
+def test_training_waits_for_the_gates(nodes):
+    for name in ("cam", "l_net", "strong_only"):
+        assert {"examples", "data_gate"} <= upstream(nodes[name])
+    assert {"weak_labels", "label_gate"} <= upstream(nodes["segmentation"])
+    assert {"weak_labels", "segmentation"} <= upstream(nodes["p_net"])
+
+
+def test_only_a_blessed_refined_model_is_pushed(nodes):
+    assert upstream(nodes["evaluator"]) == {"examples", "p_net", "latest_blessed"}
+    assert upstream(nodes["pusher"]) == {"p_net", "evaluator"}
+
+
+def test_networks_that_need_masks_never_see_the_unlabelled_weak_split(nodes):
+    for name in ("l_net", "strong_only"):
+        assert '"weak"' not in nodes[name].exec_properties["train_args"]
+    assert "examples" not in upstream(nodes["segmentation"])
+
+
+def test_the_label_step_sees_both_networks(nodes):
+    assert {"examples", "cam", "l_net"} == upstream(nodes["weak_labels"])

@@ -1,0 +1,32 @@
+import pytest
+import tensorflow as tf
+
+from trainer import runtime
+from trainer.config import NetworkConfig
+
+
+@pytest.mark.parametrize(
+    ("gpus", "flags", "expected"),
+    [
+        (["gpu"], set(), "mixed_float16"),
+        ([], {"avx512f", "amx_bf16"}, "mixed_bfloat16"),
+        ([], {"avx512f"}, "float32"),
+    ],
+)
+def test_auto_precision_follows_the_machine(monkeypatch, gpus, flags, expected):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: flags)
+    assert runtime.resolve_precision("auto") == expected
+
+
+def test_a_chosen_precision_is_kept():
+    assert runtime.resolve_precision("float32") == "float32"
+
+
+def test_prepare_repeats_every_random_number():
+    draws = []
+    for _ in range(2):
+        runtime.prepare(NetworkConfig(backbone="tiny", weights=None, image_size=33, precision="float32"))
+        draws.append(tf.random.normal([4]).numpy().tolist())
+    assert draws[0] == draws[1]
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
