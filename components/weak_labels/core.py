@@ -59,8 +59,8 @@ def label_image(
     if not len(tags):
         return LabelResult(np.zeros(image.shape[:2], np.uint8), 1.0, {}, 0.0)
     labels, lab = superpixels(image, settings.superpixels, settings.compactness)
-    objects = region_means(labels, _resized(objectness, labels.shape)[..., None])
-    active = region_means(labels, _resized(activations, labels.shape).reshape(*labels.shape, len(tags)))
+    objects = region_means(labels, _resized(objectness[..., None], labels.shape))
+    active = region_means(labels, _resized(activations, labels.shape))
     features = np.hstack([region_means(labels, lab), objects])
     linked = adjacency(labels, settings.second_neighbours, settings.border_links)
     seeds = find_seeds(active, objects[:, 0], settings.seed_threshold, settings.background_seed)
@@ -87,7 +87,9 @@ def diffuse(weights: np.ndarray, seeds: np.ndarray, settings: LabelSettings) -> 
 
 def _resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     shrinks = maps.shape[0] >= size[0] and maps.shape[1] >= size[1]
-    return cv2.resize(maps, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    # One map at a time: OpenCV averages areas of at most four channels, and an image may have more tags.
+    return np.dstack([cv2.resize(plane, size[::-1], interpolation=method) for plane in np.moveaxis(maps, -1, 0)])
 
 
 def _check(image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, tags: Sequence[int]) -> None:

@@ -70,6 +70,18 @@ def test_maps_may_be_smaller_than_the_image():
     assert mask.shape == truth.shape and min(iou(mask, truth, label) for label in (3, 7)) > 0.8
 
 
+def test_more_tags_than_opencv_has_channels():
+    """Seven tags, each with a peak of its own: every one is labelled where its peak is."""
+    image, objectness, _, _ = scene()
+    peaks = [(60, 40 + 40 * i) for i in range(7)]
+    maps = np.zeros((240, 320, 7), np.float32)
+    for index, (y, x) in enumerate(peaks):
+        maps[y - 15 : y + 15, x - 15 : x + 15, index] = 1
+        objectness[y - 15 : y + 15, x - 15 : x + 15] = 1
+    result = label_image(image, objectness, maps, list(range(1, 8)), LabelSettings())
+    assert [int(result.mask[y, x]) for y, x in peaks] == list(range(1, 8))
+
+
 def test_no_tags_is_background_and_certain():
     image, objectness, _, truth = scene()
     result = label_image(image, objectness, np.zeros((*truth.shape, 0), np.float32), [], LabelSettings())
