@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 Stage = Literal["read", "decode", "size", "tags", "network", "label", "write"]
 
 _REASON_LENGTH = 300  # characters
+_TENSORFLOW_NOISE = re.compile(r"\{\{.*?\}\} ?| \[Op:.*$")  # where in the graph: nothing a person can use
 
 
 class Fault(Exception):
@@ -26,7 +28,7 @@ class TooManyFaults(Exception):
 def one_line(reason: str | Exception) -> str:
     """First line of a message, shortened; the class name of an exception without one."""
     lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    return lines[0][:_REASON_LENGTH]
+    return _TENSORFLOW_NOISE.sub("", lines[0])[:_REASON_LENGTH]
 
 
 def dead_letter(key: str, fault: Fault) -> dict[str, str]:
