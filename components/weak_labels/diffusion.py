@@ -42,7 +42,7 @@ def truncated(weights: np.ndarray, seeds: np.ndarray, iterations: int) -> np.nda
     for _ in range(iterations):
         q = step @ q
         q[seeds] = 1
-    return q
+    return q.clip(0, 1)  # rows of `step` sum to 1 but for rounding
 
 
 def random_walk(weights: np.ndarray, seeds: np.ndarray) -> np.ndarray:
