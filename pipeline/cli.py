@@ -62,10 +62,12 @@ def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, .
 
     Example: transferseg run configs/voc-split-1.yaml --set dataset.root=/data/VOC2012 --workdir runs/one
     """
-    from pipeline.config import load_config
-    from pipeline.run import run_local
+    from pipeline.config import check_inputs, load_config
 
     loaded = load_config(config, list(overrides))
+    check_inputs(loaded)
+    from pipeline.run import run_local  # takes seconds to import: only for a config that is right
+
     _finish(run_local(loaded, workdir or Path("build") / loaded.name, _console()))
 
 

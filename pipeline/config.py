@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from components.image_example_gen.settings import DatasetSettings
+from components.image_example_gen.settings import DatasetSettings, check_dataset
 from components.weak_label_validator.settings import LabelGateSettings
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories, from_lists, named_split
@@ -108,6 +108,17 @@ def make_config(values: dict[str, Any], source: str) -> RunConfig:
         raise UserError(f"{source}: {'; '.join(_describe(problem) for problem in error.errors())}") from None
     config.categories.resolve()
     return config
+
+
+def check_inputs(config: RunConfig) -> None:
+    """Looks whether what the config points at is there.
+
+    Raises:
+      UserError: a folder, a list or the weights file is missing.
+    """
+    check_dataset(config.dataset, config.categories.resolve())
+    if config.weights not in (None, "imagenet") and not Path(config.weights).is_file():
+        raise UserError(f"weights: no file {config.weights}; give a Keras .h5, imagenet or null")
 
 
 def dump_config(config: RunConfig) -> str:

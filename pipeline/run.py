@@ -10,8 +10,7 @@ from rich.console import Console
 from tfx import v1 as tfx
 
 from components.batch.faults import TooManyFaults
-from components.image_example_gen.settings import check_dataset
-from pipeline.config import RunConfig, dump_config
+from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import Places, create_pipeline, training_hash
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
@@ -31,9 +30,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
       Preempted: the process was asked to stop; the next run continues.
     """
     categories = config.categories.resolve()
-    check_dataset(config.dataset, categories)
-    if config.weights not in (None, "imagenet") and not Path(config.weights).is_file():
-        raise UserError(f"weights: no file {config.weights}; give a Keras .h5, imagenet or null")
+    check_inputs(config)
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "config.yaml").write_text(dump_config(config))
