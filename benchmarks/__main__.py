@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 GROUPS = {
     "train": ["benchmarks.training"],
@@ -32,7 +32,7 @@ def main(group: str | None) -> None:
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps([row for row in earlier if row["name"] not in fresh] + rows, indent=2) + "\n")
 
-    table = Table("name", "value", "unit", "reference", "ratio", "target", "ok")
+    table = Table(Column("name", no_wrap=True), "value", "unit", "reference", "ratio", "target", "ok")
     for row in rows:
         table.add_row(*(_text(row[key]) for key in ("name", "value", "unit", "reference", "ratio", "target", "ok")))
     console.print(table)
