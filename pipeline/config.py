@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -73,10 +72,6 @@ class RunConfig(Strict):
             precision=self.precision,
             seed=self.seed,
         )
-
-    def hash(self) -> str:
-        """12 hex digits that change with any value."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:

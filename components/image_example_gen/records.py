@@ -12,14 +12,15 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from components.batch.faults import one_line
 from components.image_example_gen import voc
+from serving.image_guard import MAX_PIXELS
 from trainer import features
 from trainer.categories import BACKGROUND, VOID, Categories
 from trainer.preprocessing import decode_image
 
 STRONG, WEAK, EVAL = "strong", "weak", "eval"
 SPLITS = (STRONG, WEAK, EVAL)
-MAX_PIXELS = 40_000_000  # open: larger images are refused before they are decoded
 
 
 class BadRecord(Exception):
@@ -112,7 +113,7 @@ def check_image(data: bytes) -> tuple[int, int]:
     try:
         image = decode_image(tf.constant(data))
     except tf.errors.OpError as error:
-        raise BadRecord("image", f"not a readable JPEG or PNG: {_first_line(error)}") from None
+        raise BadRecord("image", f"not a readable JPEG or PNG: {one_line(error)}") from None
     if tuple(image.shape[:2]) != size:
         raise BadRecord("image", f"decodes to {image.shape[:2]} but its header says {size}")
     return size
@@ -139,7 +140,7 @@ def read_mask(data: bytes, height: int, width: int, num_classes: int) -> np.ndar
         with Image.open(io.BytesIO(data)) as image:
             mode, mask = image.mode, np.array(image)
     except Exception as error:  # Pillow raises many kinds on damaged files
-        raise BadRecord("mask", f"not a readable PNG: {_first_line(error)}") from None
+        raise BadRecord("mask", f"not a readable PNG: {one_line(error)}") from None
     if mode not in ("P", "L"):
         raise BadRecord("mask", f"is a {mode} image; masks are palette or 8-bit grey PNGs of category ids")
     ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
@@ -190,13 +191,9 @@ def _header_size(data: bytes, stage: str) -> tuple[int, int]:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
     except Image.DecompressionBombError as error:
-        raise BadRecord(stage, f"too large: {_first_line(error)}") from None
+        raise BadRecord(stage, f"too large: {one_line(error)}") from None
     except Exception:  # Pillow raises many kinds on damaged files
         raise BadRecord(stage, "not an image file") from None
     if width * height > MAX_PIXELS:
         raise BadRecord(stage, f"{width}x{height} is too large; the limit is {MAX_PIXELS // 1_000_000} megapixels")
     return height, width
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
