@@ -13,7 +13,7 @@ from components.image_example_gen.settings import DatasetSettings, check_dataset
 from components.weak_label_validator.settings import LabelGateSettings
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories, from_lists, named_split
-from trainer.config import AdversarialConfig, Backbone, NetworkConfig, Precision, StageConfig, Strict
+from trainer.config import AdversarialConfig, Backbone, Devices, NetworkConfig, Precision, StageConfig, Strict
 from trainer.errors import UserError
 
 
@@ -52,6 +52,8 @@ class RunConfig(Strict):
     weights: str | None = "imagenet"
     image_size: int = 321
     precision: Precision = "auto"
+    devices: Devices = "auto"
+    xla: bool = False
     seed: int = Field(0, ge=0)
     cam: StageConfig = StageConfig()
     l_net: StageConfig = StageConfig()
@@ -70,6 +72,8 @@ class RunConfig(Strict):
             weights=self.weights,
             image_size=self.image_size,
             precision=self.precision,
+            devices=self.devices,
+            xla=self.xla,
             seed=self.seed,
         )
 

@@ -10,12 +10,17 @@ import tensorflow as tf
 from trainer.categories import VOID
 from trainer.config import AdversarialConfig, StageConfig
 from trainer.loop import BatchesFn
-from trainer.losses import generator_loss, grid_labels, mean, p_net_loss, segmentation_loss
+from trainer.losses import generator_loss, grid_labels, p_net_loss, segmentation_loss
+from trainer.models.backbones import grid_size
 from trainer.models.p_net import encode_p_net_input
-from trainer.optimizers import make_optimizer
+from trainer.optimizers import apply_gradients, make_optimizer, scaled_gradients
+from trainer.panels import segmentation_panel
+from trainer.replicas import Batch, add_up, check_batch_size, on_replicas, spread
 from trainer.session import RunFolders, Session
 
-_COLLAPSE_WINDOW = 200  # steps (open)
+COLLAPSE_WINDOW = 200  # steps (open)
+
+Step = Callable[[Batch], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
 
 def fit_adversarial(
@@ -27,29 +32,34 @@ def fit_adversarial(
     num_pretrain: int,
     num_joint: int,
     folders: RunFolders,
+    xla: bool = False,
 ) -> None:
     """Trains `net` and `p_net` in place, resuming from the newest checkpoint if there is one.
+
+    Call it in the scope of the strategy that both were built in.
 
     Args:
       strong_batches_from: step -> batches of strong images, for the first `num_pretrain` P-Net-only updates.
       all_batches_from: step -> batches of all images (human masks and weak labels), for `num_joint` joint updates.
+      xla: compile forward and backward passes with XLA.
 
     Raises:
-      UserError, Preempted: see `Session.end_step`.
+      UserError, Preempted: see `Session.end_step`; UserError also if the batch does not divide over the devices.
     """
+    check_batch_size(settings.batch_size, settings.accumulate)
     segmentation_optimizer = make_optimizer(net, _stage(settings, settings.segmentation_learning_rate), num_joint)
     p_net_optimizer = make_optimizer(p_net, _stage(settings, settings.p_net_learning_rate), num_joint)
-    p_net_step = make_p_net_step(net, p_net, p_net_optimizer, settings)
-    segmentation_step = make_segmentation_step(net, p_net, segmentation_optimizer, settings)
-    accuracies: deque[float] = deque(maxlen=_COLLAPSE_WINDOW)
+    p_net_step = make_p_net_step(net, p_net, p_net_optimizer, settings, xla)
+    segmentation_step = make_segmentation_step(net, p_net, segmentation_optimizer, settings, xla)
+    accuracies: deque[float] = deque(maxlen=COLLAPSE_WINDOW)
     state = {"net": net, "p_net": p_net, "s_optimizer": segmentation_optimizer, "p_optimizer": p_net_optimizer}
     with Session(folders, num_pretrain + num_joint, settings.checkpoint_every, **state) as session:
-        batches = None
+        batches, pinned = None, None
         while not session.done:
             joint = session.step >= num_pretrain
             if batches is None or session.step == num_pretrain:
                 position = session.step - num_pretrain if joint else session.step
-                batches = iter(all_batches_from(position) if joint else strong_batches_from(position))
+                batches = iter(spread(all_batches_from(position) if joint else strong_batches_from(position)))
             batch = next(batches)
             for _ in range(settings.p_net_steps):
                 p_loss, accuracy, p_norm = p_net_step(batch)
@@ -63,66 +73,101 @@ def fit_adversarial(
                 "gradient_norm": norm,
             }
             session.end_step(scalars, batch["key"])
+            if session.saved:
+                session.show(segmentation_panel, net, batch)
             accuracies.append(float(accuracy))
-    pinned = collapsed(accuracies)
-    if pinned is not None:
-        tf.get_logger().warning(
-            "%s: P-Net's accuracy stayed at %.1f over the last %d steps: it gives the segmentation network no signal; "
-            "change p_net.weight or p_net.p_net_learning_rate",
-            folders.name,
-            pinned,
-            len(accuracies),
-        )
+            if pinned is None and (pinned := collapsed(accuracies)) is not None:
+                session.warn(
+                    f"P-Net's accuracy stayed at {pinned:.1f} for {COLLAPSE_WINDOW} steps, at step {session.step}: it "
+                    "gives the segmentation network no signal; change p_net.weight or p_net.p_net_learning_rate"
+                )
 
 
 def make_p_net_step(
-    net: tf.keras.Model, p_net: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer, settings: AdversarialConfig
-) -> Callable[[dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    net: tf.keras.Model,
+    p_net: tf.keras.Model,
+    optimizer: tf.keras.optimizers.Optimizer,
+    settings: AdversarialConfig,
+    xla: bool = False,
+) -> Step:
     """One P-Net update (Eq. 5): batch -> (loss, accuracy of real-against-predicted in 0..1, gradient norm)."""
+    variables = p_net.trainable_variables
 
-    @tf.function
-    def step(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    @tf.function(jit_compile=xla or None)
+    def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         predicted = tf.nn.softmax(net(batch["image"], training=False))
-        real_input, fake_input = _p_net_inputs(batch, predicted)
         with tf.GradientTape() as tape:
-            real, fake = p_net(real_input, training=True), p_net(fake_input, training=True)
-            loss = mean(p_net_loss(real, fake, settings.label_smoothing))
-        gradients = tape.gradient(loss, p_net.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, p_net.trainable_variables, strict=True))
-        right = tf.concat([real > 0.0, fake <= 0.0], axis=0)
-        return loss, tf.reduce_mean(tf.cast(right, tf.float32)), tf.linalg.global_norm(gradients)
+            real = p_net(_truth_input(batch, predicted), training=True)
+            fake = p_net(_predicted_input(batch, predicted), training=True)
+            total, count = p_net_loss(real, fake, settings.label_smoothing)
+            mean = total / count
+        right = tf.cast(tf.concat([real > 0.0, fake <= 0.0], axis=0), tf.float32)
+        gradients = scaled_gradients(optimizer, tape, mean, variables)
+        return total, tf.reduce_sum(right), count, [gradient * count for gradient in gradients]
 
-    return step
+    def step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        total, right, count, gradients = add_up(gradients_of, _with_thumbnails(batch), settings.accumulate)
+        norm = apply_gradients(optimizer, [gradient / count for gradient in gradients], variables)
+        return total / count, right / (2.0 * count), norm
+
+    return on_replicas(step)
 
 
 def make_segmentation_step(
-    net: tf.keras.Model, p_net: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer, settings: AdversarialConfig
-) -> Callable[[dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    net: tf.keras.Model,
+    p_net: tf.keras.Model,
+    optimizer: tf.keras.optimizers.Optimizer,
+    settings: AdversarialConfig,
+    xla: bool = False,
+) -> Step:
     """One update of the segmentation network (Eq. 4): batch -> (cross-entropy, adversarial loss, gradient norm)."""
+    variables = net.trainable_variables
 
-    @tf.function
-    def step(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    @tf.function(jit_compile=xla or None)
+    def gradients_of(batch: Batch, cells: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Of one part; `cells` and `images` count the whole batch, so that parts and replicas only need adding up."""
         with tf.GradientTape() as tape:
             logits = net(batch["image"], training=True)
-            cross_entropy = mean(segmentation_loss(logits, batch["labels"]))
-            _, fake_input = _p_net_inputs(batch, tf.nn.softmax(logits))
-            adversarial = mean(generator_loss(p_net(fake_input, training=False)))
+            cross_entropy = segmentation_loss(logits, batch["labels"])[0] / cells
+            fake = p_net(_predicted_input(batch, tf.nn.softmax(logits)), training=False)
+            adversarial = generator_loss(fake)[0] / images
             loss = cross_entropy + settings.weight * adversarial
-        gradients = tape.gradient(loss, net.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, net.trainable_variables, strict=True))
-        return cross_entropy, adversarial, tf.linalg.global_norm(gradients)
+        return cross_entropy, adversarial, scaled_gradients(optimizer, tape, loss, variables)
 
-    return step
+    def step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        batch = _with_thumbnails(batch)
+        cells, images = add_up(_counts, batch, 1)
+        cells = tf.maximum(cells, 1.0)  # a batch of void pixels only: gradient 0, not NaN
+        sums = add_up(lambda part: gradients_of(part, cells, images), batch, settings.accumulate)
+        cross_entropy, adversarial, gradients = sums
+        return cross_entropy, adversarial, apply_gradients(optimizer, gradients, variables)
+
+    return on_replicas(step)
 
 
-def _p_net_inputs(batch: dict[str, tf.Tensor], predicted: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """P-Net's input for the ground truth and for the prediction, both [B, g, g, 3C], zero where void."""
-    grid = predicted.shape[1]
-    labels = grid_labels(batch["labels"], grid)
-    valid = labels != VOID
-    image = tf.image.resize(batch["image"], [grid, grid], antialias=True)
-    truth = tf.one_hot(labels, predicted.shape[-1])
-    return encode_p_net_input(image, truth, valid), encode_p_net_input(image, predicted, valid)
+def _with_thumbnails(batch: Batch) -> Batch:
+    """The batch's numbers, with the images shrunk to the logits' size (XLA can neither shrink nor take strings)."""
+    grid = grid_size(batch["image"].shape[1])
+    thumbnail = tf.image.resize(batch["image"], [grid, grid], antialias=True)
+    return {"image": batch["image"], "labels": batch["labels"], "thumbnail": thumbnail}
+
+
+def _counts(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    """(grid cells that are not void, images), float32."""
+    valid = grid_labels(batch["labels"], grid_size(batch["image"].shape[1])) != VOID
+    return tf.reduce_sum(tf.cast(valid, tf.float32)), tf.cast(tf.shape(valid)[0], tf.float32)
+
+
+def _truth_input(batch: Batch, predicted: tf.Tensor) -> tf.Tensor:
+    """P-Net's input for the ground truth: float32 [B, g, g, 3C], zero where void."""
+    labels = grid_labels(batch["labels"], predicted.shape[1])
+    return encode_p_net_input(batch["thumbnail"], tf.one_hot(labels, predicted.shape[-1]), labels != VOID)
+
+
+def _predicted_input(batch: Batch, predicted: tf.Tensor) -> tf.Tensor:
+    """P-Net's input for a prediction, softmax [B, g, g, C]: float32 [B, g, g, 3C], zero where the truth is void."""
+    labels = grid_labels(batch["labels"], predicted.shape[1])
+    return encode_p_net_input(batch["thumbnail"], predicted, labels != VOID)
 
 
 def collapsed(accuracies: deque[float]) -> float | None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Backbone = Literal["vgg16", "mobilenet_v2", "mobilenet", "tiny"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Devices = Literal["auto", "one"]
 
 
 class Strict(BaseModel):
@@ -24,6 +25,8 @@ class NetworkConfig(Strict):
     weights: str | None = "imagenet"  # a Keras no-top .h5 file, "imagenet" (downloaded by Keras) or null (random)
     image_size: int = Field(321, ge=33, description="side of the square network input, 8k+1 (paper: 321)")
     precision: Precision = "auto"
+    devices: Devices = "auto"  # auto: every GPU, or the CPU; one: the first of them
+    xla: bool = False  # compile forward and backward passes with XLA
     seed: int = Field(0, ge=0)
 
     @field_validator("image_size")
@@ -59,8 +62,7 @@ class StageConfig(Strict):
     def _one_length(self) -> StageConfig:
         if self.epochs is None and self.steps is None:
             raise ValueError("give epochs or steps")
-        if self.batch_size % self.accumulate:
-            raise ValueError(f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size})")
+        _check_accumulate(self)
         return self
 
     def num_steps(self, num_examples: int) -> int:
@@ -74,6 +76,7 @@ class AdversarialConfig(Strict):
     epochs: float | None = Field(30, gt=0)
     steps: int | None = Field(None, ge=1)
     batch_size: int = Field(30, ge=1)
+    accumulate: int = Field(1, ge=1)  # as in StageConfig
     segmentation_learning_rate: float = Field(1e-5, gt=0)
     p_net_learning_rate: float = Field(1e-3, gt=0)
     weight: float = Field(0.1, ge=0)  # lambda of Eq. 3, open (Luc et al. 2016 use .1 to 1)
@@ -90,8 +93,18 @@ class AdversarialConfig(Strict):
     colour_jitter: float = Field(0.0, ge=0, le=1)
     checkpoint_every: int = Field(200, ge=1)
 
+    @model_validator(mode="after")
+    def _parts(self) -> AdversarialConfig:
+        _check_accumulate(self)
+        return self
+
     def num_steps(self, num_examples: int) -> int:
         return self.steps or max(1, math.ceil(num_examples * (self.epochs or 0) / self.batch_size))
 
     def num_pretrain_steps(self, num_strong: int) -> int:
         return max(1, math.ceil(num_strong * self.pretrain_epochs / self.batch_size)) if self.pretrain else 0
+
+
+def _check_accumulate(stage: StageConfig | AdversarialConfig) -> None:
+    if stage.batch_size % stage.accumulate:
+        raise ValueError(f"accumulate ({stage.accumulate}) must divide batch_size ({stage.batch_size})")

@@ -11,6 +11,7 @@ from trainer.config import NetworkConfig, StageConfig
 from trainer.loop import fit
 from trainer.losses import Total, foreground_loss
 from trainer.models.large_fov import build_segmentation
+from trainer.panels import foreground_panel
 from trainer.runtime import prepare
 from trainer.session import RunFolders
 from trainer.supervised import batches_of, num_steps
@@ -20,11 +21,12 @@ def train_l_net(
     patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
 ) -> tf.keras.Model:
     """Trains L-Net on the strong images behind the TFRecord patterns; its one logit's sigmoid is the map M."""
-    prepare(network)
-    net = build_segmentation(network.backbone, 1, network.weights, network.seed)
 
     def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
         return foreground_loss(logits, batch["labels"])
 
-    fit(net, loss, batches_of(patterns, categories, network, stage), stage, num_steps(patterns, stage), folders)
+    with prepare(network).scope():
+        net = build_segmentation(network.backbone, 1, network.weights, network.seed)
+        batches, steps = batches_of(patterns, categories, network, stage), num_steps(patterns, stage)
+        fit(net, loss, batches, stage, steps, folders, foreground_panel, network.xla)
     return net

@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from trainer.config import StageConfig
 from trainer.losses import Total
-from trainer.optimizers import make_optimizer
+from trainer.optimizers import apply_gradients, make_optimizer, scaled_gradients
+from trainer.panels import Panel
+from trainer.replicas import Batch, add_up, check_batch_size, on_replicas, spread
 from trainer.session import RunFolders, Session
 
 LossFn = Callable[..., Total]  # the network's outputs and the batch -> the loss as (sum, count)
@@ -22,29 +24,42 @@ def fit(
     stage: StageConfig,
     num_steps: int,
     folders: RunFolders,
+    panel: Panel | None = None,
+    xla: bool = False,
 ) -> None:
     """Trains `net` in place for `num_steps` updates, resuming from the newest checkpoint if there is one.
 
+    Call it in the scope of the strategy that `net` was built in.
+
     Args:
       batches_from: see `input_pipeline.training_batches`; batches of `stage.batch_size` examples.
+      panel: draws the network's answer for TensorBoard, at every checkpoint.
+      xla: compile forward and backward pass with XLA.
 
     Raises:
-      UserError, Preempted: see `Session.end_step`.
+      UserError, Preempted: see `Session.end_step`; UserError also if the batch does not divide over the devices.
     """
+    check_batch_size(stage.batch_size, stage.accumulate)
     optimizer = make_optimizer(net, stage, num_steps)
-    train_step = make_train_step(net, loss_fn, optimizer, stage.accumulate)
+    train_step = make_train_step(net, loss_fn, optimizer, stage.accumulate, xla)
     with Session(folders, num_steps, stage.checkpoint_every, net=net, optimizer=optimizer) as session:
-        batches = iter(batches_from(session.step))
+        batches = iter(spread(batches_from(session.step)))
         while not session.done:
             batch = next(batches)
             loss, gradient_norm = train_step(batch)
             scalars = {"loss": loss, "gradient_norm": gradient_norm, "learning_rate": optimizer.learning_rate}
             session.end_step(scalars, batch["key"])
+            if panel is not None and session.saved:
+                session.show(panel, net, batch)
 
 
 def make_train_step(
-    net: tf.keras.Model, loss_fn: LossFn, optimizer: tf.keras.optimizers.Optimizer, accumulate: int = 1
-) -> Callable[[dict[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]:
+    net: tf.keras.Model,
+    loss_fn: LossFn,
+    optimizer: tf.keras.optimizers.Optimizer,
+    accumulate: int = 1,
+    xla: bool = False,
+) -> Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]:
     """The compiled update: batch -> (mean loss, global gradient norm before clipping), float32 scalars.
 
     With `accumulate` > 1 the batch passes in that many parts and memory holds one part's activations at a time; sums
@@ -52,27 +67,19 @@ def make_train_step(
     """
     variables = net.trainable_variables
 
-    def gradients_of(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    @tf.function(jit_compile=xla or None)
+    def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
             total, count = loss_fn(net(batch["image"], training=True), batch)
-        return total, count, tape.gradient(total, variables)
+            mean = total / tf.maximum(count, 1.0)  # gradients of a sum would overflow float16
+        gradients = scaled_gradients(optimizer, tape, mean, variables)
+        return total, count, [gradient * count for gradient in gradients]
 
-    @tf.function
-    def train_step(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        total, count, gradients = gradients_of(_part(batch, 0, accumulate))
-        for index in range(1, accumulate):
-            with tf.control_dependencies(gradients):  # one part after the other, or their activations pile up
-                part = {name: tf.identity(value) for name, value in _part(batch, index, accumulate).items()}
-            more_total, more_count, more = gradients_of(part)
-            total, count = total + more_total, count + more_count
-            gradients = [a + b for a, b in zip(gradients, more, strict=True)]
+    def train_step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        numbers = {name: value for name, value in batch.items() if value.dtype != tf.string}  # XLA knows no strings
+        total, count, gradients = add_up(gradients_of, numbers, accumulate)
         count = tf.maximum(count, 1.0)  # a batch of void pixels only: gradient 0, not NaN
-        gradients = [gradient / count for gradient in gradients]
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))  # clips by stage.clip_norm
-        return total / count, tf.linalg.global_norm(gradients)
+        norm = apply_gradients(optimizer, [gradient / count for gradient in gradients], variables)
+        return total / count, norm
 
-    return train_step
-
-
-def _part(batch: dict[str, tf.Tensor], index: int, parts: int) -> dict[str, tf.Tensor]:
-    return {name: value[index::parts] for name, value in batch.items()}
+    return on_replicas(train_step)

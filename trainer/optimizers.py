@@ -98,7 +98,8 @@ def make_optimizer(model: keras.Model, stage: StageConfig, num_steps: int) -> ke
       num_steps: T, updates in the whole stage.
 
     Returns:
-      Has `.iterations`, `.learning_rate` (of the last update) and `.apply_gradients(zip(gradients, variables))`.
+      To be used with `scaled_gradients` and `apply_gradients`; `.learning_rate` is that of the last update. Under
+      float16 it scales the loss, dynamically.
     """
     schedule = Schedule(stage.learning_rate, stage.schedule, num_steps)
     if stage.optimizer == "adam":
@@ -106,4 +107,29 @@ def make_optimizer(model: keras.Model, stage: StageConfig, num_steps: int) -> ke
     else:
         optimizer = LayerwiseSGD(schedule, stage.momentum, stage.weight_decay, stage.head_multiplier, stage.clip_norm)
     optimizer.build(model.trainable_variables)
+    if keras.mixed_precision.global_policy().compute_dtype == "float16":
+        return keras.mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def scaled_gradients(optimizer: keras.optimizers.Optimizer, tape: tf.GradientTape, loss: tf.Tensor, variables: list):
+    """Gradients of `loss`, recorded by `tape`; under float16 times the loss scale, so that small ones survive."""
+    seed = tf.ones_like(loss)
+    if isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer):
+        seed = optimizer.get_scaled_loss(seed)
+    return tape.gradient(loss, variables, output_gradients=seed)
+
+
+def apply_gradients(optimizer: keras.optimizers.Optimizer, gradients: list[tf.Tensor], variables: list) -> tf.Tensor:
+    """Updates `variables` by gradients from `scaled_gradients`, summed over all replicas; clips by `stage.clip_norm`.
+
+    Returns:
+      Their global norm before clipping, float32. Under float16 a step whose gradients overflow is left out (the loss
+      scale falls instead); its norm is given as 0.
+    """
+    scaled = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+    if scaled:
+        gradients = optimizer.get_unscaled_gradients(gradients)
+    norm = tf.linalg.global_norm(gradients)
+    optimizer.apply_gradients(zip(gradients, variables, strict=True), skip_gradients_aggregation=True)
+    return tf.where(tf.math.is_finite(norm), norm, 0.0) if scaled else norm

@@ -10,6 +10,7 @@ from trainer.adversarial import fit_adversarial
 from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig
 from trainer.input_pipeline import count_examples, read_records
+from trainer.models.backbones import grid_size
 from trainer.models.large_fov import build_segmentation
 from trainer.models.p_net import build_p_net
 from trainer.runtime import prepare
@@ -33,19 +34,19 @@ def refine_segmentation(
       all_patterns: TFRecords of all images, with human masks or weak labels.
       restore: loads the trained segmentation network's weights into the network it is given.
     """
-    prepare(network)
-    net = build_segmentation(network.backbone, categories.num_classes, None, network.seed)
-    restore(net)
-    grid = net.compute_output_shape((None, network.image_size, network.image_size, 3))[1]
-    p_net = build_p_net(grid, categories.num_classes, network.seed)
-    fit_adversarial(
-        net,
-        p_net,
-        batches_of(strong_patterns, categories, network, settings),
-        batches_of(all_patterns, categories, network, settings),
-        settings,
-        settings.num_pretrain_steps(count_examples(read_records(strong_patterns))),
-        settings.num_steps(count_examples(read_records(all_patterns))),
-        folders,
-    )
+    with prepare(network).scope():
+        net = build_segmentation(network.backbone, categories.num_classes, None, network.seed)
+        restore(net)
+        p_net = build_p_net(grid_size(network.image_size), categories.num_classes, network.seed)
+        fit_adversarial(
+            net,
+            p_net,
+            batches_of(strong_patterns, categories, network, settings),
+            batches_of(all_patterns, categories, network, settings),
+            settings,
+            settings.num_pretrain_steps(count_examples(read_records(strong_patterns))),
+            settings.num_steps(count_examples(read_records(all_patterns))),
+            folders,
+            network.xla,
+        )
     return net

@@ -1,6 +1,8 @@
-"""What must be set before a network is built: precision, seeds, determinism."""
+"""What must be set before a network is built: devices, precision, seeds, determinism."""
 
 from __future__ import annotations
+
+import functools
 
 import tensorflow as tf
 
@@ -25,9 +27,23 @@ def cpu_flags() -> set[str]:
         return set()
 
 
-def prepare(network: NetworkConfig) -> None:
-    """Sets the precision policy and every random state from the config; forgets networks built before."""
+def prepare(network: NetworkConfig) -> tf.distribute.Strategy:
+    """Sets the precision policy and every random state from the config; forgets networks built before.
+
+    Returns:
+      The strategy in whose scope to build and train: TensorFlow's default for one device, else MirroredStrategy.
+    """
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
     tf.keras.utils.set_random_seed(network.seed + 1)  # tf.data takes no seed tensor beside a global seed of 0
     tf.config.experimental.enable_op_determinism()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if network.devices == "one" or len(devices) == 1:
+        return tf.distribute.get_strategy()
+    return _mirrored(tuple(device.name for device in devices))
+
+
+@functools.lru_cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    """One strategy a process: a second one would number its collective operations from 0 again, like the first."""
+    return tf.distribute.MirroredStrategy(list(devices))

@@ -11,6 +11,7 @@ from trainer.config import NetworkConfig, StageConfig
 from trainer.loop import fit
 from trainer.losses import Total, segmentation_loss
 from trainer.models.large_fov import build_segmentation
+from trainer.panels import segmentation_panel
 from trainer.runtime import prepare
 from trainer.session import RunFolders
 from trainer.supervised import batches_of, num_steps
@@ -20,11 +21,12 @@ def train_segmentation(
     patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
 ) -> tf.keras.Model:
     """Trains the segmentation network on the masks of the images behind the TFRecord patterns (method section 2)."""
-    prepare(network)
-    net = build_segmentation(network.backbone, categories.num_classes, network.weights, network.seed)
 
     def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
         return segmentation_loss(logits, batch["labels"])
 
-    fit(net, loss, batches_of(patterns, categories, network, stage), stage, num_steps(patterns, stage), folders)
+    with prepare(network).scope():
+        net = build_segmentation(network.backbone, categories.num_classes, network.weights, network.seed)
+        batches, steps = batches_of(patterns, categories, network, stage), num_steps(patterns, stage)
+        fit(net, loss, batches, stage, steps, folders, segmentation_panel, network.xla)
     return net

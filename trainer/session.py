@@ -11,9 +11,13 @@ from tqdm import tqdm
 
 from trainer.curves import draw_curves
 from trainer.errors import UserError
+from trainer.panels import Panel
+from trainer.replicas import Batch, first, whole
 from trainer.run_state import Checkpoints, History, Preempted, StopSignal
 
+WARNINGS = "warnings.txt"
 _LOG_EVERY = 10  # steps
+_PANEL_ROWS = 4  # images
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,20 @@ class Session:
     Attributes:
       step: updates done so far.
       done: whether all `num_steps` are.
+      saved: whether the last step ended with a checkpoint.
     """
 
     def __init__(self, folders: RunFolders, num_steps: int, checkpoint_every: int, **state: tf.Module):
         """`state`: everything beside the step that a resumed run needs (networks, optimisers)."""
         self._folders, self._num_steps, self._checkpoint_every = folders, num_steps, checkpoint_every
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.saved = False
         self._checkpoints = Checkpoints(folders.checkpoints, step=self._step, **state)
         self._stop = StopSignal()
 
     @property
     def step(self) -> int:
-        return int(self._step)
+        return int(tf.convert_to_tensor(self._step))
 
     @property
     def done(self) -> bool:
@@ -80,13 +86,17 @@ class Session:
     def end_step(self, scalars: Mapping[str, tf.Tensor | float], keys: tf.Tensor) -> None:
         """Counts the step, logs its scalars now and then, saves when it is time or the process was asked to stop.
 
+        Args:
+          scalars: by name; the same names at every step.
+          keys: string [B], the batch's image keys; may be a distributed value.
+
         Raises:
           UserError: a scalar is NaN or infinite; names the step and the images (`keys`) of the batch. Nothing is saved.
           Preempted: SIGTERM or SIGINT came; the state was saved.
         """
-        row = {name: float(value) for name, value in scalars.items()}
+        row = {name: float(tf.convert_to_tensor(value)) for name, value in scalars.items()}
         if not np.isfinite(list(row.values())).all():
-            images = ", ".join(key.decode() for key in keys.numpy())
+            images = ", ".join(key.decode() for key in whole(keys).numpy())
             raise UserError(
                 f"{self._folders.name}: the loss became NaN or infinite at step {self.step} on images {images}; "
                 "lower learning_rate or set clip_norm (the last checkpoint is kept)"
@@ -100,7 +110,20 @@ class Session:
             with self._board.as_default(step=self.step):
                 for name, value in row.items():
                     tf.summary.scalar(name, value)
-        if self.step % self._checkpoint_every == 0 or self._stop.raised:
+        self.saved = self.step % self._checkpoint_every == 0 or self._stop.raised
+        if self.saved:
             self._checkpoints.save(self.step)
         if self._stop.raised:
             raise Preempted(self.step)
+
+    def show(self, panel: Panel, net: tf.keras.Model, batch: Batch) -> None:
+        """Writes pictures of the network's answers for the first images of the batch to TensorBoard."""
+        batch = {name: first(value)[:_PANEL_ROWS] for name, value in batch.items()}
+        with self._board.as_default(step=self.step):
+            tf.summary.image("answers", panel(net(batch["image"], training=False), batch), max_outputs=_PANEL_ROWS)
+
+    def warn(self, message: str) -> None:
+        """Tells whoever watches, and keeps the message in warnings.txt beside the history."""
+        self._bar.write(f"      {self._folders.name}: {message}")
+        with open(self._history.path.with_name(WARNINGS), "a") as file:
+            file.write(message + "\n")

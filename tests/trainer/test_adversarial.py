@@ -3,6 +3,7 @@
 from collections import deque
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from trainer.adversarial import collapsed, fit_adversarial, make_p_net_step, make_segmentation_step
@@ -93,6 +94,21 @@ def test_lambda_scales_the_adversarial_gradient():
         make_segmentation_step(net, p_net, optimizer_for(net), settings)(batch)
         updates.append(net.get_layer("conv").kernel.numpy() - before)
     assert np.abs(updates[0] - updates[1]).max() > 0
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"xla": True}])
+def test_parts_and_xla_change_no_update(options):
+    after = []
+    for xla, accumulate in ((False, 1), (options.get("xla", False), options.get("accumulate", 1))):
+        net, p_net, batch = make_net(), build_p_net(GRID, CLASSES, 0), make_batch()
+        settings = SETTINGS.model_copy(update={"accumulate": accumulate})
+        reports = [
+            *make_p_net_step(net, p_net, optimizer_for(p_net), settings, xla)(batch),
+            *make_segmentation_step(net, p_net, optimizer_for(net), settings, xla)(batch),
+        ]
+        after.append([np.asarray(value) for value in (*reports, *net.variables, *p_net.variables)])
+    for a, b in zip(*after, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_pretraining_sees_strong_images_only_and_then_all(tmp_path):

@@ -14,9 +14,9 @@ from trainer.errors import UserError
 from trainer.loop import fit, make_train_step
 from trainer.losses import segmentation_loss
 from trainer.models.dropout import Dropout
-from trainer.optimizers import make_optimizer
+from trainer.optimizers import LayerwiseSGD, make_optimizer
 from trainer.run_state import Preempted, read_history
-from trainer.session import RunFolders
+from trainer.session import RunFolders, Session
 
 STAGE = StageConfig(batch_size=4, learning_rate=0.1, schedule="poly", checkpoint_every=5, epochs=1)
 
@@ -146,3 +146,49 @@ def test_nan_names_the_step_and_the_images_and_keeps_the_last_checkpoint(tmp_pat
         fit(make_net(), loss_fn, batches, STAGE, 20, folders(tmp_path))
     assert [path.name for path in (tmp_path / "checkpoints").glob("*.index")] == ["ckpt-5.index"]
     shutil.rmtree(tmp_path)
+
+
+def test_xla_gives_the_same_update():
+    plain, compiled = make_net(), make_net()
+    for net, xla in ((plain, False), (compiled, True)):
+        make_train_step(net, loss_fn, make_optimizer(net, STAGE, 10), accumulate=2, xla=xla)(make_batch(3))
+    for a, b in zip(weights_after(plain), weights_after(compiled), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def float16():
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    yield
+    tf.keras.mixed_precision.set_global_policy("float32")
+
+
+def test_float16_trains(float16):
+    net = make_net()
+    optimizer = make_optimizer(net, STAGE, 100)
+    step = make_train_step(net, loss_fn, optimizer)
+    losses, norms = zip(*(map(float, step(make_batch(0))) for _ in range(40)), strict=True)
+    assert np.isfinite(losses).all() and losses[-1] < losses[0] and min(norms) > 0
+
+
+def test_float16_overflow_leaves_the_step_out_and_halves_the_scale(float16):
+    net = make_net()
+    optimizer = tf.keras.mixed_precision.LossScaleOptimizer(LayerwiseSGD(0.1), initial_scale=2.0**40)
+    before = weights_after(net)
+    loss, norm = make_train_step(net, loss_fn, optimizer)(make_batch(0))
+    assert np.isfinite(float(loss)) and float(norm) == 0 and float(optimizer.loss_scale) == 2.0**39
+    for a, b in zip(before, weights_after(net), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_batch_that_does_not_divide_is_refused(tmp_path):
+    stage = STAGE.model_copy(update={"accumulate": 3})
+    with pytest.raises(UserError, match="batch_size 4 does not divide into 1 devices times accumulate 3; nearest: 3"):
+        fit(make_net(), loss_fn, batches_from, stage, 20, folders(tmp_path))
+
+
+def test_warnings_are_kept_beside_the_history(tmp_path):
+    with Session(folders(tmp_path), 1, 5, net=make_net()) as session:
+        session.end_step({"loss": 1.0}, tf.constant(["a"]))
+        session.warn("something is odd")
+    assert (tmp_path / "logs" / "warnings.txt").read_text() == "something is odd\n"

@@ -1,8 +1,5 @@
 """The layerwise SGD against plain numpy, its schedules, and that a resumed run is the same run to the last bit."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -154,49 +151,3 @@ def test_loss_scaling_leaves_the_update_unchanged():
         apply(wrapper, scaled, wrapper.get_unscaled_gradients([factor * g for g in gradients]))
     for a, b in zip(plain.variables, scaled.variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
-
-
-TWO_DEVICES = """
-import numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tensorflow import keras
-from trainer.config import StageConfig
-from trainer.optimizers import make_optimizer
-
-def train(strategy):
-    with strategy.scope():
-        keras.utils.set_random_seed(0)
-        inputs = keras.Input([6])
-        x = keras.layers.Dense(4, activation="tanh", name="body")(inputs)
-        model = keras.Model(inputs, keras.layers.Dense(2, name="fc8")(x))
-        stage = StageConfig(learning_rate=0.01, clip_norm=0.5)
-        optimizer = make_optimizer(model, stage, 6)
-
-    @tf.function
-    def step(x, y):
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(tf.square(model(x) - y)) / 8.0
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
-
-    data = np.random.default_rng(0).normal(size=(6, 8, 8)).astype(np.float32)
-    dataset = tf.data.Dataset.from_tensor_slices((data[..., :6], data[..., 6:]))
-    for x, y in strategy.experimental_distribute_dataset(dataset):
-        strategy.run(step, args=(x, y))
-    return model.get_weights(), optimizer.iterations.numpy()
-
-one, steps = train(tf.distribute.get_strategy())
-two, same_steps = train(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
-assert steps == same_steps == 6
-for a, b in zip(one, two):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-print("equal")
-"""
-
-
-@pytest.mark.slow
-def test_two_mirrored_devices_train_like_one():
-    """In a process of its own: logical devices must be set before TensorFlow starts."""
-    result = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, check=False)
-    assert result.stdout.strip().endswith("equal"), result.stderr[-2000:]

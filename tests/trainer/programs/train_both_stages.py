@@ -1,0 +1,76 @@
+"""Trains a tiny segmentation network, then refines it with P-Net; a process to be killed or spread over devices.
+
+    python train_both_stages.py FOLDER NUM_DEVICES STEPS
+
+Prints "ready" before training; writes the final weights to FOLDER/weights.npz. The same FOLDER resumes.
+"""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from trainer import features
+from trainer.categories import from_lists
+from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
+from trainer.p_net import refine_segmentation
+from trainer.segmentation import train_segmentation
+from trainer.session import RunFolders
+
+CATEGORIES = from_lists(["disc"], ["square"])
+NETWORK = NetworkConfig(backbone="tiny", weights=None, image_size=65, precision="float32")
+
+
+def main(folder: Path, num_devices: int, steps: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices)
+    records = [write_records(folder / "records.gz", count=8)]
+    stage = StageConfig(
+        batch_size=4, accumulate=2, steps=steps, learning_rate=0.05, clip_norm=1.0, scale=(0.8, 1.4), checkpoint_every=5
+    )
+    p_net = AdversarialConfig(
+        batch_size=4,
+        accumulate=2,
+        steps=steps // 2,
+        pretrain_epochs=2,
+        segmentation_learning_rate=0.02,
+        p_net_learning_rate=0.05,
+        weight=0.5,
+        checkpoint_every=5,
+    )
+    print("ready", flush=True)
+
+    def folders(name: str) -> RunFolders:
+        return RunFolders(name, str(folder / name), str(folder / f"{name}.state"))
+
+    net = train_segmentation(records, CATEGORIES, NETWORK, stage, folders("segmentation"))
+    trained = net.get_weights()
+    refined = refine_segmentation(
+        records, records, CATEGORIES, NETWORK, p_net, folders("p_net"), lambda net: net.set_weights(trained)
+    )
+    np.savez(folder / "weights.npz", *trained, *refined.get_weights())
+
+
+def write_records(path: Path, count: int) -> str:
+    """Images of one disc or square each, with their masks; the same ones every time."""
+    rng = np.random.default_rng(0)
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for index in range(count):
+            image = rng.integers(0, 90, (60, 80, 3), np.uint8)
+            mask = np.zeros((60, 80), np.uint8)
+            centre = rng.integers(20, 40, 2).tolist()
+            if index % 2:
+                cv2.circle(mask, centre, 15, 1, -1)
+            else:
+                cv2.rectangle(mask, centre, [value + 18 for value in centre], 2, -1)
+            image[mask == 1], image[mask == 2] = (220, 60, 60), (60, 60, 220)
+            encoded = [cv2.imencode(".png", array)[1].tobytes() for array in (image, mask)]
+            example = features.make_example(f"{index}", encoded[0], 60, 80, [1 if index % 2 else 2], encoded[1])
+            writer.write(example.SerializeToString())
+    return str(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
