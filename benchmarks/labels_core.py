@@ -86,7 +86,7 @@ def _parts(
     objects, active = features[:, 3], features[:, 4:]
     linked = step("graph", lambda: adjacency(labels, settings.second_neighbours, settings.border_links))
     weights = step("weights", lambda: edge_weights(features[:, :4], linked, settings.sigma))
-    seeds = find_seeds(active, objects, settings.seed_threshold, settings.background_seed)
+    seeds = find_seeds(active, objects, settings)
     q = step("solve", lambda: diffuse(weights, seeds, settings))
     step("assignment", lambda: assign(q, objects, TAGS, settings)[labels])
     return times
@@ -99,7 +99,7 @@ def _random_walker_ms(
     labels, _ = superpixels(image, settings.superpixels, settings.compactness)
     maps = cv2.resize(np.dstack([objectness, activations]), labels.shape[::-1], interpolation=cv2.INTER_AREA)
     means = region_means(labels, maps)
-    seeds = find_seeds(means[:, 1:], means[:, 0], settings.seed_threshold, settings.background_seed)
+    seeds = find_seeds(means[:, 1:], means[:, 0], settings)
     marks = np.where(seeds.any(1), seeds.argmax(1) + 1, 0).astype(np.uint8)[labels]
     marks = cv2.resize(marks, image.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(int)
     with warnings.catch_warnings():

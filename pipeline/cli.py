@@ -88,6 +88,29 @@ def evaluate(truth: Path, prediction: Path, categories: str, strong: str, json_p
 
 
 @cli.command()
+@click.argument("config", type=_PATH)
+@click.option("--cam", type=_PATH, required=True, help="exported CAM classifier (a SavedModel folder)")
+@click.option("--l-net", type=_PATH, required=True, help="exported L-Net")
+@click.option("--output", type=_PATH, required=True, help="folder for labels.yaml and the curves")
+@click.option("--max-images", type=click.IntRange(1), default=200, show_default=True, help="strong images to use")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
+def calibrate(config: Path, cam: Path, l_net: Path, output: Path, max_images: int, overrides: tuple[str, ...]) -> None:
+    """Finds the values of weak labelling (section `labels` of a config) on strong images, whose masks are known.
+
+    No mask of a weak image is looked at. In a pipeline run, `calibrate: true` does the same as a step.
+
+    Example: transferseg calibrate configs/voc-small.yaml --cam models/cam --l-net models/l_net --output calibration
+    """
+    from pipeline.config import check_inputs, load_config
+
+    loaded = load_config(config, list(overrides))
+    check_inputs(loaded)
+    from pipeline.calibrate import calibrate_folder
+
+    calibrate_folder(loaded, cam, l_net, output, max_images, _console())
+
+
+@cli.command()
 @click.option("--l-net", type=_PATH, required=True, help="exported L-Net (a SavedModel folder)")
 @click.option("--cam", type=_PATH, help="exported CAM classifier; its categories give the ids")
 @click.option("--images", type=_PATH, required=True, help="folder of images")
@@ -101,6 +124,7 @@ def evaluate(truth: Path, prediction: Path, categories: str, strong: str, json_p
     show_default=True,
     help="class-agnostic: one tag an image, of any name, labelled by L-Net alone",
 )
+@click.option("--settings", type=_PATH, help="labels.yaml of a calibration, or a config; its section `labels` is used")
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 def label(
@@ -111,6 +135,7 @@ def label(
     output: Path,
     format_: str,
     mode: str,
+    settings: Path | None,
     max_dead_share: float,
     beam_args: tuple[str, ...],
 ) -> None:
@@ -121,8 +146,10 @@ def label(
     Example: transferseg label --l-net models/l_net --cam models/cam --images photos --tags tags.csv --output masks
     -- --direct_running_mode=multi_processing --direct_num_workers=2
     """
+    from components.label_calibration.outputs import read_label_settings
     from components.weak_labels.batch import label_folder
 
+    chosen = read_label_settings(settings) if settings else None
     _batch(
         lambda: label_folder(
             l_net,
@@ -132,6 +159,7 @@ def label(
             output,
             format=format_,
             mode=mode,
+            settings=chosen,
             max_dead_share=max_dead_share,
             beam_args=beam_args,
         )

@@ -58,6 +58,7 @@ class RunConfig(Strict):
     cam: StageConfig = StageConfig()
     l_net: StageConfig = StageConfig()
     labels: LabelSettings = LabelSettings()
+    calibrate: bool = False  # search the values of `labels` on the strong images first
     label_gate: LabelGateSettings = LabelGateSettings()
     segmentation: StageConfig = StageConfig()
     p_net: AdversarialConfig = AdversarialConfig()

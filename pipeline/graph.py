@@ -14,6 +14,7 @@ from tfx.types import BaseChannel
 from components.data_gate.component import DataGate
 from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.settings import fingerprint
+from components.label_calibration.component import LabelCalibration
 from components.miou.eval_config import make_eval_config
 from components.weak_label_validator.component import WeakLabelGate
 from components.weak_labels.component import WeakLabels
@@ -93,6 +94,14 @@ def create_pipeline(
     l_net = trainer("l_net", "l_net", examples.outputs["examples"], _STRONG, config.l_net)
     for component in (cam, l_net):
         component.add_upstream_node(data_gate)
+    calibration = None
+    if config.calibrate:
+        calibration = LabelCalibration(
+            examples=examples.outputs["examples"],
+            cam=cam.outputs["model"],
+            l_net=l_net.outputs["model"],
+            settings=config.labels,
+        ).with_id("calibration")
     weak_labels = WeakLabels(
         examples=examples.outputs["examples"],
         cam=cam.outputs["model"],
@@ -100,6 +109,7 @@ def create_pipeline(
         settings=config.labels,
         categories=categories,
         max_dead_share=config.dataset.max_bad_share,
+        calibration=calibration.outputs["calibration"] if calibration else None,
     ).with_id("weak_labels")
     labelled = weak_labels.outputs["examples"]
     label_gate = WeakLabelGate(
@@ -129,6 +139,8 @@ def create_pipeline(
 
     components = [examples, statistics, schema, anomalies, data_gate, cam, l_net]
     components += [weak_labels, label_gate, segmentation, p_net, blessed, evaluation, pusher]
+    if calibration:
+        components.append(calibration)
     if config.compare_strong_only:
         strong_only = trainer("strong_only", "segmentation", examples.outputs["examples"], _STRONG, config.segmentation)
         strong_only.add_upstream_node(data_gate)

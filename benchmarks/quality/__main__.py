@@ -6,11 +6,15 @@ categories it has never seen) and weak_labels.json (weak labels against held-bac
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from benchmarks.quality.networks import Networks, train_all
+from benchmarks.quality.foreground import foreground_rows
+from benchmarks.quality.labels import label_rows
+from benchmarks.quality.networks import Networks, all_strong, held_back, train_all
+from components.label_calibration.known_images import known_images
 from pipeline.config import check_inputs, load_config
 from trainer.categories import named_split
 
@@ -27,6 +31,34 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
     networks = Networks(run, work)
     sets = {name: named_split(name) for name in splits.split(",")}
     train_all(networks, list(sets.values()))
+    out.mkdir(parents=True, exist_ok=True)
+
+    cam, everything = networks.exported_cam(), networks.exported_l_net(all_strong(next(iter(sets.values()))))
+    foreground, labels = {}, {}
+    for name, categories in sets.items():
+        own = networks.exported_l_net(categories)
+        shown = list(held_back(run, categories, run.dataset.eval, weak=True))
+        foreground[name] = foreground_rows(
+            known_images(cam, own, shown), known_images(cam, everything, shown), categories
+        )
+        _write(out / "foreground.json", foreground)
+        strong, weak = (
+            list(known_images(cam, own, held_back(run, categories, run.dataset.train, weak=weak)))
+            for weak in (False, True)
+        )
+        labels[name] = {"strong_images": len(strong), "weak_images": len(weak)}
+        labels[name]["variants"] = label_rows(strong, weak, categories)
+        _write(out / "weak_labels.json", labels)
+
+
+def _write(path: Path, table: dict) -> None:
+    path.write_text(json.dumps(table, indent=1) + "\n")
+    click.echo(f"{path}:")
+    for name, rows in table.items():
+        rows = rows.get("variants", {"": rows})
+        for variant, row in rows.items():
+            shown = {key: round(value, 3) for key, value in row.items() if isinstance(value, float)}
+            click.echo(f"  {name} {variant}: {shown}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from components.image_example_gen import voc
 from components.image_example_gen.records import SPLITS, STRONG, WEAK, read_record
 from pipeline.config import RunConfig
+from serving.export import export_maps
 from trainer.cam import train_cam
 from trainer.categories import Categories
 from trainer.l_net import train_l_net
@@ -31,22 +32,29 @@ class Networks:
     def cam(self, categories: Categories) -> tf.keras.Model:
         """The classifier on the tags of all training images; which categories are weak makes no difference to it."""
         records, config = self.records(categories), self.config
+        patterns = [records[STRONG], records[WEAK]]
         return self._net(
             "cam",
             lambda: build_cam(config.backbone, len(categories.foreground), None, config.seed),
-            lambda folders: train_cam(
-                [records[STRONG], records[WEAK]], categories, config.network, config.cam, folders
-            ),
+            lambda folders: train_cam(patterns, categories, config.network, config.cam, folders),
         )
 
     def l_net(self, categories: Categories) -> tf.keras.Model:
         """L-Net on the strong images."""
         records, config = self.records(categories), self.config
         return self._net(
-            f"l_net_{_name(categories)}",
+            _name(categories),
             lambda: build_segmentation(config.backbone, 1, None, config.seed),
             lambda folders: train_l_net([records[STRONG]], categories, config.network, config.l_net, folders),
         )
+
+    def exported_cam(self) -> str:
+        """Folder of the CAM's SavedModel."""
+        categories = self.config.categories.resolve()
+        return self._exported("cam", lambda: self.cam(categories), "cam", categories)
+
+    def exported_l_net(self, categories: Categories) -> str:
+        return self._exported(_name(categories), lambda: self.l_net(categories), "l_net", categories)
 
     def records(self, categories: Categories) -> dict[str, str]:
         """TFRecords of the training images: the strong ones with their masks, the weak ones with tags only."""
@@ -78,9 +86,16 @@ class Networks:
         net.load_weights(str(weights))
         return net
 
+    def _exported(self, name: str, net: Callable[[], tf.keras.Model], kind: str, categories: Categories) -> str:
+        folder = self.folder / name / "saved_model"
+        if not folder.exists():
+            size = self.config.image_size
+            export_maps(net(), folder, kind=kind, image_size=size, categories=categories, metadata={})
+        return str(folder)
+
 
 def _name(categories: Categories) -> str:
-    return f"{len(categories.strong)}_" + "_".join(str(i) for i in categories.strong_ids[:12])
+    return "l_net_" + ("all" if not categories.weak else "_".join(str(i) for i in categories.strong_ids))
 
 
 def all_strong(categories: Categories) -> Categories:
@@ -94,3 +109,11 @@ def train_all(networks: Networks, splits: Sequence[Categories]) -> None:
         networks.cam(categories)
         networks.l_net(categories)
     networks.l_net(all_strong(splits[0]))
+
+
+def held_back(config: RunConfig, categories: Categories, split: str, weak: bool) -> Iterator[tf.train.Example]:
+    """The images of a list that are weak, or those that are strong, all with tags and masks of every category."""
+    for key in voc.list_keys(config.dataset.root, split):
+        record = read_record(config.dataset.root, key, all_strong(categories))
+        if categories.is_weak_image(record.tags) == weak:
+            yield tf.train.Example.FromString(record.example)

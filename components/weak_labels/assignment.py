@@ -24,13 +24,21 @@ def assign(q: np.ndarray, objectness: np.ndarray, tags: Sequence[int], settings:
     Returns:
       uint8 [N]: a tag, 0 for background, 255 within the ignore band.
     """
+    best, score = foreground_scores(q, objectness, settings.objectness_weight)
+    reached = q[:, :-1].max(1) > 0
+    labels = np.asarray(tags, np.uint8)[best]
+    labels[(score < settings.background_cut) | ~reached] = BACKGROUND
+    labels[(np.abs(score - settings.background_cut) < settings.ignore_band) & reached] = VOID
+    return labels
+
+
+def foreground_scores(
+    q: np.ndarray, objectness: np.ndarray, weight: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best tag's index, int [N], and the foreground score, float [N] in 0..1; weights [W, 1] give [W, N]."""
     best, background = q[:, :-1].max(1), q[:, -1]
     share = best / np.where(best + background > 0, best + background, 1)
-    score = settings.objectness_weight * objectness + (1 - settings.objectness_weight) * share
-    labels = np.asarray(tags, np.uint8)[q[:, :-1].argmax(1)]
-    labels[(score < settings.background_cut) | (best == 0)] = BACKGROUND
-    labels[(np.abs(score - settings.background_cut) < settings.ignore_band) & (best > 0)] = VOID
-    return labels
+    return q[:, :-1].argmax(1), weight * objectness + (1 - weight) * share
 
 
 def margin(q: np.ndarray) -> np.ndarray:

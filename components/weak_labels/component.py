@@ -25,6 +25,7 @@ class WeakLabelsSpec(types.ComponentSpec):
         "unlabelled_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "cam": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "l_net": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "calibration": component_spec.ChannelParameter(type=standard_artifacts.HyperParameters, optional=True),
     }
     OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
 
@@ -43,6 +44,7 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
         settings: LabelSettings,
         categories: Categories,
         max_dead_share: float = 0.05,
+        calibration: types.BaseChannel | None = None,
     ):
         """Constructs the component.
 
@@ -53,6 +55,7 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
           settings: of the label core.
           categories: of the run.
           max_dead_share: open: share of weak images that may fail, 0..1.
+          calibration: of LabelCalibration; its values replace `settings`.
         """
         super().__init__(
             WeakLabelsSpec(
@@ -62,6 +65,7 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
                 unlabelled_examples=examples,
                 cam=cam,
                 l_net=l_net,
+                calibration=calibration,
                 examples=types.Channel(type=standard_artifacts.Examples),
             )
         )

@@ -55,24 +55,56 @@ def label_image(
     Raises:
       ValueError: shapes, tags or values (not finite, outside 0..1) break this contract.
     """
-    _check(image, objectness, activations, tags)
     if not len(tags):
+        _check(image, objectness, activations, tags)
         return LabelResult(np.zeros(image.shape[:2], np.uint8), 1.0, {}, 0.0)
-    labels, lab = superpixels(image, settings.superpixels, settings.compactness)
-    objects = region_means(labels, _resized(objectness[..., None], labels.shape))
-    active = region_means(labels, _resized(activations, labels.shape))
-    features = np.hstack([region_means(labels, lab), objects])
-    linked = adjacency(labels, settings.second_neighbours, settings.border_links)
-    seeds = find_seeds(active, objects[:, 0], settings.seed_threshold, settings.background_seed)
-    q = diffuse(edge_weights(features, linked, settings.sigma), seeds, settings)
-    regions = assign(q, objects[:, 0], tags, settings)
-    mask = cv2.resize(regions[labels], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    area = np.bincount(labels.ravel()) / labels.size
+    regions = describe(image, objectness, activations, tags, settings)
+    seeds = find_seeds(regions.activations, regions.objectness, settings)
+    q = diffuse(regions.edges(settings), seeds, settings)
+    ids = assign(q, regions.objectness, tags, settings)
+    mask = cv2.resize(ids[regions.labels], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    area = np.bincount(regions.labels.ravel()) / regions.labels.size
     return LabelResult(
         mask=mask,
         confidence=float(area @ margin(q)) if seeds[:, :-1].any(0).all() else 0.0,
         seed_share={int(tag): float(area @ own) for tag, own in zip(tags, seeds.T, strict=False)},
         void_share=float(np.mean(mask == VOID)),
+    )
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The superpixels of an image and the means over each.
+
+    Attributes:
+      labels: int [h, w], 0..N-1, at the working resolution.
+      lab: float [N, 3], CIELAB in 0..1.
+      objectness: float [N], 0..1.
+      activations: float [N, K], 0..1.
+    """
+
+    labels: np.ndarray
+    lab: np.ndarray
+    objectness: np.ndarray
+    activations: np.ndarray
+
+    def edges(self, settings: LabelSettings) -> np.ndarray:
+        """Edge weights between superpixels, float64 [N, N]."""
+        linked = adjacency(self.labels, settings.second_neighbours, settings.border_links)
+        return edge_weights(np.column_stack([self.lab, self.objectness]), linked, settings.sigma)
+
+
+def describe(
+    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, tags: Sequence[int], settings: LabelSettings
+) -> Regions:
+    """Superpixels and features; arguments and errors as for `label_image`, with at least one tag."""
+    _check(image, objectness, activations, tags)
+    labels, lab = superpixels(image, settings.superpixels, settings.compactness)
+    return Regions(
+        labels,
+        region_means(labels, lab),
+        region_means(labels, _resized(objectness[..., None], labels.shape))[:, 0],
+        region_means(labels, _resized(activations, labels.shape)),
     )
 
 

@@ -17,6 +17,7 @@ from components.batch.faults import refuse_above
 from components.batch.job import DEAD_LETTERS, write_dead_letters
 from components.batch.networks import threads_per_worker
 from components.image_example_gen.records import STRONG, WEAK
+from components.label_calibration.outputs import VALUES, read_label_settings
 from components.weak_labels.examples import (
     LABELS,
     ReadSamples,
@@ -51,6 +52,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             - unlabelled_examples: ImageExampleGen's artifact with the splits strong and weak.
             - cam: Model artifact, exported CAM classifier.
             - l_net: Model artifact, exported L-Net.
+            - calibration: optional; its values replace `settings`.
           output_dict:
             - examples: gets Split-strong (copied files), Split-weak (same examples with mask/encoded as grey
               PNG and mask/source "generated"; those that failed are left out), masks/<key>.png, labels.jsonl (an
@@ -79,7 +81,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         label = LabelImages(
             cam,
             l_net,
-            LabelSettings.model_validate_json(exec_properties["settings"]),
+            _settings(input_dict, exec_properties),
             masks,
             max_pixels=MAX_PIXELS,
             threads=threads_per_worker(self._beam_pipeline_args),
@@ -116,3 +118,9 @@ def _check_categories(cam: str, categories: Categories) -> None:
             f"{cam}: the CAM was trained on other categories ({', '.join(known.foreground)}) than this run's "
             f"({', '.join(categories.foreground)}); train it again"
         )
+
+
+def _settings(input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]) -> LabelSettings:
+    if input_dict.get("calibration"):
+        return read_label_settings(f"{artifact_utils.get_single_instance(input_dict['calibration']).uri}/{VALUES}")
+    return LabelSettings.model_validate_json(exec_properties["settings"])

@@ -24,7 +24,10 @@ class LabelSettings(Strict):
         0.6, gt=0, le=1, description="a superpixel seeds a tag from this share of the map's hottest superpixel; open"
     )
     background_seed: float = Field(
-        0.3, ge=0, le=1, description="a superpixel seeds background if objectness and all activations are below; open"
+        0.3, ge=0, le=1, description="a superpixel may seed background if its objectness is below; open"
+    )
+    background_activation: float = Field(
+        0.3, ge=0, le=1, description="and if the activations of all tags are below; open"
     )
     objectness_weight: float = Field(
         1 / 3, ge=0, le=1, description="share of M in the foreground score, the rest is the diffusion's; open"

@@ -5,6 +5,7 @@ Workers import this module, so it stays free of TFX, and of TensorFlow until the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -32,15 +33,27 @@ class LabelWithCam:
     def __call__(
         self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
     ) -> Result:
-        cam, l_net = outputs
-        size = _map_size(image)
-        if any(tag > cam["maps"].shape[-1] for tag in sample.tags):
-            raise Fault("tags", f"tags {list(sample.tags)}: the CAM knows only 1..{cam['maps'].shape[-1]}")
-        maps = cam["maps"][..., [tag - 1 for tag in sample.tags]]
-        activations = grid_to_image(maps, cam["valid"], image_sizes[0], size)
-        objectness = grid_to_image(l_net["maps"], l_net["valid"], image_sizes[1], size)[..., 0]
+        objectness, activations = maps_of(image, sample.tags, outputs, image_sizes)
         label = label_image(image, objectness, activations, sample.tags, self.settings)
         return _result(sample, label.mask, label.confidence, label.seed_share)
+
+
+def maps_of(
+    image: np.ndarray, tags: Sequence[int], outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What CAM and L-Net say about an image, as `label_image` takes it: objectness and the activations of its tags.
+
+    Raises:
+      Fault: a tag the CAM does not know.
+    """
+    cam, l_net = outputs
+    size = _map_size(image)
+    if any(tag > cam["maps"].shape[-1] for tag in tags):
+        raise Fault("tags", f"tags {list(tags)}: the CAM knows only 1..{cam['maps'].shape[-1]}")
+    maps = cam["maps"][..., [tag - 1 for tag in tags]]
+    activations = grid_to_image(maps, cam["valid"], image_sizes[0], size)
+    objectness = grid_to_image(l_net["maps"], l_net["valid"], image_sizes[1], size)[..., 0]
+    return objectness, activations
 
 
 @dataclass(frozen=True)

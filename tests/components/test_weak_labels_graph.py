@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 
 from components.weak_labels.region_graph import adjacency, edge_weights, region_means
 from components.weak_labels.seeds import find_seeds
+from components.weak_labels.settings import LabelSettings
+
+SETTINGS = LabelSettings(seed_threshold=0.6, background_seed=0.3, background_activation=0.3)
 
 
 def label_map(seed, height, width, count):
@@ -66,11 +69,11 @@ def test_edge_weights_use_the_norm_as_printed():
 def test_seeds_go_to_the_relatively_hotter_tag_and_dull_regions_to_background():
     activations = np.array([[1.0, 0.1], [0.7, 0.4], [0.65, 0.0], [0.1, 0.0], [0.1, 0.1], [0.2, 0.5]])
     objectness = np.array([0.9, 0.9, 0.0, 0.8, 0.1, 0.1])
-    seeds = find_seeds(activations, objectness, threshold=0.6, background=0.3)
+    seeds = find_seeds(activations, objectness, SETTINGS)
     expected = [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 0]]
     np.testing.assert_array_equal(seeds, np.array(expected, bool))
 
 
 def test_an_empty_activation_map_seeds_nothing():
-    seeds = find_seeds(np.zeros((4, 2)), np.full(4, 0.5), threshold=0.6, background=0.3)
+    seeds = find_seeds(np.zeros((4, 2)), np.full(4, 0.5), SETTINGS)
     assert not seeds.any()

@@ -1,6 +1,6 @@
 """Trains a tiny segmentation network, then refines it with P-Net; a process to be killed or spread over devices.
 
-    python train_both_stages.py FOLDER NUM_DEVICES STEPS
+    python train_both_stages.py FOLDER NUM_DEVICES SEGMENTATION_STEPS P_NET_STEPS
 
 Prints "ready" before training; writes the final weights to FOLDER/weights.npz. The same FOLDER resumes.
 """
@@ -23,17 +23,23 @@ CATEGORIES = from_lists(["disc"], ["square"])
 NETWORK = NetworkConfig(backbone="tiny", weights=None, image_size=65, precision="float32")
 
 
-def main(folder: Path, num_devices: int, steps: int) -> None:
+def main(folder: Path, num_devices: int, segmentation_steps: int, p_net_steps: int) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices)
     records = [write_records(folder / "records.gz", count=8)]
     stage = StageConfig(
-        batch_size=4, accumulate=2, steps=steps, learning_rate=0.05, clip_norm=1.0, scale=(0.8, 1.4), checkpoint_every=5
+        batch_size=4,
+        accumulate=2,
+        steps=segmentation_steps,
+        learning_rate=0.05,
+        clip_norm=1.0,
+        scale=(0.8, 1.4),
+        checkpoint_every=5,
     )
     p_net = AdversarialConfig(
         batch_size=4,
         accumulate=2,
-        steps=steps // 2,
+        steps=p_net_steps,
         pretrain_epochs=2,
         segmentation_learning_rate=0.02,
         p_net_learning_rate=0.05,
@@ -73,4 +79,4 @@ def write_records(path: Path, count: int) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -1,0 +1,107 @@
+"""Weak labels against held-back masks: the whole method beside its parts alone.
+
+Every variant gets its own values from calibration on strong images, so that none wins by a better threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from components.label_calibration.search import GRID, KnownImage, calibrate
+from components.weak_labels.core import label_image
+from components.weak_labels.settings import LabelSettings
+from trainer.categories import Categories
+from trainer.metrics import confusion_matrix
+
+LabelFn = Callable[[KnownImage], np.ndarray]  # -> uint8 [H, W] of ids
+CUTS = np.round(np.arange(0.1, 0.95, 0.05), 2)
+
+
+def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categories: Categories) -> dict[str, dict]:
+    """Variant -> mIoU over background and the weak categories, per class, and the mIoU on single-tag images alone.
+
+    Args:
+      strong: images to calibrate on.
+      weak: images to label; their truth only scores.
+    """
+    start = LabelSettings(ignore_band=0)
+    full = calibrate(strong, start)
+    without_m = calibrate([_without_m(image) for image in strong], start)
+    degenerate = full.settings.model_copy(update={"discount": 1 - 1e-9, "objectness_weight": 0.0, "background_seed": 0})
+    cam_cut = _best_cut(strong, cam_alone)
+    m_cut = _best_cut(strong, m_alone)
+    variants: dict[str, LabelFn] = {
+        "full method, calibrated": lambda image: _label(image, full.settings),
+        "full method, default values": lambda image: _label(image, start),
+        "full method with ignore band": lambda image: _label(
+            image, full.settings.model_copy(update={"ignore_band": LabelSettings().ignore_band})
+        ),
+        "CAM thresholded": lambda image: cam_alone(image, cam_cut),
+        "M thresholded, the tag": lambda image: m_alone(image, m_cut),
+        "diffusion without M": lambda image: _label(_without_m(image), without_m.settings),
+        "Eq. (2) as printed": lambda image: _label(image, degenerate),
+    }
+    rows = {name: _scores(weak, variant, categories) for name, variant in variants.items()}
+    rows["full method, calibrated"]["settings"] = full.settings.model_dump(include={*GRID, *_ASSIGNMENT})
+    rows["full method, calibrated"]["curves"] = full.curves
+    rows["CAM thresholded"]["settings"] = {"cut": cam_cut}
+    rows["M thresholded, the tag"]["settings"] = {"cut": m_cut}
+    return rows
+
+
+_ASSIGNMENT = ("objectness_weight", "background_cut")
+
+
+def cam_alone(image: KnownImage, cut: float) -> np.ndarray:
+    """The most active tag where its activation reaches the cut, else background."""
+    ids = np.asarray(image.tags, np.uint8)[image.activations.argmax(-1)]
+    return np.where(image.activations.max(-1) >= cut, ids, 0).astype(np.uint8)
+
+
+def m_alone(image: KnownImage, cut: float) -> np.ndarray:
+    """The tag where M reaches the cut; M cannot tell tags apart, so of several the first gets all."""
+    return np.where(image.objectness >= cut, image.tags[0], 0).astype(np.uint8)
+
+
+def _without_m(image: KnownImage) -> KnownImage:
+    return KnownImage(image.image, np.zeros_like(image.objectness), image.activations, image.tags, image.truth)
+
+
+def _label(image: KnownImage, settings: LabelSettings) -> np.ndarray:
+    return label_image(image.image, image.objectness, image.activations, image.tags, settings).mask
+
+
+def _best_cut(images: Sequence[KnownImage], variant: Callable[[KnownImage, float], np.ndarray]) -> float:
+    """The cut with the highest mIoU over the categories these images have."""
+    scores = []
+    for cut in CUTS:
+        confusion = sum(confusion_matrix(image.truth, variant(image, cut), 256 - 1) for image in images)
+        scores.append(np.nanmean(_iou(confusion)[np.flatnonzero(confusion.sum(1))]))
+    return float(CUTS[int(np.argmax(scores))])
+
+
+def _scores(images: Sequence[KnownImage], variant: LabelFn, categories: Categories) -> dict:
+    """Void pixels of the truth and of the labels do not count: neither trains a network."""
+    number = categories.num_classes
+    every, single = (np.zeros((number, number), np.int64) for _ in range(2))
+    for image in images:
+        confusion = confusion_matrix(image.truth, variant(image), number)[:, :-1]
+        every += confusion
+        if len(image.tags) == 1:
+            single += confusion
+    wanted = [0, *categories.weak_ids]
+    iou = _iou(every)
+    return {
+        "miou": float(np.nanmean(iou[wanted])),
+        "single_tag_miou": float(np.nanmean(_iou(single)[wanted])),
+        "per_class": {categories.names[i]: float(iou[i]) for i in wanted},
+    }
+
+
+def _iou(confusion: np.ndarray) -> np.ndarray:
+    square = confusion[:, : len(confusion)]
+    hits = np.diag(square).astype(float)
+    union = confusion.sum(1) + square.sum(0) - hits
+    return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)

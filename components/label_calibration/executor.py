@@ -1,0 +1,59 @@
+"""LabelCalibration's executor: glue between TFX and the search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.image_example_gen.records import STRONG
+from components.label_calibration.known_images import known_images, spread_out
+from components.label_calibration.outputs import write_calibration
+from components.label_calibration.search import calibrate
+from components.weak_labels.examples import read_examples, split_files
+from components.weak_labels.settings import LabelSettings
+from trainer.errors import UserError
+
+
+class Executor(base_executor.BaseExecutor):
+    """Calibrates on the strong split."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Searches the values of the label core.
+
+        Args:
+          input_dict:
+            - examples: ImageExampleGen's artifact; only its split strong is read.
+            - cam, l_net: Model artifacts, exported.
+          output_dict:
+            - calibration: gets labels.yaml, calibration.json and calibration.png.
+          exec_properties:
+            - settings: JSON of LabelSettings to start from.
+            - max_images: int.
+
+        Raises:
+          UserError: there is no strong image with a tag.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        cam, l_net = (
+            path_utils.serving_model_path(artifact_utils.get_single_instance(input_dict[name]).uri)
+            for name in ("cam", "l_net")
+        )
+        files = split_files(artifact_utils.get_split_uri([examples], STRONG))
+        chosen = spread_out(
+            [example for file in files for example in read_examples(file)], exec_properties["max_images"]
+        )
+        images = list(known_images(cam, l_net, chosen))
+        if not images:
+            raise UserError("calibrate: no strong image has a tag and a mask; set calibrate: false")
+        found = calibrate(images, LabelSettings.model_validate_json(exec_properties["settings"]))
+        write_calibration(artifact_utils.get_single_instance(output_dict["calibration"]).uri, found)

@@ -1,0 +1,84 @@
+"""What a calibration leaves behind: the values, the figures and the curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import yaml
+from pydantic import ValidationError
+
+from components.label_calibration.search import Calibration
+from components.weak_labels.settings import LabelSettings
+from trainer.errors import UserError
+
+VALUES, FIGURES, CURVES = "labels.yaml", "calibration.json", "calibration.png"
+
+
+def write_calibration(folder: str | Path, found: Calibration) -> None:
+    """Writes labels.yaml (a config's section `labels`), calibration.json and calibration.png."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / VALUES).write_text(yaml.safe_dump({"labels": found.settings.model_dump()}, sort_keys=False))
+    figures = {
+        "miou": found.miou,
+        "start_miou": found.start_miou,
+        "images": found.images,
+        "chosen": {name: getattr(found.settings, name) for name in found.curves},
+        "curves": found.curves,
+    }
+    (folder / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
+    _draw(folder / CURVES, found)
+
+
+def read_label_settings(path: str | Path) -> LabelSettings:
+    """The section `labels` of a YAML file: labels.yaml of a calibration, or the config of a run.
+
+    Raises:
+      UserError: no such file, no such section, or a wrong key or value in it.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot read label settings ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
+        raise UserError(f"{path}: has no section `labels`; give labels.yaml of a calibration, or a run's config")
+    try:
+        return LabelSettings.model_validate(values["labels"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: labels.{key}: {first['msg']} (got {first['input']!r})") from None
+
+
+def _draw(path: Path, found: Calibration) -> None:
+    """One panel a value: mIoU over it, everything else as found; the chosen value is marked."""
+    columns = 5
+    rows = -(-len(found.curves) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.6 * rows), sharey=True, squeeze=False)
+    for axis in axes.flat[len(found.curves) :]:
+        axis.axis("off")
+    for axis, (name, curve) in zip(axes.flat, found.curves.items(), strict=False):
+        values = list(curve)
+        numeric = not set(values) & {"True", "False"}
+        places = [float(value) for value in values] if numeric else list(range(len(values)))
+        axis.plot(places, list(curve.values()), "o-", color="#1f77b4", markersize=3)
+        chosen = str(getattr(found.settings, name))
+        if chosen in values:
+            axis.plot(places[values.index(chosen)], curve[chosen], "o", color="#d62728", markersize=7)
+        if not numeric:
+            axis.set_xticks(places, values)
+        axis.set_title(name, fontsize=10)
+        axis.grid(alpha=0.3)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("mIoU")
+    figure.suptitle(
+        f"Label mIoU of {found.images} strong images: {found.start_miou:.3f} before, {found.miou:.3f} after"
+    )
+    figure.tight_layout()
+    figure.savefig(path, dpi=100)
+    plt.close(figure)

@@ -1,0 +1,45 @@
+"""Every backbone can learn ten images by heart: the whole training path works, from records to weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from programs.train_both_stages import CATEGORIES, write_records
+
+from trainer.config import NetworkConfig, StageConfig
+from trainer.input_pipeline import training_batches
+from trainer.l_net import train_l_net
+from trainer.losses import grid_labels
+from trainer.metrics import confusion_matrix, scores
+from trainer.segmentation import train_segmentation
+from trainer.session import RunFolders
+
+IMAGES, SIZE = 10, 65
+STAGES = {
+    "tiny": {"steps": 250, "learning_rate": 3e-3},
+    "mobilenet": {"steps": 150, "learning_rate": 1e-3},
+    "mobilenet_v2": {"steps": 150, "learning_rate": 1e-3},
+    "vgg16": {"steps": 100, "learning_rate": 1e-4},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train", [train_segmentation, train_l_net])
+@pytest.mark.parametrize("backbone", STAGES)
+def test_ten_images_are_learned_by_heart(tmp_path, backbone, train):
+    records = write_records(tmp_path / "records.gz", IMAGES)
+    network = NetworkConfig(backbone=backbone, weights=None, image_size=SIZE, precision="float32")
+    stage = StageConfig(
+        batch_size=IMAGES, optimizer="adam", schedule="poly", mirror=False, checkpoint_every=1000, **STAGES[backbone]
+    )
+    net = train([records], CATEGORIES, network, stage, RunFolders("test", str(tmp_path / "logs"), str(tmp_path / "c")))
+
+    options = {"num_categories": 2, "image_size": SIZE, "batch_size": IMAGES, "seed": 0, "mirror": False}
+    [batch] = training_batches([records], **options).take(1)
+    logits = net(batch["image"], training=False)
+    truth = grid_labels(batch["labels"], logits.shape[1]).numpy()
+    if train is train_l_net:
+        truth, answer = np.where(truth == 255, 255, truth > 0), logits[..., 0].numpy() > 0
+    else:
+        answer = tf.argmax(logits, -1).numpy()
+    confusion = confusion_matrix(truth, answer.astype(np.uint8), CATEGORIES.num_classes)
+    assert scores(confusion, CATEGORIES).miou > 0.9
