@@ -16,11 +16,13 @@ import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.utils.shared import Shared
 
+from components.batch.deadline import OutOfTime, within
 from components.batch.faults import Fault, dead_letter
 from components.batch.images import DEAD, Sample, decode
 from components.batch.masks import Result
 
 BATCH_SIZE = 8  # open: images a network call
+TIMEOUT_S = 120.0  # open: for a network call, and for what follows on one image
 
 
 class Networks:
@@ -72,6 +74,7 @@ class RunNetworks(beam.DoFn):
         max_pixels: int,
         batch_size: int = BATCH_SIZE,
         threads: int | None = None,
+        timeout_s: float = TIMEOUT_S,
     ):
         """Args:
         directories: SavedModels on a path that every worker sees.
@@ -79,7 +82,9 @@ class RunNetworks(beam.DoFn):
         max_pixels: larger images are refused before they are decoded.
         batch_size: rows of every network call; incoming lists are at most as long.
         threads: see `Networks`.
+        timeout_s: seconds after which a network call, or the rest of one image's work, is given up as a dead letter.
         """
+        self._timeout_s = timeout_s
         self._load = (tuple(directories), batch_size, threads)
         self._finish, self._max_pixels = finish, max_pixels
         self._shared = Shared()
@@ -109,7 +114,7 @@ class RunNetworks(beam.DoFn):
         if not samples:
             return []
         try:
-            return self._networks.run([sample.image for sample in samples])
+            return within(self._timeout_s, self._networks.run, [sample.image for sample in samples])
         except Exception as error:
             if len(samples) == 1:
                 return [Fault("network", error)]
@@ -117,9 +122,11 @@ class RunNetworks(beam.DoFn):
 
     def _finished(self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]]) -> Result:
         try:
-            return self._finish(sample, image, outputs, self._networks.image_sizes)
+            return within(self._timeout_s, self._finish, sample, image, outputs, self._networks.image_sizes)
         except Fault:
             raise
+        except OutOfTime as error:
+            raise Fault("label", error) from error
         except Exception as error:
             raise Fault("label", f"{type(error).__name__}: {error}") from error
 

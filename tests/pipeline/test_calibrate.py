@@ -1,0 +1,70 @@
+"""`transferseg calibrate` on stand-in networks: what it reads, writes and refuses."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "components"))
+from labelling_samples import models, scene  # noqa: F401
+
+from components.label_calibration.outputs import read_label_settings
+from pipeline.cli import cli
+from trainer.errors import UserError
+
+CONFIG = """
+dataset: {root: %s}
+categories: {strong: [ant, bee], weak: [cow]}
+labels: {superpixels: 60, objectness_weight: 0.0, background_cut: 0.9}
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Six strong images, two weak ones whose masks are damaged: reading one would show."""
+    root = tmp_path / "voc"
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (root / folder).mkdir()
+    keys, tags = [], ["image,tags"]
+    for index, tag in enumerate((1, 2, 1, 2, 1, 2, 3, 3)):
+        image, truth = scene(tag, seed=index)
+        keys.append(f"i{index}")
+        Image.fromarray(image).save(root / "JPEGImages" / f"i{index}.jpg", quality=95)
+        Image.fromarray(truth).save(root / "SegmentationClass" / f"i{index}.png")
+        if tag == 3:
+            (root / "SegmentationClass" / f"i{index}.png").write_bytes(b"no mask")
+        tags.append(f"i{index},{['ant', 'bee', 'cow'][tag - 1]}")
+    for name in ("train", "val"):
+        (lists / f"{name}.txt").write_text("\n".join(keys) + "\n")
+    (root / "tags.csv").write_text("\n".join(tags) + "\n")
+    config = tmp_path / "run.yaml"
+    config.write_text(CONFIG % root)
+    return config
+
+
+def run(config, models, output, *more):  # noqa: F811
+    command = ["calibrate", str(config), "--cam", str(models["cam"]), "--l-net", str(models["l_net"])]
+    return CliRunner().invoke(cli, [*command, "--output", str(output), *more], catch_exceptions=False)
+
+
+def test_it_finds_better_values_and_writes_them(dataset, models, tmp_path):  # noqa: F811
+    done = run(dataset, models, tmp_path / "out", "--set", "dataset.tags=tags.csv")
+    assert done.exit_code == 0, done.output
+    assert "label mIoU of 6 strong images" in done.output
+    found = read_label_settings(tmp_path / "out" / "labels.yaml")
+    assert found.superpixels in (60, 150, 300, 500) and found.background_cut < 0.9
+    assert (tmp_path / "out" / "calibration.png").is_file()
+
+
+def test_fewer_images_on_request(dataset, models, tmp_path):  # noqa: F811
+    done = run(dataset, models, tmp_path / "out", "--set", "dataset.tags=tags.csv", "--max-images", "2")
+    assert "label mIoU of 2 strong images" in done.output
+
+
+def test_a_missing_model_is_named(dataset, models, tmp_path):  # noqa: F811
+    with pytest.raises(UserError, match="nowhere: not a SavedModel"):
+        run(dataset, models | {"cam": "nowhere"}, tmp_path / "out")
