@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pipeline.runners.local import ComponentRun
 from trainer.categories import Categories
+from trainer.session import WARNINGS
 
 _THRESHOLD_NAMES = {"miou": "mIoU", "weak_miou": "weak-category mIoU"}
 
@@ -28,6 +29,7 @@ class Summary:
     per_class: dict[str, float | None] = field(default_factory=dict)
     pushed_model: str | None = None
     refused_because: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     components: dict[str, dict] = field(default_factory=dict)
     wall_s: float = 0.0
     config_hash: str = ""
@@ -48,6 +50,7 @@ def summarise(components: list[ComponentRun], categories: Categories, wall_s: fl
     summary.components = {c.name: {"wall_s": round(c.wall_s, 2), "cached": c.cached} for c in components}
     failed = [component for component in components if component.error]
     summary.refused_because = [f"{component.name}: {component.error}" for component in failed]
+    summary.warnings = [line for component in components for line in _warnings(component)]
 
     evaluator = by_name.get("evaluator")
     if evaluator and evaluator.outputs:
@@ -68,6 +71,14 @@ def summarise(components: list[ComponentRun], categories: Categories, wall_s: fl
         if push.get_int_custom_property("pushed"):
             summary.pushed_model = push.get_string_custom_property("pushed_destination")
     return summary
+
+
+def _warnings(component: ComponentRun) -> list[str]:
+    """What a trainer warned of, e.g. a collapsed P-Net."""
+    if "model_run" not in component.outputs:
+        return []
+    path = Path(component.output_uri("model_run")) / WARNINGS
+    return [f"{component.name}: {line}" for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def read_metrics(evaluation_uri: str) -> dict[str, float | None]:
@@ -121,6 +132,8 @@ def print_summary(summary: Summary, categories: Categories, console: Console) ->
     )
     if summary.per_class:
         console.print(table)
+    for warning in summary.warnings:
+        console.print(f"[yellow]warning[/] {warning}")
 
     times = Table(title="Time per component", title_justify="left")
     times.add_column("component")

@@ -11,6 +11,7 @@ import tensorflow_model_analysis as tfma
 
 from components.batch.job import DEAD_LETTERS
 from components.image_example_gen.transform import read_rejected, read_summary
+from components.label_calibration.outputs import CURVES as CALIBRATION
 from components.miou.metric import CONFUSION
 from components.weak_label_validator.checks import label_statistics
 from components.weak_labels.examples import LABELS, read_lines
@@ -105,7 +106,7 @@ def label_quality(labelled_uri: str | None, categories: Categories) -> dict[str,
 
 
 def curves(components: list[ComponentRun]) -> list[Picture]:
-    """The learning curves that the trainers drew."""
+    """The curves that the trainers and the calibration drew."""
     pictures = []
     for name, title in _TRAINERS.items():
         run = output(components, name, "model_run")
@@ -113,6 +114,10 @@ def curves(components: list[ComponentRun]) -> list[Picture]:
         if run and path.exists():
             uri = data_uri("image/png", path.read_bytes())
             pictures.append(Picture(uri, f"Learning curves of the {title}: losses over the step", title))
+    calibration = output(components, "calibration")
+    if calibration:
+        uri = data_uri("image/png", (Path(calibration) / CALIBRATION).read_bytes())
+        pictures.append(Picture(uri, "Label mIoU of strong images over each value of weak labelling", "Calibration"))
     return pictures
 
 

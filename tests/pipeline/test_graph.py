@@ -8,8 +8,16 @@ from pipeline.graph import Places, create_pipeline
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory):
-    root = draw_demo_dataset(tmp_path_factory.mktemp("data") / "demo", train=8, val=2, progress=False)
+def root(tmp_path_factory):
+    return draw_demo_dataset(tmp_path_factory.mktemp("data") / "demo", train=8, val=2, progress=False)
+
+
+@pytest.fixture(scope="module")
+def nodes(root):
+    return nodes_of(root)
+
+
+def nodes_of(root, **options):
     config = make_config(
         {
             "name": "graph",
@@ -18,6 +26,7 @@ def nodes(tmp_path_factory):
             "backbone": "tiny",
             "weights": None,
             "compare_strong_only": True,
+            **options,
         },
         "test",
     )
@@ -49,3 +58,9 @@ def test_networks_that_need_masks_never_see_the_unlabelled_weak_split(nodes):
 
 def test_the_label_step_sees_both_networks(nodes):
     assert {"examples", "cam", "l_net"} == upstream(nodes["weak_labels"])
+
+
+def test_calibration_sees_the_strong_images_and_feeds_the_label_step(root):
+    nodes = nodes_of(root, calibrate=True)
+    assert upstream(nodes["calibration"]) == {"examples", "cam", "l_net"}
+    assert upstream(nodes["weak_labels"]) == {"examples", "cam", "l_net", "calibration"}

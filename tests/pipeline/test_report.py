@@ -13,11 +13,14 @@ import tensorflow_model_analysis as tfma
 from PIL import Image
 from tfx.types import standard_artifacts
 
+from components.label_calibration.outputs import write_calibration
+from components.label_calibration.search import Calibration
 from components.miou.eval_config import make_eval_config
+from components.weak_labels.settings import LabelSettings
 from pipeline.config import make_config
 from pipeline.report import write_report
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary, read_metrics
+from pipeline.summary import Summary, read_metrics, summarise
 from serving.export import export_maps, export_segmentation
 from trainer import features
 from trainer.categories import Categories, palette
@@ -92,6 +95,9 @@ def finished(tmp_path_factory) -> list[ComponentRun]:
     write_lines(labels / "labels.jsonl", records)
     write_lines(labels / "dead_letters.jsonl", [{"key": "weak_99", "stage": "read", "reason": "truncated"}])
     final = trained("p_net", root, export_segmentation, net=net(4))
+    (root / "p_net" / "warnings.txt").write_text("P-Net's accuracy stayed at 1.0\n")
+    calibration = root / "calibration"
+    write_calibration(calibration, Calibration(LabelSettings(), 0.7, 0.6, {"sigma": {"0.1": 0.6, "0.2": 0.7}}, 5))
     tfma.run_model_analysis(
         eval_shared_model=tfma.default_eval_shared_model(
             f"{root}/p_net/Format-Serving",
@@ -105,6 +111,9 @@ def finished(tmp_path_factory) -> list[ComponentRun]:
         ComponentRun("examples", 3.2, outputs={"examples": artifact(standard_artifacts.Examples, examples)}),
         trained("cam", root, export_maps, net=net(3, "cam"), kind="cam"),
         trained("l_net", root, export_maps, net=net(1), kind="l_net"),
+        ComponentRun(
+            "calibration", 1.0, outputs={"calibration": artifact(standard_artifacts.HyperParameters, calibration)}
+        ),
         ComponentRun("weak_labels", 7.0, outputs={"examples": artifact(standard_artifacts.Examples, labels)}),
         final,
         ComponentRun(
@@ -172,7 +181,7 @@ def test_the_page_needs_nothing_else_and_is_small(page):
 
 
 def test_every_picture_loads_and_says_what_it_shows(page):
-    assert len(page.images) == 3 + 8 * 4 + 8 * 3  # curves, weak labels (one tag each), predictions
+    assert len(page.images) == 4 + 8 * 4 + 8 * 3  # curves, weak labels (one tag each), predictions
     assert len({image["alt"] for image in page.images}) == len(page.images)
     for image in page.images:
         picture = Image.open(io.BytesIO(base64.b64decode(image["src"].partition("base64,")[2])))
@@ -217,6 +226,12 @@ def test_figures_of_the_run_are_there(page, finished):
     assert "image_size: 33" in page.text
 
 
+def test_what_a_trainer_warned_of_is_there(finished, config, tmp_path):
+    summary = summarise(finished, CATEGORIES, 1.0, "abc123")
+    assert summary.warnings == ["p_net: P-Net's accuracy stayed at 1.0"]
+    assert "Warning: p_net: P-Net's accuracy" in Page(write_report(tmp_path, config, finished, summary)).text
+
+
 def test_the_confusion_matrix_shows_shares_of_true_pixels(page):
     body = page.source.partition('class="confusion"')[2].partition("</table>")[0]
     rows = [re.findall(r"<td[^>]*>(\d+)</td>", row) for row in body.split("<tr>")[2:]]
@@ -236,15 +251,15 @@ def test_same_results_leave_the_page_as_it_is(finished, config, tmp_path):
     assert "<!-- first -->" not in again and "0.2000 below the threshold" in again
 
 
-@pytest.mark.parametrize("done", range(6))
+@pytest.mark.parametrize("done", range(7))
 def test_a_failed_run_shows_what_there_is(finished, config, tmp_path, done):
     failed = ComponentRun("broken", 1.0, error=RuntimeError("no <space> left"))
     summary = Summary(refused_because=["broken: no <space> left"])
     page = Page(write_report(tmp_path, config, [*finished[:done], failed], summary))
     assert "Stopped in broken" in page.text and "broken: no <space> left" in page.text
     assert ("Dataset" in page.text) == (done >= 1)
-    assert ("Weak labels" in page.text) == (done >= 4)
-    assert ("Predictions" in page.text) == (done >= 5)
+    assert ("Weak labels" in page.text) == (done >= 5)
+    assert ("Predictions" in page.text) == (done >= 6)
     assert "Confusion" not in page.text
 
 
