@@ -248,26 +248,51 @@ _SCRIPT = """
 import sys
 from components.weak_labels.batch import label_folder
 l_net, cam, folder = sys.argv[1:]
-label_folder(l_net, cam, folder + "/images", folder + "/tags.csv", folder + "/out", format="coco")
+label_folder(l_net, cam, folder + "/images", folder + "/tags.csv", folder + "/out", format="coco", max_dead_share=0.5)
 """
 
 
 @pytest.mark.slow
-def test_killed_thrice_it_ends_with_the_same_files(models, tmp_path):  # noqa: F811
-    write_scenes(tmp_path, 160)
-    (tmp_path / "images" / "s007.png").write_bytes(b"broken")
+def test_two_thousand_inputs_of_every_kind_survive_three_kills(models, tmp_path):  # noqa: F811
+    reasons = write_two_thousand(tmp_path)
     command = [sys.executable, "-c", _SCRIPT, str(models["l_net"]), str(models["cam"]), str(tmp_path)]
-    for wanted in (8, 40, 80):
+    for wanted in (100, 700, 1300):
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-        while process.poll() is None and sum(1 for _ in (tmp_path / "out").glob("s*.png")) < wanted:
-            time.sleep(0.02)
+        while process.poll() is None and sum(1 for _ in (tmp_path / "out").glob("*.png")) < wanted:
+            time.sleep(0.3)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the job ended before it was killed"
         assert not (tmp_path / "out" / "summary.json").exists()
-        for path in (tmp_path / "out").glob("s*.png"):
+        for path in (tmp_path / "out").glob("*.png"):
             read_mask(path)  # whole, or not there
     subprocess.run(command, check=True)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["kept"] >= 80 and (summary["labelled"], summary["dead"]) == (159, 1)
-    label(models, tmp_path, "undisturbed", format="coco")
+    assert summary["kept"] >= 1300
+    assert (summary["inputs"], summary["labelled"], summary["dead"]) == (2000, 2000 - len(reasons), len(reasons))
+    assert {(letter["key"], letter["stage"]) for letter in letters_of(tmp_path / "out")} == set(reasons)
+    for letter in letters_of(tmp_path / "out"):
+        assert reasons[letter["key"], letter["stage"]] in letter["reason"], letter
+    label(models, tmp_path, "undisturbed", format="coco", max_dead_share=0.5)
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def write_two_thousand(folder) -> dict[tuple[str, str], str]:
+    """Inputs of every kind: (key, stage) of those that must become dead letters -> a part of the reason."""
+    write_scenes(folder, 1780)
+    lines, reasons = [], {}
+    for copy in range(10):
+        for name, (data, *_) in {**ODD_IMAGES, **BAD_IMAGES}.items():
+            name = f"{copy}{name.replace('.', '_')}.{name.rpartition('.')[2]}"
+            (folder / "images" / name).write_bytes(data)
+            lines.append(f"{name},ant")
+        for name, (_, stage, reason) in BAD_IMAGES.items():
+            reasons[f"{copy}{name.replace('.', '_')}", stage] = reason
+        lines += [f"missing{copy}.png,bee", f"s{copy:03d},cow"]  # no such file; a second line for an image
+        reasons |= {(f"missing{copy}.png", "read"): "no such image", (f"s{copy:03d}", "tags"): "repeats line"}
+        for kind, tag, reason in (("u", "unicorn", "unknown category"), ("t", "", "no tag")):
+            (folder / "images" / f"{kind}{copy}.png").write_bytes(ODD_IMAGES["alpha.png"][0])
+            lines.append(f"{kind}{copy}.png,{tag}")
+            reasons[f"{kind}{copy}", "tags"] = reason
+    with (folder / "tags.csv").open("a") as file:
+        file.write("\n".join(lines) + "\n")
+    return reasons
