@@ -52,6 +52,7 @@ class StageConfig(Strict):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)  # biases are exempt
     head_multiplier: float = Field(10.0, gt=0)  # lr of the last layer's weights; its biases get twice that
+    freeze_backbone: bool = False  # open: train only the layers that ImageNet files do not hold
     clip_norm: float | None = Field(None, gt=0)  # open: global gradient norm, null = off
     scale: tuple[float, float] = (1.0, 1.0)  # open: random rescaling before the crop
     mirror: bool = True

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from trainer.config import StageConfig
 from trainer.losses import Total
+from trainer.models.backbones import freeze_backbone
 from trainer.optimizers import apply_gradients, make_optimizer, scaled_gradients
 from trainer.panels import Panel
 from trainer.replicas import Batch, add_up, check_batch_size, on_replicas, spread
@@ -40,6 +41,8 @@ def fit(
       UserError, Preempted: see `Session.end_step`; UserError also if the batch does not divide over the devices.
     """
     check_batch_size(stage.batch_size, stage.accumulate)
+    if stage.freeze_backbone:
+        freeze_backbone(net)
     optimizer = make_optimizer(net, stage, num_steps)
     train_step = make_train_step(net, loss_fn, optimizer, stage.accumulate, xla)
     with Session(folders, num_steps, stage.checkpoint_every, net=net, optimizer=optimizer) as session:

@@ -24,14 +24,12 @@ from trainer.categories import BACKGROUND, VOID
 
 # What is tried for each value, in the order of the search (open).
 GRID: dict[str, tuple[Any, ...]] = {
-    "seed_threshold": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-    "background_seed": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
-    "background_activation": (0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
-    "sigma": (0.08, 0.1, 0.13, 0.16, 0.22, 0.3, 0.45),
-    "discount": (0.8, 0.9, 0.95, 0.97, 0.99, 0.997),
-    "second_neighbours": (True, False),
-    "border_links": (True, False),
-    "superpixels": (150, 300, 500),
+    "seed_threshold": (0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "background_seed": (0.1, 0.3, 0.5),
+    "background_activation": (0.3, 0.5, 0.7, 1.0),
+    "sigma": (0.1, 0.16, 0.22, 0.3, 0.45),
+    "discount": (0.9, 0.97, 0.99),
+    "superpixels": (200, 300, 400),
 }
 WEIGHTS = tuple(np.round(np.arange(0, 1.01, 0.1), 2).tolist())  # objectness_weight
 CUTS = tuple(np.round(np.arange(0.1, 0.91, 0.05), 2).tolist())  # background_cut

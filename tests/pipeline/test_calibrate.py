@@ -56,7 +56,7 @@ def test_it_finds_better_values_and_writes_them(dataset, models, tmp_path):  # n
     assert done.exit_code == 0, done.output
     assert "label mIoU of 6 strong images" in done.output
     found = read_label_settings(tmp_path / "out" / "labels.yaml")
-    assert found.superpixels in (60, 150, 300, 500) and found.background_cut < 0.9
+    assert found.superpixels in (60, 200, 300, 400) and found.background_cut < 0.9
     assert (tmp_path / "out" / "calibration.png").is_file()
 
 

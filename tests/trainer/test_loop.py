@@ -14,6 +14,7 @@ from trainer.errors import UserError
 from trainer.loop import fit, make_train_step
 from trainer.losses import segmentation_loss
 from trainer.models.dropout import Dropout
+from trainer.models.large_fov import build_segmentation
 from trainer.optimizers import LayerwiseSGD, make_optimizer
 from trainer.run_state import Preempted, read_history
 from trainer.session import RunFolders, Session
@@ -192,3 +193,13 @@ def test_warnings_are_kept_beside_the_history(tmp_path):
         session.end_step({"loss": 1.0}, tf.constant(["a"]))
         session.warn("something is odd")
     assert (tmp_path / "logs" / "warnings.txt").read_text() == "something is odd\n"
+
+
+def test_a_frozen_backbone_keeps_its_weights(tmp_path):
+    net = build_segmentation("tiny", 3, None, 0)
+    before = {weight.name: weight.numpy() for weight in net.weights}
+    batch = make_batch(0) | {"image": tf.zeros([4, 17, 17, 3]) + 90.0}
+    stage = STAGE.model_copy(update={"freeze_backbone": True})
+    fit(net, loss_fn, lambda _: iter(lambda: batch, None), stage, 3, folders(tmp_path))
+    changed = {weight.name.split("/")[0] for weight in net.weights if (weight.numpy() != before[weight.name]).any()}
+    assert "fc8" in changed and changed <= {"fc6", "fc7", "fc8"}

@@ -90,3 +90,9 @@ def load_weights(model: keras.Model, name: str, weights: str | None) -> None:
     else:
         arrays = stored_weights.read_h5(weights)
     stored_weights.assign(model, backbone.convert(arrays))
+
+
+def freeze_backbone(model: keras.Model) -> None:
+    """Leaves only the layers that ImageNet files do not hold trainable."""
+    for layer in model.layers:
+        layer.trainable = layer.name in stored_weights.NEW_LAYERS
