@@ -23,14 +23,18 @@ def discounted(weights: np.ndarray, seeds: np.ndarray, discount: float) -> np.nd
     """Solves (D - discount W) q = 0 on the free nodes of each label, its own seeds fixed at 1.
 
     Labels have different free nodes, yet one factorisation serves all: with G = (D - discount W)^-1, q = G[:, S] b is 0
-    under the operator outside S, and 1 on S if G[S, S] b = 1.
+    under the operator outside S, and 1 on S if G[S, S] b = 1. That system is scaled by the degrees' roots: they differ
+    by many powers of ten, and without it so would its rows.
     """
-    inverse = _inverse(_degrees(weights) - discount * weights)
+    degrees = _degrees(weights)
+    inverse = _inverse(degrees - discount * weights)
+    roots = np.sqrt(degrees.diagonal())
     q = np.zeros(seeds.shape)
     for label, own in enumerate(seeds.T):
         if own.any():
-            sources = solve(inverse[np.ix_(own, own)], np.ones(own.sum()), assume_a="pos", check_finite=False)
-            q[:, label] = inverse[:, own] @ sources
+            scale = roots[own]
+            within = inverse[np.ix_(own, own)] * np.outer(scale, scale)
+            q[:, label] = inverse[:, own] @ (scale * solve(within, scale, assume_a="pos", check_finite=False))
     q[seeds] = 1
     return q.clip(0, 1)
 

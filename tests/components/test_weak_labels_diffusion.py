@@ -142,3 +142,19 @@ def test_random_walk_separates_what_discounted_only_ranks():
     np.testing.assert_allclose(random_walk(chain, seeds)[:, 0], [1, 0.75, 0.5, 0.25, 0], atol=1e-6)
     decaying = discounted(chain, seeds, DISCOUNT)[:, 0]
     assert np.all(np.diff(decaying) < 0) and decaying[-1] > 0.8
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(5))
+def test_weights_may_differ_by_thirty_powers_of_ten(seed):
+    """Odd superpixels hang on by edges of e^-70; rows are divided by their degree for the reference's sake."""
+    rng = np.random.default_rng(seed)
+    weights = 10.0 ** rng.uniform(-30, 0, (12, 1)) * np.triu(rng.uniform(0.1, 1, (12, 12)), 1)
+    weights += weights.T
+    seeds = rng.integers(0, 3, 12)[:, None] == np.arange(2)
+    step = DISCOUNT * weights / weights.sum(1)[:, None]
+    q = discounted(weights, seeds, DISCOUNT)
+    for label, own in enumerate(seeds.T):
+        free = ~own
+        rows = np.eye(free.sum()) - step[np.ix_(free, free)]
+        np.testing.assert_allclose(q[free, label], np.linalg.solve(rows, step[np.ix_(free, own)].sum(1)), rtol=1e-6)
