@@ -33,6 +33,7 @@ GRID: dict[str, tuple[Any, ...]] = {
 }
 WEIGHTS = tuple(np.round(np.arange(0, 1.01, 0.1), 2).tolist())  # objectness_weight
 CUTS = tuple(np.round(np.arange(0.1, 0.91, 0.05), 2).tolist())  # background_cut
+_DECIDE_REGIONS = {"superpixels", "compactness", "second_neighbours", "border_links"}
 _ROUNDS = 2
 _CLEARLY = 5e-4  # mIoU a value must gain to replace the present one: less is noise
 
@@ -119,7 +120,7 @@ class _Search:
 
     def __init__(self, images: Sequence[KnownImage], pool: ThreadPoolExecutor):
         self._images, self._pool = images, pool
-        self._described: dict[tuple[int, float], list[tuple[Regions, np.ndarray]]] = {}
+        self._described: dict[str, list[tuple[Regions, np.ndarray]]] = {}
         self._scores: dict[str, np.ndarray] = {}
 
     def settle(self, settings: LabelSettings) -> tuple[LabelSettings, float]:
@@ -142,7 +143,7 @@ class _Search:
         return self._scores[key]
 
     def _regions(self, settings: LabelSettings) -> list[tuple[Regions, np.ndarray]]:
-        key = (settings.superpixels, settings.compactness)
+        key = settings.model_dump_json(include=_DECIDE_REGIONS)
         if key not in self._described:
             self._described[key] = list(self._pool.map(lambda known: _describe(known, settings), self._images))
         return self._described[key]
@@ -163,7 +164,7 @@ def _tally(
 ) -> dict[int, np.ndarray]:
     """id -> float [3, weights, cuts]: pixels labelled so rightly, labelled so at all, and truly so."""
     seeds = find_seeds(regions.activations, regions.objectness, settings)
-    q = diffuse(regions.edges(settings), seeds, settings)
+    q = diffuse(regions.edges(settings.sigma), seeds, settings)
     best, scores = foreground_scores(q, regions.objectness, np.array(WEIGHTS)[:, None])
     foreground = (scores[:, None] >= np.array(CUTS)[:, None]) & (q[:, :-1].max(1) > 0)  # [weights, cuts, N]
     histogram = histogram.astype(float)  # products of integers are slow

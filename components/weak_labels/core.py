@@ -60,7 +60,7 @@ def label_image(
         return LabelResult(np.zeros(image.shape[:2], np.uint8), 1.0, {}, 0.0)
     regions = describe(image, objectness, activations, tags, settings)
     seeds = find_seeds(regions.activations, regions.objectness, settings)
-    q = diffuse(regions.edges(settings), seeds, settings)
+    q = diffuse(regions.edges(settings.sigma), seeds, settings)
     ids = assign(q, regions.objectness, tags, settings)
     mask = cv2.resize(ids[regions.labels], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     area = np.bincount(regions.labels.ravel()) / regions.labels.size
@@ -81,23 +81,24 @@ class Regions:
       lab: float [N, 3], CIELAB in 0..1.
       objectness: float [N], 0..1.
       activations: float [N, K], 0..1.
+      linked: bool [N, N], see `adjacency`.
     """
 
     labels: np.ndarray
     lab: np.ndarray
     objectness: np.ndarray
     activations: np.ndarray
+    linked: np.ndarray
 
-    def edges(self, settings: LabelSettings) -> np.ndarray:
+    def edges(self, sigma: float) -> np.ndarray:
         """Edge weights between superpixels, float64 [N, N]."""
-        linked = adjacency(self.labels, settings.second_neighbours, settings.border_links)
-        return edge_weights(np.column_stack([self.lab, self.objectness]), linked, settings.sigma)
+        return edge_weights(np.column_stack([self.lab, self.objectness]), self.linked, sigma)
 
 
 def describe(
     image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, tags: Sequence[int], settings: LabelSettings
 ) -> Regions:
-    """Superpixels and features; arguments and errors as for `label_image`, with at least one tag."""
+    """Superpixels, their features and links; arguments and errors as for `label_image`, with at least one tag."""
     _check(image, objectness, activations, tags)
     labels, lab = superpixels(image, settings.superpixels, settings.compactness)
     return Regions(
@@ -105,6 +106,7 @@ def describe(
         region_means(labels, lab),
         region_means(labels, _resized(objectness[..., None], labels.shape))[:, 0],
         region_means(labels, _resized(activations, labels.shape)),
+        adjacency(labels, settings.second_neighbours, settings.border_links),
     )
 
 
