@@ -39,12 +39,15 @@ def rows() -> list[dict]:
         judged = (1.6, speedup >= 1.6) if backbone == "vgg16" and plain["amx"] else ()
         result.append(row(f"train.bf16_speedup.{backbone}", half["step_s"], "s", plain["step_s"], speedup, *judged))
         if backbone == "mobilenet_v2":
+            xla = _in_process("measure_step", backbone, size, batch, "float32", True)
+            name = f"train.xla_speedup.{backbone}"
+            result.append(row(name, xla["step_s"], "s", plain["step_s"], plain["step_s"] / xla["step_s"]))
             rate, needed = _in_process("measure_input", size, batch)["images_per_s"], batch / plain["step_s"]
             result.append(row("train.input_headroom", rate, "images/s", needed, rate / needed, 2.0, rate >= 2 * needed))
     return result
 
 
-def measure_step(backbone: str, size: int, batch: int, precision: str) -> dict[str, float]:
+def measure_step(backbone: str, size: int, batch: int, precision: str, xla: bool = False) -> dict[str, float]:
     """Seconds of the bare compiled step and of the whole loop on the same batch, interleaved; peak memory in MB."""
     import resource
 
@@ -69,7 +72,7 @@ def measure_step(backbone: str, size: int, batch: int, precision: str) -> dict[s
         "key": tf.constant(["fake"] * batch),
     }
     optimizer = make_optimizer(net, stage, 10_000)
-    step = make_train_step(net, lambda logits, b: segmentation_loss(logits, b["labels"]), optimizer)
+    step = make_train_step(net, lambda logits, b: segmentation_loss(logits, b["labels"]), optimizer, xla=xla)
     step(fake)
     bare, loop = [], []
     with tempfile.TemporaryDirectory() as folder:
