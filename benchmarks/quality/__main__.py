@@ -1,7 +1,7 @@
 """`python -m benchmarks.quality CONFIG`: how good the method is on real images, beside what it must beat.
 
 Trains the CAM and the L-Nets of the config, resumable, and writes two tables to docs/results: foreground.json (L-Net on
-categories it has never seen) and weak_labels.json (weak labels against held-back masks).
+categories it has never seen) and weak_labels.json (weak labels against held-back masks), and both as quality.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import click
 from benchmarks.quality.foreground import foreground_rows
 from benchmarks.quality.labels import label_rows
 from benchmarks.quality.networks import Networks, all_strong, held_back, train_all
+from benchmarks.quality.page import page
 from components.label_calibration.known_images import known_images
 from pipeline.config import check_inputs, load_config
 from trainer.categories import named_split
@@ -49,6 +50,9 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
         labels[name] = {"strong_images": len(strong), "weak_images": len(weak)}
         labels[name]["variants"] = label_rows(strong, weak, categories)
         _write(out / "weak_labels.json", labels)
+    setting = f"{run.backbone}, {run.image_size} pixels, CAM {run.cam.epochs:g}, L-Net {run.l_net.epochs:g} epochs"
+    train = labels[name]["strong_images"] + labels[name]["weak_images"]
+    (out / "quality.md").write_text(page(config.name, setting, train, foreground, labels))
 
 
 def _write(path: Path, table: dict) -> None:

@@ -1,0 +1,51 @@
+"""The two tables as Markdown."""
+
+from __future__ import annotations
+
+_HEAD = """# How good the parts are on real images
+
+Written by `python -m benchmarks.quality {config}` ({setting}). IoU in percent. PASCAL VOC 2012, {train} images to train
+on, the held-back masks of weak images only score.
+
+## L-Net on categories it has never seen
+
+IoU of the foreground of the weak categories on eval images that show one; pixels of strong categories do not count.
+"Box" is the best of three centred boxes, "all categories" an L-Net trained with the masks of all twenty.
+
+| split | images | box | L-Net | all categories | L-Net / all |
+|---|---|---|---|---|---|
+"""
+
+_LABELS = """
+## Weak labels
+
+mIoU over background and the weak categories on the weak training images. Every variant has its own values, calibrated
+on strong images. M alone cannot tell tags apart: of several the first gets everything; "one tag" leaves such images
+out. Void pixels of truth and label do not count, so an ignore band leaves hard pixels out.
+
+| variant | {splits} |
+|---|{rules}|
+"""
+
+
+def page(config: str, setting: str, train: int, foreground: dict, labels: dict) -> str:
+    """Markdown of foreground.json and weak_labels.json."""
+    text = _HEAD.format(config=config, setting=setting, train=train)
+    for split, row in foreground.items():
+        figures = (row["centre_box"], row["l_net"], row["all_categories"], row["l_net_over_all_categories"])
+        text += f"| {split} | {row['images']} | {' | '.join(_percent(value) for value in figures)} |\n"
+    splits = " | ".join(f"{split} | one tag" for split in labels)
+    text += _LABELS.format(splits=splits, rules="|".join(["---"] * 2 * len(labels)))
+    for variant in next(iter(labels.values()))["variants"]:
+        rows = [table["variants"][variant] for table in labels.values()]
+        cells = [_percent(row[key]) for row in rows for key in ("miou", "single_tag_miou")]
+        text += f"| {variant} | {' | '.join(cells)} |\n"
+    text += "\nFound by calibration:\n\n"
+    for split, table in labels.items():
+        settings = table["variants"]["full method, calibrated"]["settings"]
+        text += f"- {split}: {', '.join(f'{name} {value:.3g}' for name, value in settings.items())}\n"
+    return text
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
