@@ -15,10 +15,10 @@ from trainer.session import RunFolders
 
 IMAGES, SIZE = 10, 65
 STAGES = {
-    "tiny": {"steps": 250, "learning_rate": 3e-3},
-    "mobilenet": {"steps": 150, "learning_rate": 1e-3},
-    "mobilenet_v2": {"steps": 150, "learning_rate": 1e-3},
-    "vgg16": {"steps": 100, "learning_rate": 1e-4},
+    "tiny": {"steps": 200, "learning_rate": 3e-3},
+    "mobilenet": {"steps": 80, "learning_rate": 1e-3},
+    "mobilenet_v2": {"steps": 80, "learning_rate": 1e-3},
+    "vgg16": {"steps": 60, "learning_rate": 1e-4},
 }
 
 
