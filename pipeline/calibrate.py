@@ -12,7 +12,7 @@ from rich.table import Table
 from components.image_example_gen import voc
 from components.image_example_gen.records import STRONG, BadRecord, read_record
 from components.image_example_gen.tags import read_tags
-from components.label_calibration.known_images import known_images, spread_out
+from components.label_calibration.known_images import known_images, rehearsal_images
 from components.label_calibration.outputs import CURVES, VALUES, write_calibration
 from components.label_calibration.search import Calibration, calibrate
 from pipeline.config import RunConfig
@@ -25,16 +25,14 @@ def calibrate_folder(
     """Calibrates and writes labels.yaml, calibration.json and calibration.png to `output`.
 
     Raises:
-      UserError: a model or the dataset is missing, or no strong image has a tag.
+      UserError: a model or the dataset is missing, or the L-Net has seen all strong categories.
     """
     for model in (cam, l_net):
         if not (model / "saved_model.pb").is_file():
             raise UserError(f"{model}: not a SavedModel (no saved_model.pb); give the folder an export wrote")
-    examples = spread_out(_strong_examples(config), max_images)
+    examples = rehearsal_images(_strong_examples(config), str(l_net), max_images)
     found = known_images(str(cam), str(l_net), examples)
     images = list(track(found, "Networks", total=len(examples), console=console, transient=True))
-    if not images:
-        raise UserError(f"{config.dataset.root}: no strong image with a tag and a mask among dataset.train")
     with console.status(f"Searching on {len(images)} images") as status:
         result = calibrate(
             images, config.labels, progress=lambda name, miou: status.update(f"{name} settled, mIoU {miou:.3f}")

@@ -90,16 +90,17 @@ def evaluate(truth: Path, prediction: Path, categories: str, strong: str, json_p
 @cli.command()
 @click.argument("config", type=_PATH)
 @click.option("--cam", type=_PATH, required=True, help="exported CAM classifier (a SavedModel folder)")
-@click.option("--l-net", type=_PATH, required=True, help="exported L-Net")
+@click.option("--l-net", type=_PATH, required=True, help="exported L-Net that has not seen all strong categories")
 @click.option("--output", type=_PATH, required=True, help="folder for labels.yaml and the curves")
 @click.option("--max-images", type=click.IntRange(1), default=200, show_default=True, help="strong images to use")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
 def calibrate(config: Path, cam: Path, l_net: Path, output: Path, max_images: int, overrides: tuple[str, ...]) -> None:
     """Finds the values of weak labelling (section `labels` of a config) on strong images, whose masks are known.
 
-    No mask of a weak image is looked at. In a pipeline run, `calibrate: true` does the same as a step.
+    They are treated as if they were weak, so the L-Net must not have learned their categories. No mask of a weak image
+    is looked at. In a pipeline run, `calibrate: true` trains such an L-Net (l_net_rehearsal) and does the same.
 
-    Example: transferseg calibrate configs/voc-small.yaml --cam models/cam --l-net models/l_net --output calibration
+    Example: transferseg calibrate configs/voc-small.yaml --cam models/cam --l-net models/l_net_rehearsal --output found
     """
     from pipeline.config import check_inputs, load_config
 

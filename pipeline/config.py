@@ -58,7 +58,7 @@ class RunConfig(Strict):
     cam: StageConfig = StageConfig()
     l_net: StageConfig = StageConfig()
     labels: LabelSettings = LabelSettings()
-    calibrate: bool = False  # search the values of `labels` on the strong images first
+    calibrate: bool = False  # search the values of `labels` first, by an L-Net that knows half the strong categories
     label_gate: LabelGateSettings = LabelGateSettings()
     segmentation: StageConfig = StageConfig()
     p_net: AdversarialConfig = AdversarialConfig()
@@ -106,7 +106,8 @@ def make_config(values: dict[str, Any], source: str) -> RunConfig:
         _ = config.network
     except ValidationError as error:
         raise UserError(f"{source}: {'; '.join(_describe(problem) for problem in error.errors())}") from None
-    config.categories.resolve()
+    if len(config.categories.resolve().strong) < 2 and config.calibrate:
+        raise UserError(f"{source}: calibrate needs two strong categories: one is made weak to find the values")
     return config
 
 

@@ -43,7 +43,14 @@ def create_pipeline(
     categories = config.categories.resolve()
 
     def trainer(
-        name: str, run_fn: str, examples: BaseChannel, splits: list[str], stage: Strict, base_model=None, metadata=None
+        name: str,
+        run_fn: str,
+        examples: BaseChannel,
+        splits: list[str],
+        stage: Strict,
+        base_model=None,
+        metadata=None,
+        categories=categories,
     ) -> tfx.components.Trainer:
         return tfx.components.Trainer(
             run_fn=f"components.trainers.run_fns.{run_fn}",
@@ -92,14 +99,18 @@ def create_pipeline(
 
     cam = trainer("cam", "cam", examples.outputs["examples"], _ALL, config.cam)
     l_net = trainer("l_net", "l_net", examples.outputs["examples"], _STRONG, config.l_net)
-    for component in (cam, l_net):
-        component.add_upstream_node(data_gate)
+    learners = [cam, l_net]
     calibration = None
     if config.calibrate:
+        rehearsed = categories.rehearsal()
+        rehearsal = trainer(
+            "l_net_rehearsal", "l_net", examples.outputs["examples"], _STRONG, config.l_net, categories=rehearsed
+        )
+        learners.append(rehearsal)
         calibration = LabelCalibration(
             examples=examples.outputs["examples"],
             cam=cam.outputs["model"],
-            l_net=l_net.outputs["model"],
+            l_net=rehearsal.outputs["model"],
             settings=config.labels,
         ).with_id("calibration")
     weak_labels = WeakLabels(
@@ -140,11 +151,13 @@ def create_pipeline(
     components = [examples, statistics, schema, anomalies, data_gate, cam, l_net]
     components += [weak_labels, label_gate, segmentation, p_net, blessed, evaluation, pusher]
     if calibration:
-        components.append(calibration)
+        components += [rehearsal, calibration]
     if config.compare_strong_only:
         strong_only = trainer("strong_only", "segmentation", examples.outputs["examples"], _STRONG, config.segmentation)
-        strong_only.add_upstream_node(data_gate)
+        learners.append(strong_only)
         components += [strong_only, evaluator("evaluator_strong_only", strong_only)]
+    for learner in learners:
+        learner.add_upstream_node(data_gate)
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.artifacts,

@@ -97,6 +97,10 @@ class Categories:
         """An image is weak if it contains any weak category (the rule that reproduces the paper's image counts)."""
         return not set(tags).isdisjoint(self.weak_ids)
 
+    def rehearsal(self) -> Categories:
+        """Every second strong category made weak (open): an L-Net trained so has never seen those, yet masks exist."""
+        return Categories(self.foreground, self.strong[::2])
+
     def to_dict(self) -> dict:
         return {"foreground": list(self.foreground), "strong": list(self.strong)}
 

@@ -31,10 +31,23 @@ def read_records(patterns: Sequence[str]) -> list[str]:
     return files
 
 
-def count_examples(files: Sequence[str]) -> int:
-    """Number of records in the files."""
-    dataset = tf.data.TFRecordDataset(list(files), compression_type="GZIP", num_parallel_reads=2)
+def count_examples(files: Sequence[str], without: Sequence[int] = ()) -> int:
+    """Number of records in the files; those tagged with a category of `without` are left out."""
+    dataset = _untagged(tf.data.TFRecordDataset(list(files), compression_type="GZIP", num_parallel_reads=2), without)
     return int(dataset.batch(64).reduce(0, lambda n, batch: n + tf.shape(batch)[0]))
+
+
+def _untagged(records: tf.data.Dataset, without: Sequence[int]) -> tf.data.Dataset:
+    """The records that have none of the tags."""
+    if not without:
+        return records
+    ids = tf.constant(list(without), tf.int64)
+
+    def keep(record: tf.Tensor) -> tf.Tensor:
+        tags = tf.io.parse_single_example(record, {features.TAGS: features.PARSE_SPEC[features.TAGS]})[features.TAGS]
+        return ~tf.reduce_any(tags.values[:, tf.newaxis] == ids)
+
+    return records.filter(keep)
 
 
 def training_batches(
@@ -48,6 +61,7 @@ def training_batches(
     mirror: bool = True,
     colour_jitter: float = 0.0,
     start_step: int = 0,
+    without: Sequence[int] = (),
 ) -> tf.data.Dataset:
     """Endless augmented batches, beginning at `start_step`.
 
@@ -58,6 +72,7 @@ def training_batches(
       scale: range of the random rescaling; 1 means the longer side is S, larger values are cropped to S.
       colour_jitter: see `colour.jitter`.
       start_step: batches to skip.
+      without: category ids; images tagged with one are left out.
 
     Returns:
       Dataset of dicts: `image` float32 [B, S, S, 3] in 0..255, `labels` uint8 [B, S, S] ids with 255 void (padding and
@@ -69,7 +84,7 @@ def training_batches(
         order = tf.random.experimental.stateless_shuffle(
             tf.constant(list(files)), [tf.constant(seed, tf.int64), number]
         )
-        records = tf.data.TFRecordDataset(order, compression_type="GZIP")
+        records = _untagged(tf.data.TFRecordDataset(order, compression_type="GZIP"), without)
         return records.shuffle(_SHUFFLE_BUFFER, seed=seed * 1_000_003 + number, reshuffle_each_iteration=False)
 
     def parse(index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:

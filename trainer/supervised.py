@@ -10,15 +10,19 @@ from trainer.input_pipeline import count_examples, read_records, training_batche
 from trainer.loop import BatchesFn
 
 
-def num_steps(patterns: Sequence[str], stage: StageConfig) -> int:
-    """Updates of a stage over the examples behind the TFRecord patterns."""
-    return stage.steps or stage.num_steps(count_examples(read_records(patterns)))
+def num_steps(patterns: Sequence[str], stage: StageConfig, without: Sequence[int] = ()) -> int:
+    """Updates of a stage over the examples behind the TFRecord patterns; `without` as for `training_batches`."""
+    return stage.steps or stage.num_steps(count_examples(read_records(patterns), without))
 
 
 def batches_of(
-    patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig | AdversarialConfig
+    patterns: Sequence[str],
+    categories: Categories,
+    network: NetworkConfig,
+    stage: StageConfig | AdversarialConfig,
+    without: Sequence[int] = (),
 ) -> BatchesFn:
-    """A function from a step to the augmented batches that begin there."""
+    """A function from a step to the augmented batches that begin there; `without` as for `training_batches`."""
     files = read_records(patterns)
     return lambda start_step: training_batches(
         files,
@@ -30,4 +34,5 @@ def batches_of(
         mirror=stage.mirror,
         colour_jitter=stage.colour_jitter,
         start_step=start_step,
+        without=without,
     )

@@ -15,7 +15,8 @@ from benchmarks.quality.foreground import foreground_rows
 from benchmarks.quality.labels import label_rows
 from benchmarks.quality.networks import Networks, all_strong, held_back, train_all
 from benchmarks.quality.page import page
-from components.label_calibration.known_images import known_images
+from components.label_calibration.component import MAX_IMAGES
+from components.label_calibration.known_images import known_images, rehearsal_images
 from pipeline.config import check_inputs, load_config
 from trainer.categories import named_split
 
@@ -43,16 +44,15 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
             known_images(cam, own, shown), known_images(cam, everything, shown), categories
         )
         _write(out / "foreground.json", foreground)
-        strong, weak = (
-            list(known_images(cam, own, held_back(run, categories, run.dataset.train, weak=weak)))
-            for weak in (False, True)
-        )
-        labels[name] = {"strong_images": len(strong), "weak_images": len(weak)}
-        labels[name]["variants"] = label_rows(strong, weak, categories)
+        rehearsal = networks.exported_l_net(categories.rehearsal())
+        strong = held_back(run, categories, run.dataset.train, weak=False)
+        played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal, MAX_IMAGES)))
+        weak = list(known_images(cam, own, held_back(run, categories, run.dataset.train, weak=True)))
+        labels[name] = {"calibrated_on": len(played), "weak_images": len(weak)}
+        labels[name]["variants"] = label_rows(played, weak, categories)
         _write(out / "weak_labels.json", labels)
     setting = f"{run.backbone}, {run.image_size} pixels, CAM {run.cam.epochs:g}, L-Net {run.l_net.epochs:g} epochs"
-    train = labels[name]["strong_images"] + labels[name]["weak_images"]
-    (out / "quality.md").write_text(page(config.name, setting, train, foreground, labels))
+    (out / "quality.md").write_text(page(config.name, setting, foreground, labels))
 
 
 def _write(path: Path, table: dict) -> None:

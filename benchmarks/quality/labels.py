@@ -23,7 +23,7 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
     """Variant -> mIoU over background and the weak categories, per class, and the mIoU on single-tag images alone.
 
     Args:
-      strong: images to calibrate on.
+      strong: images to calibrate on, see `rehearsal_images`.
       weak: images to label; their truth only scores.
     """
     start = LabelSettings(ignore_band=0)

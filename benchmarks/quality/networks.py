@@ -108,6 +108,7 @@ def train_all(networks: Networks, splits: Sequence[Categories]) -> None:
     for categories in splits:
         networks.cam(categories)
         networks.l_net(categories)
+        networks.l_net(categories.rehearsal())
     networks.l_net(all_strong(splits[0]))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 _HEAD = """# How good the parts are on real images
 
-Written by `python -m benchmarks.quality {config}` ({setting}). IoU in percent. PASCAL VOC 2012, {train} images to train
-on, the held-back masks of weak images only score.
+Written by `python -m benchmarks.quality {config}` ({setting}) on PASCAL VOC 2012. IoU in
+percent. The held-back masks of weak images only score.
 
 ## L-Net on categories it has never seen
 
@@ -20,17 +20,18 @@ _LABELS = """
 ## Weak labels
 
 mIoU over background and the weak categories on the weak training images. Every variant has its own values, calibrated
-on strong images. M alone cannot tell tags apart: of several the first gets everything; "one tag" leaves such images
-out. Void pixels of truth and label do not count, so an ignore band leaves hard pixels out.
+on strong images whose categories the L-Net used there has not seen. M alone cannot tell tags apart: of several the
+first gets everything; "one tag" leaves such images out. Void pixels of truth and label do not count, so an ignore band
+leaves hard pixels out.
 
 | variant | {splits} |
 |---|{rules}|
 """
 
 
-def page(config: str, setting: str, train: int, foreground: dict, labels: dict) -> str:
+def page(config: str, setting: str, foreground: dict, labels: dict) -> str:
     """Markdown of foreground.json and weak_labels.json."""
-    text = _HEAD.format(config=config, setting=setting, train=train)
+    text = _HEAD.format(config=config, setting=setting)
     for split, row in foreground.items():
         figures = (row["centre_box"], row["l_net"], row["all_categories"], row["l_net_over_all_categories"])
         text += f"| {split} | {row['images']} | {' | '.join(_percent(value) for value in figures)} |\n"

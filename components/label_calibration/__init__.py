@@ -1,1 +1,1 @@
-"""LabelCalibration: finds the label core's open values on strong images, whose masks are known."""
+"""LabelCalibration: finds the label core's open values on strong images, as if their categories were weak."""

@@ -45,7 +45,7 @@ class LabelCalibration(base_component.BaseComponent):
 
         Args:
           examples: ImageExampleGen's output.
-          cam, l_net: exported models.
+          cam, l_net: exported models; the L-Net was trained with `Categories.rehearsal`.
           settings: where the search starts.
           max_images: strong images used.
         """

@@ -10,12 +10,11 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.image_example_gen.records import STRONG
-from components.label_calibration.known_images import known_images, spread_out
+from components.label_calibration.known_images import known_images, rehearsal_images
 from components.label_calibration.outputs import write_calibration
 from components.label_calibration.search import calibrate
 from components.weak_labels.examples import read_examples, split_files
 from components.weak_labels.settings import LabelSettings
-from trainer.errors import UserError
 
 
 class Executor(base_executor.BaseExecutor):
@@ -32,7 +31,7 @@ class Executor(base_executor.BaseExecutor):
         Args:
           input_dict:
             - examples: ImageExampleGen's artifact; only its split strong is read.
-            - cam, l_net: Model artifacts, exported.
+            - cam, l_net: Model artifacts, exported; the L-Net has not seen all strong categories.
           output_dict:
             - calibration: gets labels.yaml, calibration.json and calibration.png.
           exec_properties:
@@ -40,7 +39,7 @@ class Executor(base_executor.BaseExecutor):
             - max_images: int.
 
         Raises:
-          UserError: there is no strong image with a tag.
+          UserError: the L-Net has seen all strong categories.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(input_dict["examples"])
@@ -49,11 +48,8 @@ class Executor(base_executor.BaseExecutor):
             for name in ("cam", "l_net")
         )
         files = split_files(artifact_utils.get_split_uri([examples], STRONG))
-        chosen = spread_out(
-            [example for file in files for example in read_examples(file)], exec_properties["max_images"]
-        )
+        strong = (example for file in files for example in read_examples(file))
+        chosen = rehearsal_images(strong, l_net, exec_properties["max_images"])
         images = list(known_images(cam, l_net, chosen))
-        if not images:
-            raise UserError("calibrate: no strong image has a tag and a mask; set calibrate: false")
         found = calibrate(images, LabelSettings.model_validate_json(exec_properties["settings"]))
         write_calibration(artifact_utils.get_single_instance(output_dict["calibration"]).uri, found)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -14,11 +13,35 @@ from components.batch.networks import BATCH_SIZE, Networks
 from components.label_calibration.search import KnownImage
 from components.weak_labels.examples import tags_of
 from components.weak_labels.transform import maps_of
+from serving.export import read_categories
 from serving.image_guard import MAX_PIXELS
 from trainer import features
+from trainer.errors import UserError
 from trainer.preprocessing import decode_mask
 
-T = TypeVar("T")
+
+def rehearsal_images(examples: Iterable[tf.train.Example], l_net: str, max_images: int) -> list[tf.train.Example]:
+    """Those of the strong examples that show a category which is weak for this L-Net: it has never seen such a thing.
+
+    On images it was trained on, L-Net is far too good: values found there trust it too much.
+
+    Args:
+      examples: of strong images.
+      l_net: SavedModel folder; its assets tell on which categories it was trained.
+      max_images: at most so many, evenly spaced.
+
+    Raises:
+      UserError: the L-Net knows the categories of all examples.
+    """
+    seen = read_categories(l_net)
+    unseen = [example for example in examples if seen.is_weak_image(tags_of(example))]
+    if not unseen:
+        raise UserError(
+            f"{l_net}: this L-Net was trained on every category of the strong images; calibration needs one that has "
+            "not seen all of them, like the pipeline's l_net_rehearsal (and at least two strong categories)"
+        )
+    step = -(-len(unseen) // max_images)
+    return unseen[::step]
 
 
 def known_images(cam: str, l_net: str, examples: Iterable[tf.train.Example]) -> Iterator[KnownImage]:
@@ -41,9 +64,3 @@ def known_images(cam: str, l_net: str, examples: Iterable[tf.train.Example]) -> 
 
 def _bytes(example: tf.train.Example, key: str) -> bytes:
     return b"".join(example.features.feature[key].bytes_list.value)
-
-
-def spread_out(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` of the items, evenly spaced."""
-    step = max(1, -(-len(items) // count))
-    return list(items[::step])

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from components.label_calibration import search
-from components.label_calibration.known_images import spread_out
 from components.label_calibration.outputs import read_label_settings, write_calibration
 from components.label_calibration.search import CUTS, WEIGHTS, KnownImage, calibrate
 from components.weak_labels.core import label_image
@@ -114,8 +113,3 @@ def test_wrong_settings_files_are_named(tmp_path, content, problem):
 def test_a_run_config_is_a_settings_file_too(tmp_path):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"name": "x", "labels": {"sigma": 0.3}}))
     assert read_label_settings(tmp_path / "run.yaml") == LabelSettings(sigma=0.3)
-
-
-def test_images_are_chosen_from_the_whole_list():
-    assert spread_out(list(range(10)), 4) == [0, 3, 6, 9]
-    assert spread_out([1, 2], 5) == [1, 2]

@@ -54,7 +54,7 @@ def run(config, models, output, *more):  # noqa: F811
 def test_it_finds_better_values_and_writes_them(dataset, models, tmp_path):  # noqa: F811
     done = run(dataset, models, tmp_path / "out", "--set", "dataset.tags=tags.csv")
     assert done.exit_code == 0, done.output
-    assert "label mIoU of 6 strong images" in done.output
+    assert "label mIoU of 3 strong images" in done.output
     found = read_label_settings(tmp_path / "out" / "labels.yaml")
     assert found.superpixels in (60, 200, 300, 400) and found.background_cut < 0.9
     assert (tmp_path / "out" / "calibration.png").is_file()
@@ -63,6 +63,13 @@ def test_it_finds_better_values_and_writes_them(dataset, models, tmp_path):  # n
 def test_fewer_images_on_request(dataset, models, tmp_path):  # noqa: F811
     done = run(dataset, models, tmp_path / "out", "--set", "dataset.tags=tags.csv", "--max-images", "2")
     assert "label mIoU of 2 strong images" in done.output
+
+
+def test_an_l_net_that_has_seen_everything_is_refused(dataset, models, tmp_path):  # noqa: F811
+    with pytest.raises(UserError, match="trained on every category of the strong images"):
+        run(
+            dataset, models, tmp_path / "out", "--set", "categories.strong=[ant]", "--set", "categories.weak=[bee, cow]"
+        )
 
 
 def test_a_missing_model_is_named(dataset, models, tmp_path):  # noqa: F811

@@ -60,7 +60,9 @@ def test_the_label_step_sees_both_networks(nodes):
     assert {"examples", "cam", "l_net"} == upstream(nodes["weak_labels"])
 
 
-def test_calibration_sees_the_strong_images_and_feeds_the_label_step(root):
+def test_calibration_uses_an_l_net_of_its_own_and_feeds_the_label_step(root):
     nodes = nodes_of(root, calibrate=True)
-    assert upstream(nodes["calibration"]) == {"examples", "cam", "l_net"}
+    assert upstream(nodes["calibration"]) == {"examples", "cam", "l_net_rehearsal"}
+    assert upstream(nodes["l_net_rehearsal"]) == {"examples", "data_gate"}
+    assert '"strong": ["ring", "leaf"]' in nodes["l_net_rehearsal"].exec_properties["custom_config"]
     assert upstream(nodes["weak_labels"]) == {"examples", "cam", "l_net", "calibration"}

@@ -56,3 +56,9 @@ def test_palette_is_vocs():
     assert colours[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     assert colours[20].tolist() == [0, 64, 128] and colours[255].tolist() == [224, 224, 192]
     assert len(np.unique(colours[:21], axis=0)) == 21
+
+
+def test_rehearsal_makes_every_second_strong_category_weak():
+    categories = from_lists(["a", "b", "c"], ["d"])
+    assert categories.rehearsal().strong == ("a", "c") and categories.rehearsal().weak == ("b", "d")
+    assert categories.rehearsal().foreground == categories.foreground
