@@ -21,7 +21,7 @@ def main(group: str | None) -> None:
     """Runs one group or all; rows of other groups in an earlier result are kept."""
     if group is not None and group not in GROUPS:
         sys.exit(f"bench: no group '{group}'; known: {', '.join(GROUPS)}")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     rows = []
     for name in [group] if group else list(GROUPS):
         for module in GROUPS[name]:
