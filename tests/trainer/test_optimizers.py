@@ -151,3 +151,32 @@ def test_loss_scaling_leaves_the_update_unchanged():
         apply(wrapper, scaled, wrapper.get_unscaled_gradients([factor * g for g in gradients]))
     for a, b in zip(plain.variables, scaled.variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_why_not_tensorflow_addons_multi_optimizer(tmp_path):
+    """It forgets its momentum in a checkpoint: a resumed run is another run. When this fails, it may be used again."""
+    import tensorflow_addons as tfa
+
+    def build():
+        keras.utils.set_random_seed(0)
+        model = small_model()
+        body, head = keras.optimizers.SGD(0.1, 0.9), keras.optimizers.SGD(1.0, 0.9)
+        optimizer = tfa.optimizers.MultiOptimizer([(body, model.layers[:-1]), (head, model.layers[-1])])
+        return model, optimizer, tf.train.Checkpoint(model=model, optimizer=optimizer)
+
+    def step(model, optimizer, index):
+        optimizer.apply_gradients(
+            zip(map(tf.constant, fake_gradients(model, index)), model.trainable_variables, strict=False)
+        )
+
+    model, optimizer, checkpoint = build()
+    for index in range(3):
+        step(model, optimizer, index)
+    path = checkpoint.save(str(tmp_path / "ckpt"))
+    resumed_model, resumed_optimizer, resumed = build()
+    step(resumed_model, resumed_optimizer, 0)  # creates its slots, then everything is restored
+    resumed.restore(path)
+    assert all((a.numpy() == b.numpy()).all() for a, b in zip(model.variables, resumed_model.variables, strict=True))
+    for model_, optimizer_ in ((model, optimizer), (resumed_model, resumed_optimizer)):
+        step(model_, optimizer_, 3)
+    assert any((a.numpy() != b.numpy()).any() for a, b in zip(model.variables, resumed_model.variables, strict=True))
