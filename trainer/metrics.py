@@ -61,18 +61,23 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
 def scores(confusion: np.ndarray, categories: Categories) -> Scores:
     """The formula over counts of `confusion_matrix` ([C, C + 1], or [C, C] without void predictions)."""
     confusion = np.asarray(confusion, np.int64)
-    square = confusion[:, : categories.num_classes]
-    hits = np.diag(square).astype(np.float64)
-    union = confusion.sum(axis=1) + square.sum(axis=0) - hits
-    iou = np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+    iou = class_iou(confusion)
     total = confusion.sum()
     return Scores(
         per_class={name: float(value) for name, value in zip(categories.names, iou, strict=True)},
         miou=_mean(iou),
         strong_miou=_mean(iou[list(categories.strong_ids)]),
         weak_miou=_mean(iou[list(categories.weak_ids)]),
-        pixel_accuracy=float(hits.sum() / total) if total else float("nan"),
+        pixel_accuracy=float(np.trace(confusion) / total) if total else float("nan"),
     )
+
+
+def class_iou(confusion: np.ndarray) -> np.ndarray:
+    """IoU of every class, float64 [C], nan where absent, from counts as for `scores`."""
+    square = confusion[:, : len(confusion)]
+    hits = np.diag(square).astype(np.float64)
+    union = confusion.sum(axis=1) + square.sum(axis=0) - hits
+    return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
 
 def _mean(values: np.ndarray) -> float:

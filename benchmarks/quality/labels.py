@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from components.label_calibration.search import GRID, KnownImage, calibrate
+from components.label_calibration.search import CUTS, GRID, KnownImage, calibrate
 from components.weak_labels.core import label_image
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories
-from trainer.metrics import confusion_matrix
+from trainer.metrics import class_iou, confusion_matrix
 
 LabelFn = Callable[[KnownImage], np.ndarray]  # -> uint8 [H, W] of ids
-CUTS = np.round(np.arange(0.1, 0.95, 0.05), 2)
 
 
 def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categories: Categories) -> dict[str, dict]:
@@ -78,7 +77,7 @@ def _best_cut(images: Sequence[KnownImage], variant: Callable[[KnownImage, float
     scores = []
     for cut in CUTS:
         confusion = sum(confusion_matrix(image.truth, variant(image, cut), 256 - 1) for image in images)
-        scores.append(np.nanmean(_iou(confusion)[np.flatnonzero(confusion.sum(1))]))
+        scores.append(np.nanmean(class_iou(confusion)[np.flatnonzero(confusion.sum(1))]))
     return float(CUTS[int(np.argmax(scores))])
 
 
@@ -92,16 +91,9 @@ def _scores(images: Sequence[KnownImage], variant: LabelFn, categories: Categori
         if len(image.tags) == 1:
             single += confusion
     wanted = [0, *categories.weak_ids]
-    iou = _iou(every)
+    iou = class_iou(every)
     return {
         "miou": float(np.nanmean(iou[wanted])),
-        "single_tag_miou": float(np.nanmean(_iou(single)[wanted])),
+        "single_tag_miou": float(np.nanmean(class_iou(single)[wanted])),
         "per_class": {categories.names[i]: float(iou[i]) for i in wanted},
     }
-
-
-def _iou(confusion: np.ndarray) -> np.ndarray:
-    square = confusion[:, : len(confusion)]
-    hits = np.diag(square).astype(float)
-    union = confusion.sum(1) + square.sum(0) - hits
-    return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)

@@ -105,13 +105,13 @@ def calibrate(
             if best == before:
                 break
         curves = {
-            name: {_text(value): search.settled_score(best, {name: value}) for value in values}
+            name: {str(value): search.settled_score(best, {name: value}) for value in values}
             for name, values in grid.items()
         }
         table = search.scores(best)
     weight, cut = _index(best)
-    curves["objectness_weight"] = {_text(w): float(s) for w, s in zip(WEIGHTS, table[:, cut], strict=True)}
-    curves["background_cut"] = {_text(c): float(s) for c, s in zip(CUTS, table[weight], strict=True)}
+    curves["objectness_weight"] = {str(w): float(s) for w, s in zip(WEIGHTS, table[:, cut], strict=True)}
+    curves["background_cut"] = {str(c): float(s) for c, s in zip(CUTS, table[weight], strict=True)}
     return Calibration(best, float(miou), float(start), curves, len(images))
 
 
@@ -196,7 +196,3 @@ def _index(settings: LabelSettings) -> tuple[int, int]:
     weight = np.abs(np.array(WEIGHTS) - settings.objectness_weight).argmin()
     cut = np.abs(np.array(CUTS) - settings.background_cut).argmin()
     return int(weight), int(cut)
-
-
-def _text(value: Any) -> str:
-    return str(value)
