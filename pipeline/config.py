@@ -13,7 +13,16 @@ from components.image_example_gen.settings import DatasetSettings, check_dataset
 from components.weak_label_validator.settings import LabelGateSettings
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories, from_lists, named_split
-from trainer.config import AdversarialConfig, Backbone, Devices, NetworkConfig, Precision, StageConfig, Strict
+from trainer.config import (
+    AdversarialConfig,
+    Backbone,
+    Devices,
+    MapsConfig,
+    NetworkConfig,
+    Precision,
+    StageConfig,
+    Strict,
+)
 from trainer.errors import UserError
 
 
@@ -57,6 +66,7 @@ class RunConfig(Strict):
     seed: int = Field(0, ge=0)
     cam: StageConfig = StageConfig()
     l_net: StageConfig = StageConfig()
+    maps: MapsConfig = MapsConfig()
     labels: LabelSettings = LabelSettings()
     calibrate: bool = False  # search the values of `labels` first, by an L-Net that knows half the strong categories
     label_gate: LabelGateSettings = LabelGateSettings()

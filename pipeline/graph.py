@@ -61,6 +61,7 @@ def create_pipeline(
             custom_config={
                 "network": config.network.model_dump(mode="json"),
                 "stage": stage.model_dump(mode="json"),
+                **({"views": config.maps.model_dump(mode="json")} if run_fn in ("cam", "l_net") else {}),
                 "categories": categories.to_dict(),
                 "checkpoint_root": places.checkpoints,
                 "metadata": {"pipeline": config.name, **(metadata or {})},

@@ -14,10 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from serving.image_guard import MAX_PIXELS
-from serving.signatures import Signatures, map_signatures, segmentation_signatures
+from serving.map_signatures import map_signatures
+from serving.signatures import Signatures, segmentation_signatures
 from serving.warmup import write_warmup
 from trainer import features
 from trainer.categories import Categories, palette
+from trainer.config import MapsConfig
 from trainer.errors import UserError
 
 MODEL_NAME = "transferseg"
@@ -70,6 +72,7 @@ def export_maps(
     image_size: int,
     categories: Categories,
     metadata: dict,
+    views: MapsConfig | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Saves a CAM classifier or an L-Net with the signature of `map_signatures`.
@@ -78,11 +81,12 @@ def export_maps(
       net: float32 [B, S, S, 3] -> {"scores": logits [B, K], "maps": [B, g, g, K]} for "cam", logits [B, g, g, 1] for
         "l_net".
       directory, image_size, categories, metadata, max_pixels: as in `export_segmentation`.
+      views: sizes and mirroring whose mean is the map; one view if not given.
 
     Raises:
       UserError: `directory` holds something already.
     """
-    signatures = map_signatures(net, kind, image_size, max_pixels)
+    signatures = map_signatures(net, kind, image_size, max_pixels, views or MapsConfig())
     _save(net, signatures, directory, categories, image_size, {"kind": kind, **metadata}, [])
 
 

@@ -1,22 +1,21 @@
-"""The exported models' signatures: image bytes in, PNG masks, scores, counts or maps out, in one graph.
+"""The exported segmentation model's signatures: image bytes in, PNG masks, scores or counts out, in one graph.
 
 Decoding, resizing and padding run per image, so a batch may mix sizes; the network runs once on the whole batch.
 Every function maps a string [B] to outputs with B rows. EXIF orientation is not applied: masks fit the stored pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from serving.image_guard import guarded_decode
 from serving.palette_png import encode_palette_png
 from trainer import categories, features
-from trainer.models.cam import normalise_maps
 from trainer.preprocessing import decode_mask, grid_to_image, resize_mask, to_network_input
 
 MASK_SIDE = 1024  # open: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)
 _PARALLEL = 4  # open: images of one batch decoded or encoded at the same time; bounds memory
-_STRINGS = tf.TensorSpec([None], tf.string)
+STRINGS = tf.TensorSpec([None], tf.string)
 
 Signatures = dict[str, tf.types.experimental.GenericFunction]
 
@@ -53,20 +52,20 @@ def segmentation_signatures(
         return resize_mask(tf.cast(tf.argmax(logits, -1, tf.int32), tf.uint8), size)
 
     def masks(image_bytes: tf.Tensor, names: tf.Tensor) -> tf.Tensor:
-        inputs, valid, sizes = _network_inputs(image_bytes, names, image_size, max_pixels)
-        return _each(
+        (inputs,), valid, sizes = network_inputs(image_bytes, names, [image_size], max_pixels)
+        return each(
             lambda row: encode_palette_png(predict_ids(*row), palette), (_call(net, inputs), valid, sizes), tf.string
         )
 
-    @tf.function(input_signature=[_STRINGS])
+    @tf.function(input_signature=[STRINGS])
     def serving_default(image_bytes):
-        return {"mask_bytes": masks(image_bytes, _positions(image_bytes))}
+        return {"mask_bytes": masks(image_bytes, positions(image_bytes))}
 
-    @tf.function(input_signature=[_STRINGS])
+    @tf.function(input_signature=[STRINGS])
     def scores(image_bytes):
-        inputs, valid, _ = _network_inputs(image_bytes, _positions(image_bytes), image_size, max_pixels)
+        (inputs,), valid, _ = network_inputs(image_bytes, positions(image_bytes), [image_size], max_pixels)
         probabilities = tf.nn.softmax(_call(net, inputs))
-        inside = _cells_inside(valid, tf.shape(probabilities)[1], image_size)[..., tf.newaxis]
+        inside = cells_inside(valid, tf.shape(probabilities)[1], image_size)[..., tf.newaxis]
         count = tf.reduce_sum(inside, [1, 2])
         winners = tf.reduce_max(probabilities, -1, keepdims=True)
         return {
@@ -75,15 +74,15 @@ def segmentation_signatures(
             "confidence": (tf.reduce_sum(winners * inside, [1, 2]) / count)[:, 0],
         }
 
-    @tf.function(input_signature=[_STRINGS])
+    @tf.function(input_signature=[STRINGS])
     def examples(examples):
         parsed = _parse(examples, features.KEY, features.IMAGE)
         return {"key": parsed[features.KEY], "mask_bytes": masks(parsed[features.IMAGE], parsed[features.KEY])}
 
-    @tf.function(input_signature=[_STRINGS])
+    @tf.function(input_signature=[STRINGS])
     def evaluate(examples):
         parsed = _parse(examples, features.KEY, features.IMAGE, features.MASK)
-        inputs, valid, _ = _network_inputs(parsed[features.IMAGE], parsed[features.KEY], image_size, max_pixels)
+        (inputs,), valid, _ = network_inputs(parsed[features.IMAGE], parsed[features.KEY], [image_size], max_pixels)
 
         def count(row: tuple[tf.Tensor, ...]) -> tf.Tensor:
             grid, valid, mask_bytes, key = row
@@ -93,68 +92,56 @@ def segmentation_signatures(
             return _confusion(truth, predict_ids(grid, valid, tf.shape(truth)), num_classes, key)
 
         rows = (_call(net, inputs), valid, parsed[features.MASK], parsed[features.KEY])
-        return {"key": parsed[features.KEY], "confusion": _each(count, rows, tf.TensorSpec([num_classes**2], tf.int64))}
+        return {"key": parsed[features.KEY], "confusion": each(count, rows, tf.TensorSpec([num_classes**2], tf.int64))}
 
     return {"serving_default": serving_default, "scores": scores, "examples": examples, "evaluate": evaluate}
-
-
-def map_signatures(net: tf.keras.Model, kind: str, image_size: int, max_pixels: int) -> Signatures:
-    """Signature `serving_default` of a CAM classifier or an L-Net, for labelling.
-
-    image_bytes string [B] -> maps float32 [B, g, g, K] in 0..1, valid int32 [B, 2] (the part of S x S that is image),
-    and for "cam" also scores float32 [B, K], the probability of each tag. K is 1 for "l_net", else the foreground
-    categories. CAM maps are 0 on padding and divided by each map's highest value on the image.
-    """
-
-    @tf.function(input_signature=[_STRINGS])
-    def serving_default(image_bytes):
-        inputs, valid, _ = _network_inputs(image_bytes, _positions(image_bytes), image_size, max_pixels)
-        if kind == "l_net":
-            return {"maps": tf.sigmoid(_call(net, inputs)), "valid": valid}
-        answer = net(inputs, training=False)
-        maps = tf.cast(answer["maps"], tf.float32)
-        inside = _cells_inside(valid, tf.shape(maps)[1], image_size)[..., tf.newaxis]
-        scores = tf.sigmoid(tf.cast(answer["scores"], tf.float32))
-        return {"maps": normalise_maps(maps * inside), "valid": valid, "scores": scores}
-
-    return {"serving_default": serving_default}
 
 
 def _call(net: tf.keras.Model, inputs: tf.Tensor) -> tf.Tensor:
     return tf.cast(net(inputs, training=False), tf.float32)
 
 
-def _each(function: Callable, rows: tuple[tf.Tensor, ...], output: tf.DType | tf.TensorSpec | tuple) -> tf.Tensor:
+def each(function: Callable, rows: tuple[tf.Tensor, ...], output: tf.DType | tf.TensorSpec | tuple) -> tf.Tensor:
     return tf.map_fn(function, rows, parallel_iterations=_PARALLEL, fn_output_signature=output)
 
 
-def _positions(image_bytes: tf.Tensor) -> tf.Tensor:
+def positions(image_bytes: tf.Tensor) -> tf.Tensor:
     """string [B]: image_bytes[0], image_bytes[1], ..."""
     return tf.strings.join(["image_bytes[", tf.strings.as_string(tf.range(tf.size(image_bytes))), "]"])
 
 
-def _network_inputs(
-    image_bytes: tf.Tensor, names: tf.Tensor, image_size: int, max_pixels: int
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """string [B] -> (float32 [B, S, S, 3], int32 [B, 2] valid h x w, int32 [B, 2] the images' own H x W)."""
+def network_inputs(
+    image_bytes: tf.Tensor, names: tf.Tensor, sides: Sequence[int], max_pixels: int
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    """Decodes and fits a batch.
 
-    def prepare(row: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    Args:
+      image_bytes: string [B].
+      names: string [B], what to call the images in errors.
+      sides: S of each network input wanted.
+      max_pixels: larger images are refused.
+
+    Returns:
+      (a float32 [B, S, S, 3] for each side, int32 [B, 2] valid h x w of the first, int32 [B, 2] the images' own H x W).
+    """
+
+    def prepare(row: tuple[tf.Tensor, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         image = guarded_decode(*row, max_pixels)
-        network_input, valid = to_network_input(image, image_size)
-        return network_input, valid, tf.shape(image)[:2]
+        fitted = [to_network_input(image, side) for side in sides]
+        return [network_input for network_input, _ in fitted], fitted[0][1], tf.shape(image)[:2]
 
     not_empty = tf.debugging.Assert(tf.size(image_bytes) > 0, ["the batch is empty: send at least one image"])
     with tf.control_dependencies([not_empty]):
         rows = (tf.identity(image_bytes), names)
     pair = tf.TensorSpec([2], tf.int32)
-    return _each(prepare, rows, (tf.TensorSpec([image_size, image_size, 3], tf.float32), pair, pair))
+    return each(prepare, rows, ([tf.TensorSpec([side, side, 3], tf.float32) for side in sides], pair, pair))
 
 
 def _parse(serialized: tf.Tensor, *keys: str) -> dict[str, tf.Tensor]:
     return tf.io.parse_example(serialized, {key: features.PARSE_SPEC[key] for key in keys})
 
 
-def _cells_inside(valid: tf.Tensor, grid: tf.Tensor, image_size: int) -> tf.Tensor:
+def cells_inside(valid: tf.Tensor, grid: tf.Tensor, image_size: int) -> tf.Tensor:
     """float32 [B, g, g]: 1 where a grid cell lies on the image, 0 on padding."""
     step = (image_size - 1) / (tf.cast(grid, tf.float32) - 1)
     places = tf.range(tf.cast(grid, tf.float32)) * step

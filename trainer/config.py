@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
 Backbone = Literal["vgg16", "mobilenet_v2", "mobilenet", "tiny"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
@@ -69,6 +69,17 @@ class StageConfig(Strict):
     def num_steps(self, num_examples: int) -> int:
         """Updates in the whole stage. `steps` wins over `epochs`."""
         return self.steps or max(1, math.ceil(num_examples * (self.epochs or 0) / self.batch_size))
+
+
+class MapsConfig(Strict):
+    """How CAM and L-Net look at an image to be labelled. The mean over all views counts; open (paper: one view)."""
+
+    extra_scales: list[PositiveFloat] = []  # of image_size, beside 1
+    mirror: bool = False  # every view once more, mirrored
+
+    def sides(self, image_size: int) -> list[int]:
+        """Network input sides: `image_size`, then one per extra scale, rounded to 8k+1 and at least 33."""
+        return [image_size, *(max(33, round((image_size * scale - 1) / 8) * 8 + 1) for scale in self.extra_scales)]
 
 
 class AdversarialConfig(Strict):

@@ -87,10 +87,10 @@ class Networks:
         return net
 
     def _exported(self, name: str, net: Callable[[], tf.keras.Model], kind: str, categories: Categories) -> str:
-        folder = self.folder / name / "saved_model"
+        size, views = self.config.image_size, self.config.maps
+        folder = self.folder / name / "_".join(["saved_model", *map(str, views.sides(size)), str(views.mirror)])
         if not folder.exists():
-            size = self.config.image_size
-            export_maps(net(), folder, kind=kind, image_size=size, categories=categories, metadata={})
+            export_maps(net(), folder, kind=kind, image_size=size, categories=categories, metadata={}, views=views)
         return str(folder)
 
 

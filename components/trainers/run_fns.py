@@ -1,8 +1,8 @@
 """The four run_fns of the TFX Trainers: unpack the arguments, train, export. The training itself lives in `trainer/`.
 
 `custom_config` of each Trainer holds JSON-ready dicts: `network` (NetworkConfig), `stage` (StageConfig, or
-AdversarialConfig for P-Net), `categories` (Categories.to_dict), `metadata` (goes into the model's assets) and
-`checkpoint_root`, a folder that outlives a killed run.
+AdversarialConfig for P-Net), `views` (MapsConfig, only for CAM and L-Net), `categories` (Categories.to_dict),
+`metadata` (goes into the model's assets) and `checkpoint_root`, a folder that outlives a killed run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from serving.export import export_maps, export_segmentation, restore_net
 from trainer import features
 from trainer.cam import train_cam
 from trainer.categories import Categories
-from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
+from trainer.config import AdversarialConfig, MapsConfig, NetworkConfig, StageConfig
 from trainer.input_pipeline import read_records
 from trainer.l_net import train_l_net
 from trainer.p_net import refine_segmentation
@@ -89,6 +89,7 @@ def _export_maps(
         image_size=network.image_size,
         categories=categories,
         metadata=fn_args.custom_config["metadata"],
+        views=MapsConfig.model_validate(fn_args.custom_config["views"]),
     )
 
 

@@ -56,6 +56,13 @@ def test_networks_that_need_masks_never_see_the_unlabelled_weak_split(nodes):
     assert "examples" not in upstream(nodes["segmentation"])
 
 
+def test_only_the_map_makers_depend_on_how_maps_are_looked_at(root):
+    nodes = nodes_of(root, maps={"extra_scales": [1.5], "mirror": True})
+    for name in ("cam", "l_net"):
+        assert '"extra_scales": [1.5]' in nodes[name].exec_properties["custom_config"]
+    assert "extra_scales" not in nodes["segmentation"].exec_properties["custom_config"]
+
+
 def test_the_label_step_sees_both_networks(nodes):
     assert {"examples", "cam", "l_net"} == upstream(nodes["weak_labels"])
 

@@ -10,8 +10,10 @@ from conftest import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, d
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
 from serving.warmup import read_warmup
 from trainer import features
+from trainer.config import MapsConfig
 from trainer.errors import UserError
 from trainer.models.cam import build_cam
+from trainer.models.large_fov import build_segmentation
 from trainer.preprocessing import decode_image, grid_to_image, to_network_input
 
 # Only what tensorflow_model_server links in; anything else (tf-addons, TF-Text, py_function) would not load there.
@@ -188,6 +190,38 @@ def test_l_net_maps_are_sigmoids_of_the_grid(tmp_path):
     answer = loaded.signatures["serving_default"](image_bytes=tf.constant([data]))
     np.testing.assert_allclose(answer["maps"][0], tf.sigmoid(net(network_input[None]))[0], rtol=1e-5)
     np.testing.assert_array_equal(answer["valid"][0], valid)
+
+
+@pytest.mark.parametrize("kind", ["l_net", "cam"])
+def test_maps_are_means_over_all_views(kind, tmp_path):
+    net = build_segmentation("tiny", 1, None, 0) if kind == "l_net" else build_cam("tiny", 4, None, 0)
+    views = MapsConfig(extra_scales=[1.5], mirror=True)
+    export_maps(net, tmp_path / "m", kind=kind, image_size=SIZE, categories=CATEGORIES, metadata={}, views=views)
+    image = draw(60, 60)
+    answer = tf.saved_model.load(str(tmp_path / "m")).signatures["serving_default"](
+        image_bytes=tf.constant([encode(image)])
+    )
+
+    def look(side: int, mirror: bool) -> tuple[np.ndarray, np.ndarray]:
+        network_input, _ = to_network_input(decode_image(encode(image)), side)
+        network_input = network_input[:, ::-1] if mirror else network_input
+        seen = net(network_input[None])
+        maps, logits = (tf.sigmoid(seen), 0) if kind == "l_net" else (seen["maps"], seen["scores"])
+        return maps[0].numpy()[:, :: -1 if mirror else 1], logits
+
+    coarse, fine = ([look(side, mirror) for mirror in (False, True)] for side in (SIZE, 97))
+    places = np.linspace(0, 8, 13)  # 9 grid points and 13 with common corners
+    low = np.minimum(places.astype(int), 7)
+    weights = np.zeros((13, 9))
+    weights[range(13), low], weights[range(13), low + 1] = low + 1 - places, places - low
+    raised = [np.einsum("pr,qc,rck->pqk", weights, weights, maps) for maps, _ in coarse]
+    mean = np.mean([*raised, *(maps for maps, _ in fine)], 0)
+    if kind == "cam":
+        mean = np.maximum(mean, 0) / np.maximum(mean.max((0, 1)), 1e-12)
+        logits = np.mean([logits for _, logits in coarse + fine], 0)
+        np.testing.assert_allclose(answer["scores"], tf.sigmoid(logits), rtol=1e-4)
+    np.testing.assert_allclose(answer["maps"][0], mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(answer["valid"][0], [SIZE, SIZE])
 
 
 def test_cam_maps_are_normalised_on_the_image_alone(tmp_path):
