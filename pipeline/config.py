@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from components.image_example_gen.settings import DatasetSettings, check_dataset
+from components.serving_validator.settings import ServingCheckSettings
 from components.weak_label_validator.settings import LabelGateSettings
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories, from_lists, named_split
@@ -73,6 +74,7 @@ class RunConfig(Strict):
     segmentation: StageConfig = StageConfig()
     p_net: AdversarialConfig = AdversarialConfig()
     gate: GateConfig = GateConfig()
+    serving_check: ServingCheckSettings = ServingCheckSettings()
     compare_strong_only: bool = False  # also train and score a model on the strong images alone
     beam_args: list[str] = []  # Beam options of every data step, e.g. --direct_num_workers=2
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from trainer.categories import VOC_SPLITS, Categories, from_lists, named_split
 from trainer.errors import UserError
-from trainer.metrics import Scores, confusion_matrix, scores
+from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 
 
 def evaluate_folders(
@@ -31,24 +31,25 @@ def evaluate_folders(
       console: gets the table.
 
     Returns:
-      What the JSON holds: miou, strong_miou, weak_miou, pixel_accuracy (0..1, None for n/a), per_class (name -> IoU),
-      images (number of masks scored).
+      What the JSON holds: miou, strong_miou, weak_miou, boundary_miou, pixel_accuracy (0..1, None for n/a),
+      per_class (name -> IoU), images (number of masks scored).
 
     Raises:
       UserError: unknown category; no masks; no prediction for a mask; a file that is no mask, has another size or
         ids out of range. The message names the file.
     """
     chosen = parse_categories(categories, strong)
-    confusion = np.zeros((chosen.num_classes, chosen.num_classes + 1), np.int64)
+    confusion, boundary = np.zeros((2, chosen.num_classes, chosen.num_classes + 1), np.int64)
     pairs = _pairs(truth, prediction)
     for true_path, predicted_path in track(pairs, "scoring", console=console, transient=True):
         true, predicted = _read_mask(true_path), _read_mask(predicted_path)
         try:
             confusion += confusion_matrix(true, predicted, chosen.num_classes)
+            boundary += boundary_confusion(true, predicted, chosen.num_classes)
         except UserError as error:
             raise UserError(f"{predicted_path} against {true_path}: {error}") from None
 
-    result = scores(confusion, chosen)
+    result = scores(confusion, chosen, boundary)
     values = _to_json(result) | {"images": len(pairs)}
     _print(result, chosen, len(pairs), console)
     if json_path:
@@ -121,7 +122,7 @@ def _to_json(result: Scores) -> dict:
     def known(value: float) -> float | None:
         return None if math.isnan(value) else value
 
-    names = ("miou", "strong_miou", "weak_miou", "pixel_accuracy")
+    names = ("miou", "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy")
     return {name: known(getattr(result, name)) for name in names} | {
         "per_class": {name: known(value) for name, value in result.per_class.items()}
     }
@@ -139,6 +140,7 @@ def _print(result: Scores, categories: Categories, images: int, console: Console
     table.add_row("strong mean", "", _percent(result.strong_miou))
     table.add_row("weak mean", "", _percent(result.weak_miou))
     table.add_row("mean", "", _percent(result.miou), style="bold")
+    table.add_row("mean near outlines", "", _percent(result.boundary_miou))
     table.add_row("pixel accuracy", "", _percent(result.pixel_accuracy))
     console.print(table)
 

@@ -16,6 +16,8 @@ from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.settings import fingerprint
 from components.label_calibration.component import LabelCalibration
 from components.miou.eval_config import make_eval_config
+from components.serving_validator.component import ServingValidator
+from components.serving_validator.executor import BLESSED
 from components.weak_label_validator.component import WeakLabelGate
 from components.weak_labels.component import WeakLabels
 from pipeline.config import RunConfig
@@ -140,17 +142,31 @@ def create_pipeline(
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     ).with_id("latest_blessed")
-    evaluation = evaluator("evaluator", p_net, baseline=blessed, gated=True)
-    pusher = tfx.components.Pusher(
+    # A model that cannot be served is not judged further: blessed, it would become the next run's baseline.
+    docker_check = _docker_check(p_net, config.serving_check.docker_tag)
+    serving_check = ServingValidator(
         model=p_net.outputs["model"],
-        model_blessing=evaluation.outputs["blessing"],
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
-        ),
-    ).with_id("pusher")
+        examples=examples.outputs["examples"],
+        categories=categories,
+        settings=config.serving_check,
+        infra_blessing=docker_check.outputs["blessing"] if docker_check else None,
+    ).with_id("serving_check")
+    infra_blessing = serving_check.outputs["blessing"]
+    with tfx.dsl.Cond(infra_blessing.future()[0].custom_property(BLESSED) == 1):
+        evaluation = evaluator("evaluator", p_net, baseline=blessed, gated=True)
+        pusher = tfx.components.Pusher(
+            model=p_net.outputs["model"],
+            model_blessing=evaluation.outputs["blessing"],
+            infra_blessing=infra_blessing,
+            push_destination=tfx.proto.PushDestination(
+                filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
+            ),
+        ).with_id("pusher")
 
     components = [examples, statistics, schema, anomalies, data_gate, cam, l_net]
-    components += [weak_labels, label_gate, segmentation, p_net, blessed, evaluation, pusher]
+    components += [weak_labels, label_gate, segmentation, p_net, blessed, serving_check, evaluation, pusher]
+    if docker_check:
+        components.append(docker_check)
     if calibration:
         components += [rehearsal, calibration]
     if config.compare_strong_only:
@@ -169,7 +185,19 @@ def create_pipeline(
     )
 
 
+def _docker_check(model: BaseComponent, tag: str | None) -> tfx.components.InfraValidator | None:
+    """TFX's own check: does tensorflow/serving:<tag> in docker load the model?"""
+    if tag is None:
+        return None
+    serving_spec = tfx.proto.ServingSpec(
+        tensorflow_serving=tfx.proto.TensorFlowServing(tags=[tag]), local_docker=tfx.proto.LocalDockerConfig()
+    )
+    return tfx.components.InfraValidator(model=model.outputs["model"], serving_spec=serving_spec).with_id(
+        "docker_check"
+    )
+
+
 def training_hash(config: RunConfig) -> str:
-    """12 hex digits over what decides the weights: not the gate, not Beam's options."""
-    kept = config.model_dump_json(exclude={"gate", "beam_args", "compare_strong_only"})
+    """12 hex digits over what decides the weights: not the gates, not Beam's options."""
+    kept = config.model_dump_json(exclude={"gate", "serving_check", "beam_args", "compare_strong_only"})
     return hashlib.sha256(kept.encode()).hexdigest()[:12]

@@ -46,7 +46,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
         console.print(f"[bold]{position:2}/{total}[/bold] {name} ...", highlight=False)
 
     def on_end(component: ComponentRun) -> None:
-        state = "[red]failed[/red]" if component.error else "cached" if component.cached else "done"
+        state = "[red]failed[/red]" if component.error else component.state
         console.print(f"      {component.name}: {state}, {component.wall_s:.1f} s", highlight=False)
 
     dag = create_pipeline(config, places, metadata)

@@ -12,6 +12,7 @@ import tensorflow_model_analysis as tfma
 from rich.console import Console
 from rich.table import Table
 
+from components.serving_validator.executor import REPORT as SERVING_REPORT
 from pipeline.runners.local import ComponentRun
 from trainer.categories import Categories
 from trainer.session import WARNINGS
@@ -26,11 +27,13 @@ class Summary:
     miou: float | None = None
     strong_miou: float | None = None
     weak_miou: float | None = None
+    boundary_miou: float | None = None
     per_class: dict[str, float | None] = field(default_factory=dict)
     pushed_model: str | None = None
     refused_because: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     components: dict[str, dict] = field(default_factory=dict)
+    serving: dict = field(default_factory=dict)  # latency_ms, memory_mb, load_s, agreement: see ServingReport
     wall_s: float = 0.0
     config_hash: str = ""
     strong_only_miou: float | None = None
@@ -47,17 +50,22 @@ def summarise(components: list[ComponentRun], categories: Categories, wall_s: fl
     """Gathers scores, verdict and times from what the components put out."""
     by_name = {component.name: component for component in components}
     summary = Summary(wall_s=round(wall_s, 2), config_hash=config_hash)
-    summary.components = {c.name: {"wall_s": round(c.wall_s, 2), "cached": c.cached} for c in components}
+    summary.components = {
+        c.name: {"wall_s": round(c.wall_s, 2), "cached": c.cached, "state": c.state} for c in components
+    }
     failed = [component for component in components if component.error]
     summary.refused_because = [f"{component.name}: {component.error}" for component in failed]
     summary.warnings = [line for component in components for line in _warnings(component)]
 
+    serving_check = by_name.get("serving_check")
+    if serving_check and serving_check.outputs:
+        summary.serving = json.loads(Path(serving_check.output_uri("blessing"), SERVING_REPORT).read_text())
+        summary.refused_because += [f"serving check: {reason}" for reason in summary.serving.pop("reasons")]
     evaluator = by_name.get("evaluator")
     if evaluator and evaluator.outputs:
         metrics = read_metrics(evaluator.output_uri("evaluation"))
-        summary.miou, summary.strong_miou, summary.weak_miou = (
-            metrics.get(name) for name in ("miou", "strong_miou", "weak_miou")
-        )
+        for name in ("miou", "strong_miou", "weak_miou", "boundary_miou"):
+            setattr(summary, name, metrics.get(name))
         summary.per_class = {name: metrics.get(f"iou/{name}") for name in categories.names}
         summary.refused_because += refusals(evaluator.output_uri("evaluation"))
     strong_only = by_name.get("evaluator_strong_only")
@@ -85,9 +93,13 @@ def read_metrics(evaluation_uri: str) -> dict[str, float | None]:
     """Scalar metrics of the whole eval set by name; None for n/a."""
     result = tfma.load_eval_result(evaluation_uri)
     [(_, values)] = [item for item in result.slicing_metrics if item[0] == ()]
-    values = values[""][""]
-    scalars = {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
-    return {name: None if isinstance(v, str) or math.isnan(v) else float(v) for name, v in scalars.items()}
+    return scalars(values[""][""])
+
+
+def scalars(values: dict[str, dict]) -> dict[str, float | None]:
+    """Of one slice as TFMA loads it: the metrics that are single numbers, None for n/a."""
+    numbers = {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
+    return {name: None if isinstance(v, str) or math.isnan(v) else float(v) for name, v in numbers.items()}
 
 
 def refusals(evaluation_uri: str) -> list[str]:
@@ -140,7 +152,7 @@ def print_summary(summary: Summary, categories: Categories, console: Console) ->
     times.add_column("seconds", justify="right")
     times.add_column("")
     for name, entry in summary.components.items():
-        times.add_row(name, f"{entry['wall_s']:.1f}", "cached" if entry["cached"] else "")
+        times.add_row(name, f"{entry['wall_s']:.1f}", "" if entry["state"] == "done" else entry["state"])
     times.add_section()
     times.add_row("whole run", f"{summary.wall_s:.1f}", "")
     console.print(times)

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ import tensorflow as tf
 from serving.image_guard import MAX_PIXELS
 from serving.map_signatures import map_signatures
 from serving.signatures import Signatures, segmentation_signatures
+from serving.trainer_predictions import write_trainer_predictions
 from serving.warmup import write_warmup
 from trainer import features
 from trainer.categories import Categories, palette
@@ -35,6 +36,7 @@ def export_segmentation(
     image_size: int,
     metadata: dict,
     warmup_images: Sequence[bytes] = (),
+    predicted_images: Sequence[bytes] = (),
     max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Saves a segmentation network with the signatures of `segmentation_signatures`.
@@ -46,6 +48,7 @@ def export_segmentation(
       image_size: S.
       metadata: whatever JSON holds (config hash, metrics, lineage); goes to assets.extra/metadata.json.
       warmup_images: encoded images TF Serving replays after loading; a grey one if empty.
+      predicted_images: encoded images whose masks by `net` itself are kept, see serving/trainer_predictions.py.
       max_pixels: larger images are refused.
 
     Raises:
@@ -61,7 +64,13 @@ def export_segmentation(
         ("examples", "examples", examples),
     ]
     signatures = segmentation_signatures(net, categories.num_classes, image_size, max_pixels)
-    _save(net, signatures, directory, categories, image_size, metadata, batches)
+
+    def add_assets(unfinished: Path) -> None:
+        write_warmup(unfinished, MODEL_NAME, batches)
+        if predicted_images:
+            write_trainer_predictions(unfinished, net, predicted_images, image_size)
+
+    _save(net, signatures, directory, categories, image_size, metadata, add_assets)
 
 
 def export_maps(
@@ -87,7 +96,7 @@ def export_maps(
       UserError: `directory` holds something already.
     """
     signatures = map_signatures(net, kind, image_size, max_pixels, views or MapsConfig())
-    _save(net, signatures, directory, categories, image_size, {"kind": kind, **metadata}, [])
+    _save(net, signatures, directory, categories, image_size, {"kind": kind, **metadata})
 
 
 def restore_net(net: tf.keras.Model, saved_model: str | os.PathLike) -> None:
@@ -132,7 +141,7 @@ def _save(
     categories: Categories,
     image_size: int,
     metadata: dict,
-    warmup: list[tuple[str, str, list[bytes]]],
+    add_assets: Callable[[Path], None] = lambda unfinished: None,
 ) -> None:
     directory = Path(directory)
     if directory.exists() and any(directory.iterdir()):
@@ -154,8 +163,7 @@ def _save(
         }
         (extra / CATEGORIES_FILE).write_text(json.dumps(described, indent=1))
         (extra / METADATA_FILE).write_text(json.dumps({"image_size": image_size, **metadata}, indent=1, sort_keys=True))
-        if warmup:
-            write_warmup(unfinished, MODEL_NAME, warmup)
+        add_assets(unfinished)
         os.replace(unfinished, directory)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

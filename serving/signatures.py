@@ -11,6 +11,7 @@ import tensorflow as tf
 from serving.image_guard import guarded_decode
 from serving.palette_png import encode_palette_png
 from trainer import categories, features
+from trainer.metrics import BAND
 from trainer.preprocessing import decode_mask, grid_to_image, resize_mask, to_network_input
 
 MASK_SIDE = 1024  # open: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)
@@ -33,7 +34,8 @@ def segmentation_signatures(
     |                 |                    | confidence float32 [B]: mean probability of the winning class             |
     | examples        | examples [B]       | key string [B], mask_bytes string [B], of serialized tf.Examples          |
     | evaluate        | examples [B]       | key string [B], confusion int64 [B, C * C]: pixels by truth (row) and     |
-    |                 |                    | prediction (column) at the mask's own size, truth 255 left out            |
+    |                 |                    | prediction (column) at the mask's own size, truth 255 left out; boundary  |
+    |                 |                    | int64 [B, C * C]: those in trainer.metrics.boundary_band alone            |
 
     Args:
       net: float32 [B, S, S, 3] RGB in 0..255 -> logits [B, g, g, C].
@@ -84,15 +86,19 @@ def segmentation_signatures(
         parsed = _parse(examples, features.KEY, features.IMAGE, features.MASK)
         (inputs,), valid, _ = network_inputs(parsed[features.IMAGE], parsed[features.KEY], [image_size], max_pixels)
 
-        def count(row: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        def count(row: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
             grid, valid, mask_bytes, key = row
             has_mask = tf.debugging.Assert(mask_bytes != "", [tf.strings.join([key, ": the example has no mask"])])
             with tf.control_dependencies([has_mask]):
                 truth = decode_mask(tf.identity(mask_bytes))
-            return _confusion(truth, predict_ids(grid, valid, tf.shape(truth)), num_classes, key)
+            predicted = predict_ids(grid, valid, tf.shape(truth))
+            on_boundary = tf.where(boundary_band(truth), truth, tf.constant(categories.VOID, tf.uint8))
+            return _confusion(truth, predicted, num_classes), _confusion(on_boundary, predicted, num_classes)
 
         rows = (_call(net, inputs), valid, parsed[features.MASK], parsed[features.KEY])
-        return {"key": parsed[features.KEY], "confusion": each(count, rows, tf.TensorSpec([num_classes**2], tf.int64))}
+        counts = tf.TensorSpec([num_classes**2], tf.int64)
+        confusion, boundary = each(count, rows, (counts, counts))
+        return {"key": parsed[features.KEY], "confusion": confusion, "boundary": boundary}
 
     return {"serving_default": serving_default, "scores": scores, "examples": examples, "evaluate": evaluate}
 
@@ -149,14 +155,29 @@ def cells_inside(valid: tf.Tensor, grid: tf.Tensor, image_size: int) -> tf.Tenso
     return tf.cast(rows[:, :, tf.newaxis] & columns[:, tf.newaxis], tf.float32)
 
 
-def _confusion(truth: tf.Tensor, prediction: tf.Tensor, num_classes: int, key: tf.Tensor) -> tf.Tensor:
-    """int64 [C * C]: pixels by truth * C + prediction; void left out, ids outside 0..C-1 refused."""
-    counted = truth != categories.VOID
+def boundary_band(truth: tf.Tensor) -> tf.Tensor:
+    """trainer.metrics.boundary_band in the graph: uint8 [H, W] -> bool [H, W].
+
+    The window's sums come from running sums, so their cost does not grow with the window.
+    """
+    height, width = tf.shape(truth)[0], tf.shape(truth)[1]
+    across = tf.cast(truth[:, 1:] != truth[:, :-1], tf.int32)
+    down = tf.cast(truth[1:] != truth[:-1], tf.int32)
+    edges = tf.pad(across, [[0, 0], [1, 0]]) + tf.pad(across, [[0, 0], [0, 1]])
+    edges += tf.pad(down, [[1, 0], [0, 0]]) + tf.pad(down, [[0, 1], [0, 0]])
+    diagonal = tf.sqrt(tf.cast(height * height + width * width, tf.float64))
+    radius = tf.maximum(1, tf.cast(BAND * diagonal + 0.5, tf.int32))
+    for axis, length in ((0, height), (1, width)):
+        before = tf.pad(tf.cumsum(edges, axis), [[1, 0], [0, 0]] if axis == 0 else [[0, 0], [1, 0]])
+        places = tf.range(length)
+        upper, lower = tf.minimum(places + radius + 1, length), tf.maximum(places - radius, 0)
+        edges = tf.gather(before, upper, axis=axis) - tf.gather(before, lower, axis=axis)
+    return edges > 0
+
+
+def _confusion(truth: tf.Tensor, prediction: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """int64 [C * C]: pixels by truth * C + prediction; void left out, and ids this model does not know."""
+    counted = truth < num_classes
     truth, prediction = (tf.cast(tf.boolean_mask(ids, counted), tf.int32) for ids in (truth, prediction))
-    known = tf.debugging.Assert(
-        tf.reduce_all(truth < num_classes),
-        [tf.strings.join([key, f": the mask has ids above {num_classes - 1}"])],
-    )
-    with tf.control_dependencies([known]):
-        cells = truth * num_classes + prediction
+    cells = truth * num_classes + prediction
     return tf.math.bincount(cells, minlength=num_classes**2, maxlength=num_classes**2, dtype=tf.int64)

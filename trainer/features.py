@@ -8,9 +8,11 @@ One example is one image, with encoded bytes only (never float lists):
 | image/encoded    | bytes | JPEG or PNG file bytes                                                       |
 | image/height     | int64 | pixels                                                                       |
 | image/width      | int64 | pixels                                                                       |
+| image/size       | bytes | "small", "medium" or "large", see `size_class`                               |
 | image/tags       | int64 | category ids (1..C-1) present in the image, ascending, 0 or more             |
 | mask/encoded     | bytes | PNG, uint8 [height, width] of category ids and 255; absent from weak images  |
 | mask/source      | bytes | "human", "generated" (weak label) or "none"                                  |
+| supervision      | bytes | "weak" if a weak category is tagged, else "strong"; "" where nobody asks     |
 """
 
 import tensorflow as tf
@@ -19,9 +21,11 @@ KEY = "image/key"
 IMAGE = "image/encoded"
 HEIGHT = "image/height"
 WIDTH = "image/width"
+SIZE = "image/size"
 TAGS = "image/tags"
 MASK = "mask/encoded"
 SOURCE = "mask/source"
+SUPERVISION = "supervision"
 
 HUMAN, GENERATED, NONE = b"human", b"generated", b"none"
 
@@ -37,7 +41,14 @@ PARSE_SPEC = {
 
 
 def make_example(
-    key: str, image: bytes, height: int, width: int, tags: list[int], mask: bytes | None = None, source: bytes = NONE
+    key: str,
+    image: bytes,
+    height: int,
+    width: int,
+    tags: list[int],
+    mask: bytes | None = None,
+    source: bytes = NONE,
+    supervision: bytes = b"",
 ) -> tf.train.Example:
     """Builds one example. `mask` None leaves the mask out altogether."""
 
@@ -52,9 +63,17 @@ def make_example(
         IMAGE: of_bytes(image),
         HEIGHT: of_ints([height]),
         WIDTH: of_ints([width]),
+        SIZE: of_bytes(size_class(height, width)),
         TAGS: of_ints(sorted(set(tags))),
         SOURCE: of_bytes(source),
+        SUPERVISION: of_bytes(supervision),
     }
     if mask is not None:
         feature[MASK] = of_bytes(mask)
     return tf.train.Example(features=tf.train.Features(feature=feature))
+
+
+def size_class(height: int, width: int) -> bytes:
+    """By the longer side: up to 320 pixels small, up to 640 (all of VOC and COCO) medium, else large. Open."""
+    side = max(height, width)
+    return b"small" if side <= 320 else b"medium" if side <= 640 else b"large"

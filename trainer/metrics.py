@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from trainer.categories import VOID, Categories
 from trainer.errors import UserError
+
+BAND = 0.02  # of the image's diagonal, as in Cheng et al. 2021 (Boundary IoU)
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Scores:
       miou: mean over all classes with background, as PASCAL VOC reports it.
       strong_miou, weak_miou: means over the strong and the weak categories, without background.
       pixel_accuracy: right pixels / labelled pixels.
+      boundary_miou: as miou, over the pixels of `boundary_band` alone: how sharp the outlines are.
     """
 
     per_class: dict[str, float]
@@ -26,6 +30,7 @@ class Scores:
     strong_miou: float
     weak_miou: float
     pixel_accuracy: float
+    boundary_miou: float = float("nan")
 
 
 def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
@@ -58,8 +63,40 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
     )
 
 
-def scores(confusion: np.ndarray, categories: Categories) -> Scores:
-    """The formula over counts of `confusion_matrix` ([C, C + 1], or [C, C] without void predictions)."""
+def boundary_band(truth: np.ndarray) -> np.ndarray:
+    """Where a mask's outlines are: pixels within `BAND` of the diagonal (along rows and columns) of a change of id.
+
+    The void rings that VOC draws around objects are ids too, so both of their sides count as outlines.
+
+    Args:
+      truth: uint8 [H, W].
+
+    Returns:
+      bool [H, W].
+    """
+    edge = np.zeros(truth.shape, np.uint8)
+    across, down = truth[:, 1:] != truth[:, :-1], truth[1:] != truth[:-1]
+    for part, change in ((edge[:, 1:], across), (edge[:, :-1], across), (edge[1:], down), (edge[:-1], down)):
+        part |= change
+    radius = band_radius(*truth.shape)
+    return cv2.dilate(edge, np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)) > 0
+
+
+def band_radius(height: int, width: int) -> int:
+    """Pixels, at least 1."""
+    return max(1, int(BAND * np.sqrt(height * height + width * width) + 0.5))
+
+
+def boundary_confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """`confusion_matrix` of the pixels in `boundary_band`."""
+    return confusion_matrix(np.where(boundary_band(truth), truth, VOID), prediction, num_classes)
+
+
+def scores(confusion: np.ndarray, categories: Categories, boundary: np.ndarray | None = None) -> Scores:
+    """The formula over counts of `confusion_matrix` ([C, C + 1], or [C, C] without void predictions).
+
+    `boundary` holds the counts of `boundary_confusion`, for boundary_miou.
+    """
     confusion = np.asarray(confusion, np.int64)
     iou = class_iou(confusion)
     total = confusion.sum()
@@ -69,6 +106,7 @@ def scores(confusion: np.ndarray, categories: Categories) -> Scores:
         strong_miou=_mean(iou[list(categories.strong_ids)]),
         weak_miou=_mean(iou[list(categories.weak_ids)]),
         pixel_accuracy=float(np.trace(confusion) / total) if total else float("nan"),
+        boundary_miou=_mean(class_iou(np.asarray(boundary, np.int64))) if boundary is not None else float("nan"),
     )
 
 

@@ -97,6 +97,7 @@ def read_record(
         list(tags),
         None if mask is None else encode_mask(mask),
         features.NONE if mask is None else features.HUMAN,
+        b"weak" if categories.is_weak_image(tags) else b"strong",
     )
     return Record(split, tuple(tags), example.SerializeToString(deterministic=True))
 

@@ -6,29 +6,33 @@ import json
 
 import tensorflow_model_analysis as tfma
 
+from trainer import features
 from trainer.categories import Categories
 
 # An equal model passes a "no worse" threshold only if the allowed drop is a little above 0.
 _TIE = 1e-6
+SLICES = (features.SUPERVISION, features.SIZE)
 
 
 def make_eval_config(
     categories: Categories, minimum: dict[str, float] | None = None, max_drop: dict[str, float] | None = None
 ) -> tfma.EvalConfig:
-    """Scores the `evaluate` signature with `MeanIoU`.
+    """Scores the `evaluate` signature with `MeanIoU`: over all images, and over slices of them that have no thresholds.
 
     Args:
       minimum: metric name -> least value; below it the model is not blessed. None: no gate at all.
       max_drop: metric name -> how far the value may fall below the latest blessed model's.
     """
     thresholds = {
-        name: tfma.MetricThreshold(
-            value_threshold=tfma.GenericValueThreshold(lower_bound={"value": value}),
-            change_threshold=tfma.GenericChangeThreshold(
-                absolute={"value": -max(max_drop[name], _TIE)}, direction=tfma.MetricDirection.HIGHER_IS_BETTER
+        name: _of_all_images(
+            tfma.MetricThreshold(
+                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": value}),
+                change_threshold=tfma.GenericChangeThreshold(
+                    absolute={"value": -max(max_drop[name], _TIE)}, direction=tfma.MetricDirection.HIGHER_IS_BETTER
+                )
+                if max_drop and name in max_drop
+                else None,
             )
-            if max_drop and name in max_drop
-            else None,
         )
         for name, value in (minimum or {}).items()
     }
@@ -39,6 +43,12 @@ def make_eval_config(
     )
     return tfma.EvalConfig(
         model_specs=[tfma.ModelSpec(signature_name="evaluate", model_type="tf_generic")],
-        slicing_specs=[tfma.SlicingSpec()],
-        metrics_specs=[tfma.MetricsSpec(metrics=[metric], thresholds=thresholds)],
+        slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[key]) for key in SLICES)],
+        metrics_specs=[tfma.MetricsSpec(metrics=[metric], per_slice_thresholds=thresholds)],
     )
+
+
+def _of_all_images(threshold: tfma.MetricThreshold) -> tfma.PerSliceMetricThresholds:
+    """A plain threshold would hold for every slice, however few images it has."""
+    whole = tfma.PerSliceMetricThreshold(threshold=threshold, slicing_specs=[tfma.SlicingSpec()])
+    return tfma.PerSliceMetricThresholds(thresholds=[whole])

@@ -10,13 +10,15 @@ from tensorflow_model_analysis.metrics import metric_types
 from trainer.categories import Categories
 from trainer.metrics import scores
 
-CONFUSION = "confusion"
+CONFUSION, BOUNDARY = "confusion", "boundary"  # outputs of the signature, int64 [C * C]
 
 
 class MeanIoU(metric_types.Metric):
     """Per class, mean, strong mean and weak mean IoU, pixel accuracy (all 0..1, nan = n/a) and the counts themselves.
 
-    Metric names: `miou`, `strong_miou`, `weak_miou`, `pixel_accuracy`, `iou/<category>`, `confusion`.
+    Metric names: `miou`, `strong_miou`, `weak_miou`, `boundary_miou`, `pixel_accuracy`, `iou/<category>`, `confusion`.
+
+    A model of other classes, such as the blessed one from before a category was added, scores 0 on every class.
 
     Args (through MetricConfig's JSON):
       foreground, strong: as in `Categories`.
@@ -35,14 +37,15 @@ def _computations(
     output_names: list[str] | None = None,
 ) -> list[metric_types.MetricComputation]:
     categories = Categories(tuple(foreground), tuple(strong))
-    names = [name, "strong_miou", "weak_miou", "pixel_accuracy", CONFUSION]
+    names = [name, "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy", CONFUSION]
     names += [f"iou/{category}" for category in categories.names]
     computations = []
+    outputs = {CONFUSION: {}, BOUNDARY: {}}
     for model_name in model_names or [""]:
         # Thresholds look metrics up by a key that says nothing about example weights.
         keys = {key: metric_types.MetricKey(key, model_name, example_weighted=None) for key in names}
         preprocessor = metric_types.StandardMetricInputsPreprocessor(
-            include_filter={tfma.PREDICTIONS_KEY: {model_name: {CONFUSION: {}}} if model_name else {CONFUSION: {}}},
+            include_filter={tfma.PREDICTIONS_KEY: {model_name: outputs} if model_name else outputs},
             include_default_inputs=False,
         )
         combiner = _ConfusionCombiner(categories, keys, model_name, name)
@@ -51,30 +54,35 @@ def _computations(
 
 
 class _ConfusionCombiner(beam.CombineFn):
-    """Adds [C, C] counts, then applies the formula."""
+    """Adds [C, C] counts of all pixels and of those on boundaries, then applies the formula."""
 
     def __init__(self, categories: Categories, keys: dict[str, metric_types.MetricKey], model_name: str, name: str):
         self._categories, self._keys, self._model_name, self._name = categories, keys, model_name, name
 
     def create_accumulator(self) -> np.ndarray:
         size = self._categories.num_classes
-        return np.zeros((size, size), np.int64)
+        return np.zeros((2, size, size), np.int64)
 
     def add_input(self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs) -> np.ndarray:
         predictions = element.get_predictions(self._model_name)
-        return accumulator + np.asarray(predictions[CONFUSION], np.int64).reshape(accumulator.shape)
+        counts = [np.asarray(predictions[name], np.int64).ravel() for name in (CONFUSION, BOUNDARY)]
+        if counts[0].size != accumulator[0].size:  # another number of classes: every class is missed
+            return accumulator + np.roll(np.eye(len(accumulator[0]), dtype=np.int64), 1, axis=1)
+        return accumulator + np.stack(counts).reshape(accumulator.shape)
 
     def merge_accumulators(self, accumulators: list[np.ndarray]) -> np.ndarray:
         return sum(accumulators, self.create_accumulator())
 
     def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float | np.ndarray]:
-        result = scores(accumulator, self._categories)
+        confusion, boundary = accumulator
+        result = scores(confusion, self._categories, boundary)
         values = {
             self._name: result.miou,
             "strong_miou": result.strong_miou,
             "weak_miou": result.weak_miou,
+            "boundary_miou": result.boundary_miou,
             "pixel_accuracy": result.pixel_accuracy,
-            CONFUSION: accumulator,
+            CONFUSION: confusion,
         }
         values.update({f"iou/{category}": iou for category, iou in result.per_class.items()})
         return {self._keys[key]: value for key, value in values.items()}

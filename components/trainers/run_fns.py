@@ -24,7 +24,7 @@ from trainer.p_net import refine_segmentation
 from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
 
-_WARMUP_IMAGES = 2
+_WARMUP_IMAGES, _PREDICTED_IMAGES = 2, 8  # open
 
 
 def cam(fn_args: FnArgs) -> None:
@@ -94,18 +94,20 @@ def _export_maps(
 
 
 def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig) -> None:
+    images = _first_images(fn_args.train_files, _PREDICTED_IMAGES)
     export_segmentation(
         net,
         fn_args.serving_model_dir,
         categories=categories,
         image_size=network.image_size,
         metadata=fn_args.custom_config["metadata"],
-        warmup_images=_first_images(fn_args.train_files),
+        warmup_images=images[:_WARMUP_IMAGES],
+        predicted_images=images,
     )
 
 
-def _first_images(patterns: list[str]) -> list[bytes]:
-    records = tf.data.TFRecordDataset(read_records(patterns)[:1], compression_type="GZIP").take(_WARMUP_IMAGES)
+def _first_images(patterns: list[str], number: int) -> list[bytes]:
+    records = tf.data.TFRecordDataset(read_records(patterns)[:1], compression_type="GZIP").take(number)
     return [
         tf.train.Example.FromString(record.numpy()).features.feature[features.IMAGE].bytes_list.value[0]
         for record in records

@@ -17,7 +17,8 @@ from components.weak_label_validator.checks import label_statistics
 from components.weak_labels.examples import LABELS, read_lines
 from pipeline.report.images import Picture, colour, data_uri
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary
+from pipeline.summary import Summary, scalars
+from trainer import features
 from trainer.categories import Categories
 
 _TRAINERS = {
@@ -26,6 +27,15 @@ _TRAINERS = {
     "segmentation": "segmentation network",
     "p_net": "P-Net refinement",
     "strong_only": "segmentation network on strong images alone",
+}
+
+
+_SLICE_NAMES = {
+    (features.SUPERVISION, "weak"): "images that show a weak category",
+    (features.SUPERVISION, "strong"): "images of strong categories alone",
+    (features.SIZE, "small"): "sides up to 320 pixels",
+    (features.SIZE, "medium"): "sides up to 640 pixels",
+    (features.SIZE, "large"): "larger images",
 }
 
 
@@ -88,6 +98,20 @@ def confusion(evaluation_uri: str | None, categories: Categories) -> list[tuple[
     ]
 
 
+def slices(evaluation_uri: str | None) -> list[dict[str, Any]]:
+    """A row for each slice of the eval images: name, miou, weak_miou, boundary_miou (0..1 or None)."""
+    if evaluation_uri is None:
+        return []
+    rows = []
+    for key, values in tfma.load_eval_result(evaluation_uri).slicing_metrics:
+        metrics = scalars(values[""][""])
+        name = ", ".join(_SLICE_NAMES.get((feature, value), f"{feature} {value}") for feature, value in key)
+        rows.append(
+            {"name": name or "all images", **{n: metrics.get(n) for n in ("miou", "weak_miou", "boundary_miou")}}
+        )
+    return sorted(rows, key=lambda row: (row["name"] != "all images", row["name"]))
+
+
 def dataset(examples_uri: str | None) -> dict[str, Any] | None:
     """The examples' summary.json, and `bad`: the images that were left out (key, stage, reason)."""
     if examples_uri is None:
@@ -127,7 +151,7 @@ def times(components: list[ComponentRun]) -> list[dict[str, Any]]:
     return [
         {
             "name": component.name,
-            "state": "failed" if component.error else "cached" if component.cached else "done",
+            "state": component.state,
             "wall_s": component.wall_s,
             "share": component.wall_s / longest,
         }

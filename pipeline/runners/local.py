@@ -23,6 +23,7 @@ class ComponentRun:
     Attributes:
       outputs: output key -> its artifacts.
       cached: the outputs are those of an earlier run with the same inputs and settings.
+      skipped: a condition on an earlier component's outputs did not hold; there are no outputs.
     """
 
     name: str
@@ -30,6 +31,12 @@ class ComponentRun:
     cached: bool = False
     outputs: dict[str, list[types.Artifact]] = field(default_factory=dict)
     error: BaseException | None = None
+    skipped: bool = False
+
+    @property
+    def state(self) -> str:
+        """ "failed", "skipped", "cached" or "done"."""
+        return "failed" if self.error else "skipped" if self.skipped else "cached" if self.cached else "done"
 
     def output_uri(self, key: str) -> str:
         """URI of the only artifact under an output key."""
@@ -77,8 +84,10 @@ class LocalRunner(tfx_runner.IrBasedRunner):
                 component.wall_s = time.monotonic() - start
                 if component.error:
                     self._on_end(component)
-            with metadata.Metadata(connection) as handle:
-                _read_outcome(handle, info.execution_id, component)
+            component.skipped = not (info and info.execution_id)
+            if not component.skipped:
+                with metadata.Metadata(connection) as handle:
+                    _read_outcome(handle, info.execution_id, component)
             self._on_end(component)
 
 

@@ -6,7 +6,7 @@ import pytest
 from components.miou.eval_config import make_eval_config
 from components.miou.metric import MeanIoU
 from trainer.categories import from_lists
-from trainer.metrics import confusion_matrix, scores
+from trainer.metrics import boundary_confusion, confusion_matrix, scores
 
 CATEGORIES = from_lists(["cat", "bus"], ["dog"])
 
@@ -14,11 +14,11 @@ CATEGORIES = from_lists(["cat", "bus"], ["dog"])
 class Inputs:
     """What TFMA hands to a combiner, reduced to what the metric reads."""
 
-    def __init__(self, confusion):
-        self._confusion = confusion
+    def __init__(self, confusion, boundary):
+        self._counts = {"confusion": confusion, "boundary": boundary}
 
     def get_predictions(self, model_name):
-        return {"confusion": self._confusion}
+        return self._counts
 
 
 def test_combined_counts_give_the_scores_of_all_pixels_together():
@@ -32,26 +32,49 @@ def test_combined_counts_give_the_scores_of_all_pixels_together():
     combiner = computation.combiner
     halves = [combiner.create_accumulator(), combiner.create_accumulator()]
     for index, (truth, prediction) in enumerate(masks):
-        counts = confusion_matrix(truth, prediction, 4)[:, :4].ravel().astype(np.float32)
-        halves[index % 2] = combiner.add_input(halves[index % 2], Inputs(counts))
+        truth = truth.astype(np.uint8)
+        counts = [
+            count(truth, prediction, 4)[:, :4].ravel().astype(np.float32)
+            for count in (confusion_matrix, boundary_confusion)
+        ]
+        halves[index % 2] = combiner.add_input(halves[index % 2], Inputs(*counts))
     values = {key.name: value for key, value in combiner.extract_output(combiner.merge_accumulators(halves)).items()}
 
-    whole = scores(sum(confusion_matrix(t, p, 4) for t, p in masks), CATEGORIES)
+    whole = scores(
+        sum(confusion_matrix(t, p, 4) for t, p in masks),
+        CATEGORIES,
+        sum(boundary_confusion(t.astype(np.uint8), p, 4) for t, p in masks),
+    )
+    assert values["boundary_miou"] == whole.boundary_miou
     assert values["miou"] == whole.miou and values["weak_miou"] == whole.weak_miou
     assert values["strong_miou"] == whole.strong_miou and values["pixel_accuracy"] == whole.pixel_accuracy
     assert {name: values[f"iou/{name}"] for name in CATEGORIES.names} == whole.per_class
 
 
+def test_a_model_of_other_classes_scores_nothing():
+    [computation] = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong)).computations(
+        model_names=[""]
+    )
+    combiner = computation.combiner
+    counts = combiner.add_input(combiner.create_accumulator(), Inputs(np.ones(9), np.ones(9)))
+    values = {key.name: value for key, value in combiner.extract_output(counts).items()}
+    assert values["miou"] == values["weak_miou"] == values["iou/dog"] == 0
+
+
 def test_a_gate_has_absolute_and_change_thresholds():
     config = make_eval_config(CATEGORIES, {"miou": 0.5, "weak_miou": 0.4}, {"miou": 0.0, "weak_miou": 0.02})
-    thresholds = config.metrics_specs[0].thresholds
-    assert thresholds["weak_miou"].value_threshold.lower_bound.value == pytest.approx(0.4)
-    assert thresholds["weak_miou"].change_threshold.absolute.value == pytest.approx(-0.02)
-    assert thresholds["miou"].change_threshold.absolute.value < 0  # an equal model passes
+    limits = {}
+    for name, thresholds in config.metrics_specs[0].per_slice_thresholds.items():
+        [whole] = thresholds.thresholds
+        assert [list(spec.feature_keys) for spec in whole.slicing_specs] == [[]]  # all images, no slice
+        limits[name] = whole.threshold
+    assert limits["weak_miou"].value_threshold.lower_bound.value == pytest.approx(0.4)
+    assert limits["weak_miou"].change_threshold.absolute.value == pytest.approx(-0.02)
+    assert limits["miou"].change_threshold.absolute.value < 0  # an equal model passes
 
 
 def test_without_minimum_there_is_no_gate():
-    assert not make_eval_config(CATEGORIES).metrics_specs[0].thresholds
+    assert not make_eval_config(CATEGORIES).metrics_specs[0].per_slice_thresholds
 
 
 def test_thresholds_find_the_metric():

@@ -46,8 +46,15 @@ def test_training_waits_for_the_gates(nodes):
 
 
 def test_only_a_blessed_refined_model_is_pushed(nodes):
-    assert upstream(nodes["evaluator"]) == {"examples", "p_net", "latest_blessed"}
-    assert upstream(nodes["pusher"]) == {"p_net", "evaluator"}
+    assert upstream(nodes["serving_check"]) == {"examples", "p_net"}
+    assert upstream(nodes["evaluator"]) == {"examples", "p_net", "latest_blessed", "serving_check"}
+    assert upstream(nodes["pusher"]) == {"p_net", "evaluator", "serving_check"}
+
+
+def test_a_machine_with_docker_can_ask_tf_serving_itself(root):
+    nodes = nodes_of(root, serving_check={"docker_tag": "2.13.0"})
+    assert upstream(nodes["serving_check"]) == {"examples", "p_net", "docker_check"}
+    assert '"2.13.0"' in nodes["docker_check"].exec_properties["serving_spec"]
 
 
 def test_networks_that_need_masks_never_see_the_unlabelled_weak_split(nodes):

@@ -5,7 +5,7 @@ import pytest
 
 from trainer.categories import from_lists
 from trainer.errors import UserError
-from trainer.metrics import confusion_matrix, scores
+from trainer.metrics import BAND, boundary_band, boundary_confusion, confusion_matrix, scores
 
 CATEGORIES = from_lists(["cat", "bus"], ["dog"])
 
@@ -62,3 +62,31 @@ def test_counts_add_up_over_images():
 def test_bad_masks_are_named(truth, prediction, words):
     with pytest.raises(UserError, match=words):
         confusion_matrix(truth.astype(int), prediction.astype(int), 4)
+
+
+def test_boundary_band_equals_a_search_of_every_window():
+    rng = np.random.default_rng(2)
+    for shape in ((37, 90), (1, 30), (64, 5), (1, 1)):
+        truth = (rng.random(shape) < 0.01).astype(np.uint8) * 7
+        radius = max(1, round(BAND * math.hypot(*shape)))
+        expected = np.zeros(shape, bool)
+        changes = [
+            (r, c)
+            for r in range(shape[0])
+            for c in range(shape[1])
+            for dr, dc in ((0, 1), (0, -1), (1, 0), (-1, 0))
+            if 0 <= r + dr < shape[0] and 0 <= c + dc < shape[1] and truth[r + dr, c + dc] != truth[r, c]
+        ]
+        for r, c in changes:
+            expected[max(0, r - radius) : r + radius + 1, max(0, c - radius) : c + radius + 1] = True
+        np.testing.assert_array_equal(boundary_band(truth), expected)
+
+
+def test_boundary_miou_sees_ragged_outlines_that_miou_hardly_sees():
+    truth = np.zeros((200, 200), np.uint8)
+    truth[50:150, 50:150] = 1
+    ragged = truth.copy()
+    ragged[48:50, 50:150:2] = 1
+    result = scores(confusion_matrix(truth, ragged, 4), CATEGORIES, boundary_confusion(truth, ragged, 4))
+    assert result.miou > 0.985 and result.boundary_miou < result.miou - 0.02
+    assert scores(confusion_matrix(truth, truth, 4), CATEGORIES, boundary_confusion(truth, truth, 4)).boundary_miou == 1

@@ -1,0 +1,71 @@
+"""ServingValidator's executor: takes images from the eval split, runs the check, writes the blessing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.util import model_utils
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.image_example_gen.records import EVAL
+from components.serving_validator.checks import check_model
+from components.serving_validator.settings import ServingCheckSettings
+from components.weak_labels.examples import read_examples, split_files
+from trainer import features
+from trainer.categories import Categories
+
+REPORT = "serving_check.json"
+BLESSED = "blessed"  # the custom property that TFX's Pusher reads
+
+
+class Executor(base_executor.BaseExecutor):
+    """Blesses a model that can be served."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Checks the model.
+
+        Args:
+          input_dict:
+            - model: the trained and exported model.
+            - examples: ImageExampleGen's artifact; the first images of its split eval are sent.
+            - infra_blessing: optional, the InfraValidator's; without its blessing this one is withheld too.
+          output_dict:
+            - blessing: InfraBlessing, as the Pusher reads it; gets serving_check.json (see checks.ServingReport).
+          exec_properties:
+            - settings: JSON of ServingCheckSettings.
+            - categories: JSON of Categories.to_dict().
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        settings = ServingCheckSettings.model_validate_json(exec_properties["settings"])
+        files = split_files(artifact_utils.get_split_uri(input_dict["examples"], EVAL))
+        examples = itertools.chain.from_iterable(read_examples(file) for file in files)
+        images = [
+            example.features.feature[features.IMAGE].bytes_list.value[0]
+            for example in itertools.islice(examples, settings.images)
+        ]
+        with tempfile.TemporaryDirectory() as work:
+            report = check_model(
+                Path(path_utils.serving_model_path(model.uri)),
+                images,
+                Categories.from_dict(json.loads(exec_properties["categories"])),
+                settings,
+                Path(work),
+            )
+        if not all(model_utils.is_infra_validated(other) for other in input_dict.get("infra_blessing", [])):
+            report.reasons.append("TF Serving in docker did not load it (InfraValidator); see its log")
+        Path(blessing.uri, REPORT).write_text(report.to_json())
+        blessing.set_int_custom_property(BLESSED, 0 if report.reasons else 1)

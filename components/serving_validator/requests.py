@@ -1,0 +1,61 @@
+"""Images that people send: a few real ones, odd but valid ones, and hostile ones."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+
+from PIL import Image
+
+
+def odd_images(real: bytes) -> dict[str, bytes]:
+    """Valid images of unusual kinds, made from a real one; each must get a mask of its own size."""
+    with Image.open(io.BytesIO(real)) as image:
+        colour = image.convert("RGB")
+    return {
+        "odd-grey": _encode(colour.convert("L"), "JPEG"),
+        "odd-cmyk": _encode(colour.convert("CMYK"), "JPEG"),
+        "odd-alpha": _encode(colour.convert("RGBA"), "PNG"),
+        "odd-palette": _encode(colour.convert("P"), "PNG"),
+        "odd-1x1": _encode(colour.resize((1, 1)), "PNG"),
+        "odd-2000x1": _encode(colour.resize((2000, 1)), "JPEG"),
+    }
+
+
+def hostile_images(real: bytes) -> dict[str, bytes]:
+    """Bytes that must be refused with INVALID_ARGUMENT."""
+    return {
+        "hostile-empty": b"",
+        "hostile-text": b"this is no image",
+        "hostile-cut": real[: len(real) // 3],
+        "hostile-bomb": png_claiming(100_000, 100_000),
+        "hostile-zeros": bytes(4096),
+    }
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG of some hundred bytes whose header claims width x height pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def size_of(image: bytes) -> tuple[int, int]:
+    """(H, W) of an encoded image's stored pixels."""
+    with Image.open(io.BytesIO(image)) as opened:
+        return opened.size[::-1]
+
+
+def named(images: Sequence[bytes], prefix: str) -> dict[str, bytes]:
+    return {f"{prefix}-{i:03}": image for i, image in enumerate(images)}
+
+
+def _encode(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()

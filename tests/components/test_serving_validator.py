@@ -1,0 +1,192 @@
+"""Good models pass, each kind of bad model is refused with its own reason; all in a fresh process, as in a run."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from labelling_samples import CATEGORIES, SIZE
+from PIL import Image
+from tfx.types import standard_artifacts
+
+from components.serving_validator.checks import check_model
+from components.serving_validator.executor import REPORT, Executor
+from components.serving_validator.settings import ServingCheckSettings
+from serving.export import export_segmentation
+from trainer import features
+from trainer.categories import Categories
+
+
+def noise(seed: int) -> bytes:
+    """A JPEG of 40 x 60 pixels."""
+    buffer = io.BytesIO()
+    blocks = np.random.default_rng(seed).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    Image.fromarray(np.kron(blocks, np.ones((10, 10, 1), np.uint8))).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+IMAGES = [noise(seed) for seed in range(2)]
+QUICK = ServingCheckSettings(images=2, timed_calls=3)
+
+
+def build(num_classes: int = CATEGORIES.num_classes, bias: dict | None = None, rounds: int = 0) -> tf.keras.Model:
+    """A random network; `bias` of its logits by class, `rounds` of idle arithmetic to make it slow."""
+    tf.keras.utils.set_random_seed(0)
+    image = tf.keras.Input([SIZE, SIZE, 3])
+    x = tf.keras.layers.Rescaling(1 / 127.5, -1)(image)
+    if rounds:
+        x = tf.keras.layers.Lambda(lambda y: y + 1e-30 * _idle(rounds))(x)
+    x = tf.keras.layers.Conv2D(8, 9, strides=8, padding="same", activation="relu")(x)
+    head = tf.keras.layers.Conv2D(num_classes, 3, padding="same")
+    net = tf.keras.Model(image, head(x))
+    for category, value in (bias or {}).items():
+        head.bias.assign(tf.tensor_scatter_nd_update(head.bias, [[category]], [value]))
+    return net
+
+
+def _idle(rounds: int) -> tf.Tensor:
+    start = tf.random.uniform([512, 512])  # not a constant: the graph optimiser would fold it
+    end = tf.while_loop(lambda i, _: i < rounds, lambda i, x: (i + 1, tf.sin(tf.matmul(x, x))), [0, start])[1]
+    return tf.reduce_mean(end)
+
+
+def export(net, folder, categories=CATEGORIES, **options):
+    options = {"predicted_images": IMAGES[:1], **options}
+    export_segmentation(net, folder, categories=categories, image_size=SIZE, metadata={}, **options)
+    return folder
+
+
+def check(model, tmp_path, settings=QUICK):
+    return check_model(model, IMAGES, CATEGORIES, settings, tmp_path / "work")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return export(build(), tmp_path_factory.mktemp("good") / "model")
+
+
+def test_a_good_model_passes(good, tmp_path):
+    report = check(good, tmp_path)
+    assert report.reasons == []
+    assert report.agreement == 1 and 0 < report.latency_ms < 5000 and 0 < report.load_s < 120
+    assert 100 < report.memory_mb < 8000
+    assert report.requests == {"good": 3, "odd": 6, "hostile": 5, "warm-up": 3}
+
+
+def test_too_slow_too_large_and_too_long_to_load(good, tmp_path):
+    tight = QUICK.model_copy(update={"max_latency_ms": 0.01, "max_memory_mb": 10, "max_load_s": 0.001})
+    latency, memory, load = check(good, tmp_path, tight).reasons
+    assert "median call" in latency and "over the budget of 0.01 ms" in latency
+    assert "MB over the budget of 10 MB" in memory and "s over the budget of 0.001 s" in load
+
+
+def test_a_slow_network_is_seen_as_slow(good, tmp_path):
+    slow = export(build(rounds=40), tmp_path / "slow", predicted_images=IMAGES[:1])
+    [reason] = check(slow, tmp_path, QUICK.model_copy(update={"max_latency_ms": 60})).reasons
+    assert reason.startswith("the median call with one image takes") and "over the budget of 60 ms" in reason
+
+
+@pytest.mark.parametrize(
+    "net, expected",
+    [
+        (lambda: build(bias={0: 1e6}), ["are all background"]),
+        (lambda: build(bias={1: 1e6}), ["are all of class 1"]),
+        (lambda: build(bias={0: np.nan}), ["weights hold NaN or infinity: net_weights/3"]),
+    ],
+)
+def test_collapsed_and_broken_networks(net, expected, tmp_path):
+    reasons = check(export(net(), tmp_path / "bad"), tmp_path).reasons
+    for part in expected:
+        assert any(part in reason for reason in reasons), reasons
+
+
+def test_other_categories(tmp_path):
+    fewer = Categories(CATEGORIES.foreground[:-1], CATEGORIES.strong[:1])
+    bad = export(build(num_classes=fewer.num_classes), tmp_path / "bad", categories=fewer)
+    reasons = check(bad, tmp_path).reasons
+    number = CATEGORIES.num_classes
+    assert f"answers {number - 1} classes; this run has {number}" in reasons
+    assert any("its assets name other categories" in reason for reason in reasons)
+
+
+def test_a_model_that_says_something_else_than_its_trainer(good, tmp_path):
+    other = export(build(bias={2: 0.1}), tmp_path / "other")
+    kept = good / "assets.extra" / "trainer_predictions.tfrecord"
+    (other / "assets.extra" / kept.name).write_bytes(kept.read_bytes())
+    [reason] = check(other, tmp_path).reasons
+    assert "agree with the trainer's own in 0." in reason and "below the threshold 0.9900" in reason
+
+
+def test_a_model_without_predictions_or_warmup(tmp_path):
+    model = export(build(), tmp_path / "m", predicted_images=[])
+    (model / "assets.extra" / "tf_serving_warmup_requests").unlink()
+    reasons = check(model, tmp_path).reasons
+    assert len(reasons) == 2 and "no warm-up requests" in reasons[0] and "export it again" in reasons[1]
+
+
+def test_a_model_that_answers_nonsense_to_hostile_images(tmp_path):
+    """Signatures of another kind: they swallow everything, and one calls Python."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def serving_default(image_bytes):
+        mask = tf.numpy_function(lambda: np.zeros((40, 60, 1), np.uint8), [], tf.uint8)
+        png = tf.io.encode_png(tf.ensure_shape(mask, [40, 60, 1]))
+        return {"mask_bytes": tf.fill(tf.shape(image_bytes), png)}
+
+    model = export(build(), tmp_path / "m")
+    module = tf.Module()
+    module.weight = tf.Variable(1.0)
+    tf.saved_model.save(module, str(tmp_path / "other"), signatures={"serving_default": serving_default})
+    (model / "saved_model.pb").write_bytes((tmp_path / "other" / "saved_model.pb").read_bytes())
+    for file in (tmp_path / "other" / "variables").iterdir():
+        (model / "variables" / file.name).write_bytes(file.read_bytes())
+    text = "\n".join(check(model, tmp_path).reasons)
+    assert "ops that TF Serving has not got: PyFunc" in text or "EagerPyFunc" in text
+    assert "wrong answers" in text
+
+
+def test_no_model_at_all(tmp_path):
+    (tmp_path / "m").mkdir()
+    [reason] = check(tmp_path / "m", tmp_path).reasons
+    assert "does not load and answer in a fresh process" in reason
+
+
+def test_a_check_that_hangs_is_killed(good, tmp_path):
+    [reason] = check(good, tmp_path, QUICK.model_copy(update={"timeout_s": 0.5})).reasons
+    assert reason == "the check did not end within 0.5 s and was killed"
+
+
+def test_the_probe_needs_nothing_of_this_project():
+    code = (
+        "import sys, components.serving_validator.probe; "
+        "print([name for name in sys.modules if name.split('.')[0] in ('trainer', 'serving', 'pipeline', 'tfx')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("other_blessed, blessed", [(None, 1), (1, 1), (0, 0)])
+def test_the_executor_blesses_for_the_pusher(good, other_blessed, blessed, tmp_path):
+    model, examples, blessing = standard_artifacts.Model(), standard_artifacts.Examples(), None
+    model.uri, examples.uri = str(tmp_path / "model"), str(tmp_path / "examples")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "Format-Serving").symlink_to(good)
+    (tmp_path / "examples" / "Split-eval").mkdir(parents=True)
+    examples.split_names = '["eval"]'
+    with tf.io.TFRecordWriter(str(tmp_path / "examples/Split-eval/eval-00000-of-00001.gz"), "GZIP") as writer:
+        for i, image in enumerate(IMAGES):
+            writer.write(features.make_example(str(i), image, 40, 60, [1]).SerializeToString())
+    blessing = standard_artifacts.InfraBlessing()
+    blessing.uri = str(tmp_path)
+    inputs = {"model": [model], "examples": [examples]}
+    if other_blessed is not None:
+        inputs["infra_blessing"] = [standard_artifacts.InfraBlessing()]
+        inputs["infra_blessing"][0].set_int_custom_property("blessed", other_blessed)
+    values = {"settings": QUICK.model_dump_json(), "categories": json.dumps(CATEGORIES.to_dict())}
+    Executor().Do(inputs, {"blessing": [blessing]}, values)
+    assert blessing.get_int_custom_property("blessed") == blessed
+    reasons = json.loads((tmp_path / REPORT).read_text())["reasons"]
+    assert ("docker" in "".join(reasons)) == (blessed == 0)
