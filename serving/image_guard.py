@@ -17,7 +17,7 @@ def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MA
       max_pixels: the largest H * W.
 
     Returns:
-      uint8 [H, W, 3], as trainer.preprocessing.decode_image (stored pixels: EXIF orientation is not applied).
+      uint8 [H, W, 3], as trainer.preprocessing.decode_image.
 
     Raises:
       tf.errors.InvalidArgumentError: empty, neither JPEG, PNG, GIF nor BMP, too large, or damaged.

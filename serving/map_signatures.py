@@ -12,9 +12,10 @@ from trainer.models.cam import normalise_maps
 def map_signatures(net: tf.keras.Model, kind: str, image_size: int, max_pixels: int, views: MapsConfig) -> Signatures:
     """Signature `serving_default` of a CAM classifier or an L-Net.
 
-    image_bytes string [B] -> maps float32 [B, g, g, K] in 0..1, valid int32 [B, 2] (the part of S x S that is image),
-    and for "cam" also scores float32 [B, K], the probability of each tag. K is 1 for "l_net", else the foreground
-    categories. CAM maps are 0 on padding and divided by each map's highest value on the image.
+    image_bytes string [B] -> maps float32 [B, g, g, K] in 0..1 of the upright picture, valid int32 [B, 2] (the part of
+    S x S that is image), orientation int32 [B] (EXIF: how the stored pixels lie), and for "cam" also scores float32
+    [B, K], the probability of each tag. K is 1 for "l_net", else the foreground categories. CAM maps are 0 on padding
+    and divided by each map's highest value on the image.
 
     With several views g is the finest one's, and values are means: of L-Net's probabilities, of the CAM's raw maps
     and logits.
@@ -35,14 +36,15 @@ def map_signatures(net: tf.keras.Model, kind: str, image_size: int, max_pixels: 
 
     @tf.function(input_signature=[STRINGS])
     def serving_default(image_bytes):
-        all_inputs, valid, _ = network_inputs(image_bytes, positions(image_bytes), sides, max_pixels)
+        all_inputs, valid, orientation, _ = network_inputs(image_bytes, positions(image_bytes), sides, max_pixels)
         seen = [answer for inputs in all_inputs for answer in look_both_ways(inputs)]
         maps = _mean_map([answer["maps"] for answer in seen])
         if kind == "l_net":
-            return {"maps": maps, "valid": valid}
+            return {"maps": maps, "valid": valid, "orientation": orientation}
         inside = cells_inside(valid, tf.shape(maps)[1], image_size)[..., tf.newaxis]
         scores = tf.sigmoid(tf.add_n([answer["scores"] for answer in seen]) / len(seen))
-        return {"maps": normalise_maps(maps * inside), "valid": valid, "scores": scores}
+        maps = normalise_maps(maps * inside)
+        return {"maps": maps, "valid": valid, "orientation": orientation, "scores": scores}
 
     return {"serving_default": serving_default}
 

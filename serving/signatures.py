@@ -1,7 +1,8 @@
 """The exported segmentation model's signatures: image bytes in, PNG masks, scores or counts out, in one graph.
 
 Decoding, resizing and padding run per image, so a batch may mix sizes; the network runs once on the whole batch.
-Every function maps a string [B] to outputs with B rows. EXIF orientation is not applied: masks fit the stored pixels.
+Every function maps a string [B] to outputs with B rows. The network sees pictures upright (EXIF); masks fit the stored
+pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from serving.image_guard import guarded_decode
 from serving.palette_png import encode_palette_png
 from trainer import categories, features
 from trainer.metrics import BAND
+from trainer.orientation import exif_orientation, stored, swapped_if_turned, upright
 from trainer.preprocessing import decode_mask, grid_to_image, resize_mask, to_network_input
 
 MASK_SIDE = 1024  # open: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)
@@ -46,18 +48,19 @@ def segmentation_signatures(
     """
     palette = categories.palette()
 
-    def predict_ids(grid: tf.Tensor, valid: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        """Logits [g, g, C] -> uint8 [H, W] at `size`."""
+    def predict_ids(grid: tf.Tensor, valid: tf.Tensor, orientation: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """Logits [g, g, C] -> uint8 [H, W] at `size`, in stored pixels."""
+        size = swapped_if_turned(size, orientation)
         factor = tf.minimum(1.0, mask_side / tf.cast(tf.reduce_max(size), tf.float32))
         drawn = tf.maximum(1, tf.cast(tf.round(tf.cast(size, tf.float32) * factor), tf.int32))
         logits = grid_to_image(grid, valid, image_size, drawn[0], drawn[1])
-        return resize_mask(tf.cast(tf.argmax(logits, -1, tf.int32), tf.uint8), size)
+        ids = resize_mask(tf.cast(tf.argmax(logits, -1, tf.int32), tf.uint8), size)
+        return stored(ids[..., tf.newaxis], orientation)[..., 0]
 
     def masks(image_bytes: tf.Tensor, names: tf.Tensor) -> tf.Tensor:
-        (inputs,), valid, sizes = network_inputs(image_bytes, names, [image_size], max_pixels)
-        return each(
-            lambda row: encode_palette_png(predict_ids(*row), palette), (_call(net, inputs), valid, sizes), tf.string
-        )
+        (inputs,), valid, orientation, sizes = network_inputs(image_bytes, names, [image_size], max_pixels)
+        rows = (_call(net, inputs), valid, orientation, sizes)
+        return each(lambda row: encode_palette_png(predict_ids(*row), palette), rows, tf.string)
 
     @tf.function(input_signature=[STRINGS])
     def serving_default(image_bytes):
@@ -65,7 +68,7 @@ def segmentation_signatures(
 
     @tf.function(input_signature=[STRINGS])
     def scores(image_bytes):
-        (inputs,), valid, _ = network_inputs(image_bytes, positions(image_bytes), [image_size], max_pixels)
+        (inputs,), valid, _, _ = network_inputs(image_bytes, positions(image_bytes), [image_size], max_pixels)
         probabilities = tf.nn.softmax(_call(net, inputs))
         inside = cells_inside(valid, tf.shape(probabilities)[1], image_size)[..., tf.newaxis]
         count = tf.reduce_sum(inside, [1, 2])
@@ -84,18 +87,20 @@ def segmentation_signatures(
     @tf.function(input_signature=[STRINGS])
     def evaluate(examples):
         parsed = _parse(examples, features.KEY, features.IMAGE, features.MASK)
-        (inputs,), valid, _ = network_inputs(parsed[features.IMAGE], parsed[features.KEY], [image_size], max_pixels)
+        (inputs,), valid, orientation, _ = network_inputs(
+            parsed[features.IMAGE], parsed[features.KEY], [image_size], max_pixels
+        )
 
         def count(row: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-            grid, valid, mask_bytes, key = row
+            grid, valid, orientation, mask_bytes, key = row
             has_mask = tf.debugging.Assert(mask_bytes != "", [tf.strings.join([key, ": the example has no mask"])])
             with tf.control_dependencies([has_mask]):
                 truth = decode_mask(tf.identity(mask_bytes))
-            predicted = predict_ids(grid, valid, tf.shape(truth))
+            predicted = predict_ids(grid, valid, orientation, tf.shape(truth))
             on_boundary = tf.where(boundary_band(truth), truth, tf.constant(categories.VOID, tf.uint8))
             return _confusion(truth, predicted, num_classes), _confusion(on_boundary, predicted, num_classes)
 
-        rows = (_call(net, inputs), valid, parsed[features.MASK], parsed[features.KEY])
+        rows = (_call(net, inputs), valid, orientation, parsed[features.MASK], parsed[features.KEY])
         counts = tf.TensorSpec([num_classes**2], tf.int64)
         confusion, boundary = each(count, rows, (counts, counts))
         return {"key": parsed[features.KEY], "confusion": confusion, "boundary": boundary}
@@ -118,8 +123,8 @@ def positions(image_bytes: tf.Tensor) -> tf.Tensor:
 
 def network_inputs(
     image_bytes: tf.Tensor, names: tf.Tensor, sides: Sequence[int], max_pixels: int
-) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Decodes and fits a batch.
+) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decodes a batch, turns it upright and fits it.
 
     Args:
       image_bytes: string [B].
@@ -128,19 +133,22 @@ def network_inputs(
       max_pixels: larger images are refused.
 
     Returns:
-      (a float32 [B, S, S, 3] for each side, int32 [B, 2] valid h x w of the first, int32 [B, 2] the images' own H x W).
+      (a float32 [B, S, S, 3] for each side, int32 [B, 2] valid h x w of the first, int32 [B] EXIF orientation,
+      int32 [B, 2] H x W of the stored pixels).
     """
 
-    def prepare(row: tuple[tf.Tensor, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    def prepare(row: tuple[tf.Tensor, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
         image = guarded_decode(*row, max_pixels)
-        fitted = [to_network_input(image, side) for side in sides]
-        return [network_input for network_input, _ in fitted], fitted[0][1], tf.shape(image)[:2]
+        orientation = exif_orientation(row[0])
+        turned = upright(image, orientation)
+        fitted = [to_network_input(turned, side) for side in sides]
+        return [network_input for network_input, _ in fitted], fitted[0][1], orientation, tf.shape(image)[:2]
 
     not_empty = tf.debugging.Assert(tf.size(image_bytes) > 0, ["the batch is empty: send at least one image"])
     with tf.control_dependencies([not_empty]):
         rows = (tf.identity(image_bytes), names)
-    pair = tf.TensorSpec([2], tf.int32)
-    return each(prepare, rows, ([tf.TensorSpec([side, side, 3], tf.float32) for side in sides], pair, pair))
+    one, pair = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
+    return each(prepare, rows, ([tf.TensorSpec([side, side, 3], tf.float32) for side in sides], pair, one, pair))
 
 
 def _parse(serialized: tf.Tensor, *keys: str) -> dict[str, tf.Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import features
+from trainer.orientation import exif_orientation, stored, upright
 from trainer.preprocessing import decode_image, decode_mask, grid_to_image, to_network_input
 
 PATH = Path("assets.extra") / "trainer_predictions.tfrecord"
@@ -22,12 +23,13 @@ def write_trainer_predictions(directory: Path, net: tf.keras.Model, images: Sequ
     with tf.io.TFRecordWriter(str(directory / PATH)) as writer:
         for i, data in enumerate(images):
             image = decode_image(data)
-            height, width = image.shape[:2]
-            network_input, valid = to_network_input(image, image_size)
+            orientation = exif_orientation(tf.constant(data))
+            turned = upright(image, orientation)
+            network_input, valid = to_network_input(turned, image_size)
             logits = tf.cast(net(network_input[tf.newaxis], training=False)[0], tf.float32)
-            ids = tf.argmax(grid_to_image(logits, valid, image_size, height, width), -1)
-            mask = tf.io.encode_png(tf.cast(ids, tf.uint8)[..., tf.newaxis]).numpy()
-            writer.write(features.make_example(str(i), data, height, width, [], mask).SerializeToString())
+            ids = tf.argmax(grid_to_image(logits, valid, image_size, *turned.shape[:2]), -1)
+            mask = tf.io.encode_png(stored(tf.cast(ids, tf.uint8)[..., tf.newaxis], orientation)).numpy()
+            writer.write(features.make_example(str(i), data, *image.shape[:2], [], mask).SerializeToString())
 
 
 def read_trainer_predictions(directory: Path) -> list[tuple[bytes, np.ndarray]]:

@@ -14,6 +14,7 @@ from trainer import features
 from trainer.categories import VOID
 from trainer.colour import jitter
 from trainer.errors import UserError
+from trainer.orientation import exif_orientation, upright
 from trainer.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
 
 _SHUFFLE_BUFFER = 2048  # encoded examples, about 200 MB of VOC-sized JPEGs
@@ -95,6 +96,8 @@ def training_batches(
         labels = tf.cond(
             has_mask, lambda: decode_mask(example[features.MASK]), lambda: tf.fill(shape, tf.constant(VOID, tf.uint8))
         )
+        orientation = exif_orientation(example[features.IMAGE])
+        image, labels = upright(image, orientation), upright(labels[..., tf.newaxis], orientation)[..., 0]
         image, labels = augment(image, labels, index)
         ids = tf.sparse.to_dense(example[features.TAGS])
         tags = tf.reduce_max(tf.one_hot(ids - 1, num_categories), axis=0, keepdims=True)

@@ -17,8 +17,7 @@ def decode_image(image_bytes: tf.Tensor) -> tf.Tensor:
       image_bytes: string scalar.
 
     Returns:
-      uint8 [H, W, 3] RGB; grey and alpha images are converted, EXIF orientation is not applied (masks are drawn on
-      the stored pixels).
+      uint8 [H, W, 3] RGB as stored (see trainer/orientation.py); grey and alpha images are converted.
 
     Raises:
       tf.errors.InvalidArgumentError: the bytes are no image.

@@ -70,7 +70,7 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
     """Decodes an image with the decoder that the networks use, after a look at its header.
 
     Returns:
-      uint8 [H, W, 3] RGB, stored pixels (EXIF orientation is not applied: masks fit the stored pixels).
+      uint8 [H, W, 3] RGB, the stored pixels, which masks fit.
 
     Raises:
       Fault: "read" (empty), "size" (more than `max_pixels`, which guards against decompression bombs) or "decode".

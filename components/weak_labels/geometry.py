@@ -1,4 +1,4 @@
-"""Network grid to image pixels in numpy: the counterpart of trainer.preprocessing.grid_to_image without TensorFlow."""
+"""Network grid to image pixels in numpy: as in trainer.preprocessing and trainer.orientation, without TensorFlow."""
 
 import numpy as np
 
@@ -18,6 +18,29 @@ def grid_to_image(grid: np.ndarray, valid: tuple[int, int], image_size: int, siz
     down, across = (_interpolation(len(grid), valid[axis], image_size, size[axis]) for axis in (0, 1))
     rows = np.tensordot(down, grid.astype(np.float32), 1)  # [H, g, K]
     return np.matmul(across, rows)
+
+
+def map_on_stored_pixels(outputs: dict[str, np.ndarray], image_size: int, size: tuple[int, int]) -> np.ndarray:
+    """One image's maps from an exported network, as they lie on its stored pixels.
+
+    Args:
+      outputs: maps, valid and orientation as in `serving.map_signatures`, without the batch axis.
+      image_size: S.
+      size: H, W of the answer, in proportion to the stored pixels.
+
+    Returns:
+      float32 [H, W, K].
+    """
+    orientation = int(outputs["orientation"])
+    upright = size[::-1] if orientation >= 5 else size
+    return stored(grid_to_image(outputs["maps"], outputs["valid"], image_size, upright), orientation)
+
+
+def stored(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Upright picture [H, W, ...] -> the stored pixels; see trainer.orientation."""
+    image = image[:, ::-1] if orientation in (2, 3, 6, 7) else image
+    image = image[::-1] if orientation in (3, 4, 7, 8) else image
+    return image.swapaxes(0, 1) if orientation >= 5 else image
 
 
 def _interpolation(cells: int, valid: int, image_size: int, pixels: int) -> np.ndarray:

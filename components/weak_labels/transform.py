@@ -17,7 +17,7 @@ from components.batch.job import MakeMasks
 from components.batch.masks import Result
 from components.batch.networks import RunNetworks
 from components.weak_labels.core import label_image
-from components.weak_labels.geometry import grid_to_image
+from components.weak_labels.geometry import map_on_stored_pixels
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import BACKGROUND, VOID
 
@@ -50,9 +50,9 @@ def maps_of(
     size = _map_size(image)
     if any(tag > cam["maps"].shape[-1] for tag in tags):
         raise Fault("tags", f"tags {list(tags)}: the CAM knows only 1..{cam['maps'].shape[-1]}")
-    maps = cam["maps"][..., [tag - 1 for tag in tags]]
-    activations = grid_to_image(maps, cam["valid"], image_sizes[0], size)
-    objectness = grid_to_image(l_net["maps"], l_net["valid"], image_sizes[1], size)[..., 0]
+    of_tags = {**cam, "maps": cam["maps"][..., [tag - 1 for tag in tags]]}
+    activations = map_on_stored_pixels(of_tags, image_sizes[0], size)
+    objectness = map_on_stored_pixels(l_net, image_sizes[1], size)[..., 0]
     return objectness, activations
 
 
@@ -71,7 +71,7 @@ class LabelWithObjectness:
         (l_net,) = outputs
         if len(sample.tags) != 1:
             raise Fault("tags", f"has {len(sample.tags)} tags; without a CAM an image needs exactly one")
-        objectness = grid_to_image(l_net["maps"], l_net["valid"], image_sizes[0], _map_size(image))
+        objectness = map_on_stored_pixels(l_net, image_sizes[0], _map_size(image))
         settings = self.settings.model_copy(update={"objectness_weight": 1.0})
         label = label_image(image, objectness[..., 0], objectness, sample.tags, settings)
         return _result(sample, label.mask, label.confidence, label.seed_share)

@@ -14,7 +14,7 @@ from PIL import Image
 from components.batch.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import EVAL, WEAK
 from components.weak_labels.examples import key_of, read_examples, split_files, tags_of
-from components.weak_labels.geometry import grid_to_image
+from components.weak_labels.geometry import map_on_stored_pixels
 from pipeline.report.images import Picture, heat, mask, photo
 from trainer import features
 from trainer.categories import Categories
@@ -57,8 +57,8 @@ def weak_label_rows(
         names = [categories.names[tag] for tag in tags]
         image = _image(example)
         size = image.shape[:2]
-        m = grid_to_image(objectness["maps"], objectness["valid"], networks.image_sizes[1], size)[..., 0]
-        maps = grid_to_image(activation["maps"], activation["valid"], networks.image_sizes[0], size)
+        m = map_on_stored_pixels(objectness, networks.image_sizes[1], size)[..., 0]
+        maps = map_on_stored_pixels(activation, networks.image_sizes[0], size)
         pictures = [
             Picture(photo(image), f"Image {key}, tagged {', '.join(names)}", "image"),
             Picture(heat(image, m), f"L-Net's map M of {key}", "M (L-Net)"),

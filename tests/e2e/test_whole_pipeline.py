@@ -1,5 +1,6 @@
 """The main job from a folder of images to a served mask, through the command line a person would type."""
 
+import base64
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import requests
 import yaml
 from PIL import Image
 
@@ -20,7 +22,7 @@ from trainer.categories import palette
 pytestmark = pytest.mark.e2e
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
-ROOT = Path(__file__).parents[2]
+ROOT, PROGRAMS = Path(__file__).parents[2], Path(__file__).parent / "programs"
 COLOURS = {1: (240, 200, 60), 2: (240, 80, 220)}  # 1 "yellow" is strong, 2 "pink" is weak
 
 
@@ -72,8 +74,10 @@ def place(tmp_path_factory):
     return place
 
 
-def run(place: Path, *arguments: str, workdir: str = "run") -> tuple[subprocess.CompletedProcess, dict]:
-    command = [*COMMAND, "run", str(place / "config.yaml"), "--workdir", str(place / workdir), *arguments]
+def run(
+    place: Path, *arguments: str, workdir: str = "run", command: list[str] = COMMAND
+) -> tuple[subprocess.CompletedProcess, dict]:
+    command = [*command, "run", str(place / "config.yaml"), "--workdir", str(place / workdir), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     summary = place / workdir / "summary.json"
     return done, json.loads(summary.read_text()) if summary.exists() else {}
@@ -191,3 +195,55 @@ def test_bad_input_is_one_line_and_exit_2(place):
         assert done.returncode == 2
         assert words in done.stderr and "Traceback" not in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def server(place, pushed):
+    """`transferseg serve` over the folder that runs push to; its REST port."""
+    command = [*COMMAND, "serve", "--model", str(place / "run/serving/discs"), "--grpc-port", "0", "--rest-port", "0"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    yield int(re.search(r"REST http://127\.0\.0\.1:(\d+)/", process.stdout.readline())[1])
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+# Six ways to be bad; each `steps` is a new p_net for the cache, which keeps every other stage.
+PLANTED = {
+    "worse": ({}, r"^mIoU is 0\.\d+, 0\.\d+ below the threshold 0\.4000"),
+    "worse on weak": (
+        {"gate.min_miou": 0, "gate.max_miou_drop": 1, "gate.min_weak_miou": 0},
+        r"^weak-category mIoU changed by -0\.\d+ against the blessed model; allowed is -0\.05",
+    ),
+    "slow": ({"serving_check.max_latency_ms": 400}, r"^serving check: the median call .* over the budget of 400 ms"),
+    "wrong class count": ({}, r"^serving check: answers 4 classes; this run has 3"),
+    "nan": ({}, r"^serving check: 1 weights hold NaN or infinity"),
+    "all background": ({}, r"^serving check: all \d+ masks of real images are all background"),
+}
+
+
+def test_planted_bad_models_are_refused_and_a_good_one_is_served_at_once(place, pushed, server):
+    folder = place / "run" / "serving" / "discs"
+    before = sorted(folder.iterdir())
+    status = f"http://127.0.0.1:{server}/v1/models/transferseg"
+    for steps, (kind, (options, reason)) in enumerate(PLANTED.items(), start=20):
+        arguments = [f"--set={key}={value}" for key, value in {"p_net.steps": steps, **options}.items()]
+        done, summary = run(place, *arguments, command=[sys.executable, str(PROGRAMS / "run_planted.py"), kind])
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert summary["pushed_model"] is None and sorted(folder.iterdir()) == before
+        assert any(re.search(reason, line) for line in summary["refused_because"]), (kind, summary["refused_because"])
+        if kind == "worse on weak":  # a mean that is allowed to fall hides nothing
+            assert len(summary["refused_because"]) == 1
+        assert summary["refused_because"][0] in done.stdout
+        assert "Traceback" not in done.stderr
+
+    done, summary = run(place, "--set=p_net.steps=30")
+    assert done.returncode == 0 and summary["refused_because"] == [], done.stdout + done.stderr
+    version = Path(summary["pushed_model"]).name
+    assert Path(summary["pushed_model"]) not in before
+    deadline = time.monotonic() + 60
+    while requests.get(status, timeout=10).json()["model_version_status"][0]["version"] != version:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    image = next((place / "data/JPEGImages").glob("val*.jpg")).read_bytes()
+    body = {"instances": [{"b64": base64.b64encode(image).decode()}]}
+    assert requests.post(f"{status}/versions/{version}:predict", json=body, timeout=60).status_code == 200

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, draw, encode, png_bomb, read_mask
+from PIL import Image
 
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
 from serving.trainer_predictions import read_trainer_predictions
@@ -16,6 +17,7 @@ from trainer.errors import UserError
 from trainer.metrics import boundary_confusion
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
+from trainer.orientation import stored, upright
 from trainer.preprocessing import decode_image, grid_to_image, to_network_input
 
 # Only what tensorflow_model_server links in; anything else (tf-addons, TF-Text, py_function) would not load there.
@@ -69,6 +71,18 @@ def test_the_message_names_the_image(signatures, data, message):
 def test_an_empty_batch_is_an_invalid_argument(signatures):
     with pytest.raises(tf.errors.InvalidArgumentError, match="batch is empty"):
         signatures["serving_default"](image_bytes=tf.constant([], tf.string))
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 7])
+def test_a_turned_picture_is_seen_upright_and_masked_as_stored(signatures, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = encode(draw(40, 60), "JPEG", exif=exif)
+    seen = upright(decode_image(turned), tf.constant(orientation)).numpy()
+    both = tf.constant([turned, encode(seen)])
+    masks = [read_mask(mask) for mask in signatures["serving_default"](image_bytes=both)["mask_bytes"].numpy()]
+    assert masks[0].shape == (40, 60) and masks[1].shape == seen.shape[:2]
+    np.testing.assert_array_equal(masks[0], stored(tf.constant(masks[1][..., None]), tf.constant(orientation))[..., 0])
 
 
 def test_a_large_image_gets_the_enlarged_mask_of_its_smaller_self(net, signatures):

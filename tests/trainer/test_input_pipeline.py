@@ -1,7 +1,10 @@
+import io
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from trainer import features
 from trainer.errors import UserError
@@ -81,6 +84,24 @@ def test_labels_follow_the_image_through_every_augmentation(records, tmp_path):
         bright, labels = batch["image"][0, ..., 0] > 128, batch["labels"][0]
         inside = labels != 255
         assert (bright == (labels == 2))[inside].mean() > 0.97  # edges of the resized square differ by a pixel
+
+
+def test_turned_pictures_are_learned_upright_with_their_masks(tmp_path):
+    """Stored sideways (EXIF 6): the left half of the stored pixels is the upper half of the picture."""
+    stored = np.zeros((50, 70, 3), np.uint8)
+    stored[:, :35] = 255
+    mask = (stored[..., 0] > 0).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(stored).save(buffer, "JPEG", exif=exif)
+    example = features.make_example("t", buffer.getvalue(), 50, 70, [1], cv2.imencode(".png", mask)[1].tobytes())
+    with tf.io.TFRecordWriter(str(tmp_path / "t.gz"), "GZIP") as writer:
+        writer.write(example.SerializeToString())
+    [batch] = take([str(tmp_path / "t.gz")], 1, batch_size=1, image_size=65, scale=(1.0, 1.0))
+    labels = batch["labels"][0]
+    assert (labels[:30, :44] == 1).all() and (labels[34:, :44] == 0).all() and (labels[:, 48:] == 255).all()
+    assert batch["image"][0, :30, :44].min() > 240 and batch["image"][0, 36:, :44].max() < 15
 
 
 def test_reading_and_counting(records):

@@ -1,0 +1,74 @@
+"""EXIF orientation against Pillow, which turns pictures by its own code."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from components.weak_labels import geometry
+from trainer.orientation import exif_orientation, stored, swapped_if_turned, upright
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 3)).astype(np.uint8)
+read = tf.function(exif_orientation, input_signature=[tf.TensorSpec([], tf.string)])
+
+
+def jpeg(orientation: int | None = None, **options) -> bytes:
+    exif = Image.Exif()
+    exif[0x010E] = "a description, to have another entry"
+    if orientation is not None:
+        exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "JPEG", exif=exif, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_read_and_turned_as_pillow_does(orientation):
+    data = jpeg(orientation)
+    assert read(tf.constant(data)) == orientation
+    lossless = Image.fromarray(PIXELS)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lossless.info["exif"] = exif.tobytes()
+    turned = np.asarray(ImageOps.exif_transpose(lossless))
+    ours = upright(tf.constant(PIXELS), tf.constant(orientation))
+    np.testing.assert_array_equal(ours, turned)
+    np.testing.assert_array_equal(stored(ours, tf.constant(orientation)), PIXELS)
+    np.testing.assert_array_equal(geometry.stored(turned, orientation), PIXELS)
+    np.testing.assert_array_equal(swapped_if_turned(tf.constant([5, 8]), tf.constant(orientation)), turned.shape[:2])
+
+
+def test_pictures_without_a_note_are_upright():
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "PNG")
+    for data in (jpeg(), buffer.getvalue(), b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff\xe1", b"text"):
+        assert read(tf.constant(data)) == 1
+
+
+def test_values_outside_1_to_8_count_as_none():
+    assert read(tf.constant(jpeg(9))) == 1 and read(tf.constant(jpeg(0))) == 1
+
+
+def test_both_byte_orders_and_segments_before_exif():
+    for order, mark in (("<", b"II"), (">", b"MM")):
+        tiff = mark + struct.pack(f"{order}HIHHHIHH", 42, 8, 1, 0x0112, 3, 1, 6, 0)
+        segment = b"Exif\0\0" + tiff
+        exif = b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
+        comment = b"\xff\xfe" + struct.pack(">H", 7) + b"hello"
+        other = b"\xff\xe1" + struct.pack(">H", 31) + b"http://ns.adobe.com/xap/1.0/\0"
+        plain = jpeg()
+        assert read(tf.constant(plain[:2] + comment + other + exif + plain[2:])) == 6
+
+
+@given(st.data())
+def test_damaged_notes_never_fail(data):
+    damaged = bytearray(jpeg(6)[:200])
+    for _ in range(data.draw(st.integers(1, 8))):
+        damaged[data.draw(st.integers(2, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(damaged)))
+    assert 1 <= read(tf.constant(bytes(damaged[:cut]))) <= 8

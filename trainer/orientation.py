@@ -1,0 +1,86 @@
+"""EXIF orientation: networks see pictures upright; masks keep fitting the stored pixels.
+
+Cameras store pixels as the sensor lies and note how to turn them (EXIF 2.32, tag 0x0112). To make a stored picture
+upright, values 5..8 first swap rows and columns; then {2, 3, 6, 7} mirror left and right, {3, 4, 7, 8} top and bottom.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+_HEAD = 1 << 17  # bytes looked at; EXIF comes first and fills at most 64 KB
+_SEGMENTS = 32  # open: headers before EXIF that are skipped at most
+_TAG = 0x0112
+_LEFT_RIGHT, _TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)
+
+
+def exif_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
+    """The orientation an encoded image notes: string scalar -> int32 scalar 1..8; 1 for "upright" and for none.
+
+    Only JPEGs are looked at. Damaged notes count as none.
+    """
+    head = tf.strings.substr(image_bytes, 0, _HEAD)
+    is_jpeg = tf.equal(tf.strings.substr(head, 0, 2), b"\xff\xd8")
+    return tf.cond(is_jpeg, lambda: _of_jpeg(tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)), lambda: 1)
+
+
+def _of_jpeg(data: tf.Tensor) -> tf.Tensor:
+    """int64 [n] byte values -> int32 scalar."""
+    last = tf.size(data, tf.int64) - 1
+
+    def byte(place: tf.Tensor) -> tf.Tensor:
+        return tf.gather(data, tf.clip_by_value(place, 0, last))
+
+    def number(place: tf.Tensor, size: int, little: tf.Tensor | bool) -> tf.Tensor:
+        found = [byte(place + i) for i in range(size)]
+        big = sum(value * 256 ** (size - 1 - i) for i, value in enumerate(found))
+        return tf.where(little, sum(value * 256**i for i, value in enumerate(found)), big)
+
+    def is_exif(place: tf.Tensor) -> tf.Tensor:
+        return (number(place, 2, False) == 0xFFE1) & (number(place + 4, 4, False) == 0x45786966)  # "Exif"
+
+    def is_other(place: tf.Tensor) -> tf.Tensor:
+        """An application segment or a comment, the only ones that stand before EXIF."""
+        kind = byte(place + 1)
+        known = ((kind >= 0xE0) & (kind <= 0xEF)) | (kind == 0xFE)
+        return (byte(place) == 0xFF) & known & ~is_exif(place) & (place < last)
+
+    start = tf.constant(2, tf.int64)
+    [start] = tf.while_loop(
+        is_other, lambda place: [place + 2 + number(place + 2, 2, False)], [start], maximum_iterations=_SEGMENTS
+    )
+    tiff = start + 10
+    little = byte(tiff) == ord("I")
+    directory = tiff + number(tiff + 4, 4, little)
+    entries = directory + 2 + 12 * tf.range(number(directory, 2, little))
+    found = tf.boolean_mask(number(entries + 8, 2, little), number(entries, 2, little) == _TAG)
+    value = tf.reduce_max(tf.concat([found[:1], [0]], 0))
+    usable = is_exif(start) & (value >= 1) & (value <= 8)
+    return tf.cast(tf.where(usable, value, 1), tf.int32)
+
+
+def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Stored pixels [H, W, K] -> the picture as it is to be seen, [H, W, K] or [W, H, K]."""
+    image = _turn_if(orientation >= 5, image, lambda x: tf.transpose(x, [1, 0, 2]))
+    return _flips(image, orientation)
+
+
+def stored(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """The reverse of `upright`."""
+    image = _flips(image, orientation)
+    return _turn_if(orientation >= 5, image, lambda x: tf.transpose(x, [1, 0, 2]))
+
+
+def swapped_if_turned(size: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """int32 [2]: H x W of the stored pixels -> of the upright picture, and the reverse."""
+    return tf.where(orientation >= 5, size[::-1], size)
+
+
+def _flips(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    image = _turn_if(tf.reduce_any(orientation == _LEFT_RIGHT), image, lambda x: x[:, ::-1])
+    return _turn_if(tf.reduce_any(orientation == _TOP_BOTTOM), image, lambda x: x[::-1])
+
+
+def _turn_if(condition: tf.Tensor, image: tf.Tensor, turn) -> tf.Tensor:
+    turned = tf.cond(condition, lambda: turn(image), lambda: tf.identity(image))
+    return tf.ensure_shape(turned, [None, None, image.shape[-1]])
