@@ -13,6 +13,7 @@ from rich.table import Column, Table
 GROUPS = {
     "train": ["benchmarks.training"],
     "labels": ["benchmarks.labels_core", "benchmarks.labels_beam"],
+    "serving": ["benchmarks.serving"],
 }
 RESULT = Path("build/bench.json")
 

@@ -1,7 +1,11 @@
 """The deployment files: parsed with TF Serving's own schemas, and consistent with each other."""
 
+import importlib.resources
+import json
 from pathlib import Path
 
+import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
@@ -68,6 +72,23 @@ def test_batching_and_monitoring_config():
 def test_every_config_file_named_is_there_and_used(arguments):
     named = {argument.split("=/config/")[1] for argument in arguments if "=/config/" in argument}
     assert named == {path.name for path in DEPLOY.glob("*.config")}
+
+
+def test_compose_file_fits_the_compose_specification():
+    schema = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    jsonschema.validate(yaml.safe_load((DEPLOY / "docker-compose.yml").read_text()), json.loads(schema.read_text()))
+
+
+def test_kubernetes_manifests_fit_their_schemas():
+    for manifest in manifests().values():
+        kubernetes_validate.validate(manifest, "1.29", strict=True)
+
+
+def test_the_schemas_would_find_a_mistake():
+    wrong = manifests()["Deployment"]
+    wrong["spec"]["template"]["spec"]["containers"][0]["resurces"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, "1.29", strict=True)
 
 
 def test_kubernetes_parts_fit_together():
