@@ -21,6 +21,7 @@ from trainer.config import AdversarialConfig, MapsConfig, NetworkConfig, StageCo
 from trainer.input_pipeline import read_records
 from trainer.l_net import train_l_net
 from trainer.p_net import refine_segmentation
+from trainer.run_state import read_history
 from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
 
@@ -88,7 +89,7 @@ def _export_maps(
         kind=kind,
         image_size=network.image_size,
         categories=categories,
-        metadata=fn_args.custom_config["metadata"],
+        metadata=_metadata(fn_args),
         views=MapsConfig.model_validate(fn_args.custom_config["views"]),
     )
 
@@ -100,10 +101,17 @@ def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categ
         fn_args.serving_model_dir,
         categories=categories,
         image_size=network.image_size,
-        metadata=fn_args.custom_config["metadata"],
+        metadata=_metadata(fn_args),
         warmup_images=images[:_WARMUP_IMAGES],
         predicted_images=images,
     )
+
+
+def _metadata(fn_args: FnArgs) -> dict:
+    """What the assets say of the model's origin: the run's own words, the artifacts it was made from, the last losses."""
+    rows = read_history(f"{fn_args.model_run_dir}/history.csv")
+    lineage = {"examples": list(fn_args.train_files), "base_model": fn_args.base_model, "run": fn_args.model_run_dir}
+    return {**fn_args.custom_config["metadata"], "lineage": lineage, "training": rows[-1] if rows else {}}
 
 
 def _first_images(patterns: list[str], number: int) -> list[bytes]:

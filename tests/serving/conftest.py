@@ -2,13 +2,20 @@
 
 import io
 import os
+import socket
+import subprocess
+import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
+import requests
 import tensorflow as tf
 from PIL import Image
 
@@ -144,13 +151,45 @@ class Address:
     is_ours: bool
 
 
-EXTERNAL = (os.environ.get("TF_SERVING_GRPC"), os.environ.get("TF_SERVING_REST"))
+def _kinds() -> list[str]:
+    """Our own server; with TF_SERVING_BIN (a path) TF Serving's; with TF_SERVING_GRPC and TF_SERVING_REST any other."""
+    binary = ["tensorflow_model_server"] if os.environ.get("TF_SERVING_BIN") else []
+    external = ["external"] if os.environ.get("TF_SERVING_GRPC") and os.environ.get("TF_SERVING_REST") else []
+    return ["local", *binary, *external]
 
 
-@pytest.fixture(scope="session", params=["local", "external"] if all(EXTERNAL) else ["local"])
+@pytest.fixture(scope="session", params=_kinds())
 def address(request):
-    """The local server, and with both variables set (HOST:PORT) a real one that serves a model as `transferseg`."""
+    """Each server at hand; an external one serves some model as `transferseg`."""
     if request.param == "external":
-        return Address(*EXTERNAL, False)
-    running = request.getfixturevalue("server")
-    return Address(f"127.0.0.1:{running.grpc_port}", f"127.0.0.1:{running.rest_port}", True)
+        yield Address(os.environ["TF_SERVING_GRPC"], os.environ["TF_SERVING_REST"], False)
+    elif request.param == "local":
+        running = request.getfixturevalue("server")
+        yield Address(f"127.0.0.1:{running.grpc_port}", f"127.0.0.1:{running.rest_port}", True)
+    else:
+        with _model_server(request.getfixturevalue("saved_model").parent) as ports:
+            yield Address(*(f"127.0.0.1:{port}" for port in ports), True)
+
+
+@contextmanager
+def _model_server(base: Path) -> Iterator[list[int]]:
+    """tensorflow_model_server over a model's base folder; yields its gRPC and REST port when it is ready."""
+    with socket.socket() as first, socket.socket() as second:
+        for one in (first, second):
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in (first, second)]
+    flags = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_base_path={base}"]
+    process = subprocess.Popen([os.environ["TF_SERVING_BIN"], "--model_name=transferseg", *flags])
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                requests.get(f"http://127.0.0.1:{ports[1]}/v1/models/transferseg", timeout=5).raise_for_status()
+                break
+            except requests.RequestException:
+                assert process.poll() is None and time.monotonic() < deadline, "the model server did not start"
+                time.sleep(0.2)
+        yield ports
+    finally:
+        process.terminate()
+        process.wait(30)
