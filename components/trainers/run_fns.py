@@ -108,7 +108,7 @@ def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categ
 
 
 def _metadata(fn_args: FnArgs) -> dict:
-    """What the assets say of the model's origin: the run's own words, the artifacts it was made from, the last losses."""
+    """What the assets say of the model's origin: the run's own words, the artifacts used, the last losses."""
     rows = read_history(f"{fn_args.model_run_dir}/history.csv")
     lineage = {"examples": list(fn_args.train_files), "base_model": fn_args.base_model, "run": fn_args.model_run_dir}
     return {**fn_args.custom_config["metadata"], "lineage": lineage, "training": rows[-1] if rows else {}}

@@ -1,12 +1,23 @@
 """The TFMA metric equals the formula on raw masks, and the gate's thresholds say what they should."""
 
+import io
+
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from PIL import Image
 
+from components.image_example_gen import voc
+from components.image_example_gen.records import read_record
 from components.miou.eval_config import make_eval_config
 from components.miou.metric import MeanIoU
-from trainer.categories import from_lists
+from pipeline.summary import scalars
+from serving.export import export_segmentation
+from trainer import features
+from trainer.categories import from_lists, named_split
 from trainer.metrics import boundary_confusion, confusion_matrix, scores
+from trainer.models.large_fov import build_segmentation
 
 CATEGORIES = from_lists(["cat", "bus"], ["dog"])
 
@@ -87,3 +98,39 @@ def test_thresholds_find_the_metric():
         model_names=[""]
     )
     assert {key for key in wanted if not key.is_diff} <= set(computation.keys)
+
+
+def test_tfma_over_real_masks_equals_the_formula_over_all_pixels(real_data, tmp_path):
+    """The whole way: real images and masks as examples, an exported network, TFMA with its slices."""
+    categories = named_split("voc-split-1")
+    export_segmentation(
+        build_segmentation("tiny", 21, None, 0), tmp_path / "model", categories=categories, image_size=97, metadata={}
+    )
+    root = real_data / "voc12_ps20"
+    keys = voc.list_keys(root, "val")[::25]
+    with tf.io.TFRecordWriter(str(tmp_path / "eval.gz"), "GZIP") as writer:
+        for key in keys:
+            writer.write(read_record(root, key, categories, evaluation=True).example)
+    config = make_eval_config(categories)
+    model = tfma.default_eval_shared_model(str(tmp_path / "model"), eval_config=config)
+    result = tfma.run_model_analysis(
+        model, config, data_location=str(tmp_path / "eval.gz"), output_path=str(tmp_path / "evaluation")
+    )
+
+    signature = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    confusion, boundary, weak_confusion = (np.zeros((21, 22), np.int64) for _ in range(3))
+    for key in keys:
+        image, truth = (root / "JPEGImages" / f"{key}.jpg").read_bytes(), root / "SegmentationClass" / f"{key}.png"
+        answer = signature(image_bytes=tf.constant([image]))["mask_bytes"].numpy()[0]
+        truth, predicted = np.array(Image.open(truth)), np.array(Image.open(io.BytesIO(answer)))
+        confusion += confusion_matrix(truth, predicted, 21)
+        boundary += boundary_confusion(truth, predicted, 21)
+        if set(np.unique(truth).tolist()) & set(categories.weak_ids):
+            weak_confusion += confusion_matrix(truth, predicted, 21)
+    expected = scores(confusion, categories, boundary)
+    slices = {key: scalars(values[""][""]) for key, values in result.slicing_metrics}
+    for name in ("miou", "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy"):
+        assert slices[()][name] == pytest.approx(getattr(expected, name), abs=1e-6)
+    of_weak = slices[((features.SUPERVISION, "weak"),)]
+    assert of_weak["miou"] == pytest.approx(scores(weak_confusion, categories).miou, abs=1e-6)
+    assert ((features.SIZE, "medium"),) in slices

@@ -167,7 +167,7 @@ def test_predict_and_evaluate_give_the_pipelines_own_score(place, pushed):
     command = [*COMMAND, "evaluate", "--truth", str(truth), "--prediction", str(masks), "--categories", "yellow,pink"]
     subprocess.run([*command, "--strong", "yellow", "--json", str(scores)], cwd=ROOT, check=True, timeout=120)
     found = json.loads(scores.read_text())
-    for name in ("miou", "strong_miou", "weak_miou"):
+    for name in ("miou", "strong_miou", "weak_miou", "boundary_miou"):
         assert found[name] == pytest.approx(pushed[name], abs=1e-6)
 
 
