@@ -8,10 +8,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from components.trainers import run_fns
+import trainer.p_net
 from pipeline.cli import main
-from serving.export import restore_net
-from trainer.config import AdversarialConfig
 from trainer.models.large_fov import build_segmentation
 from trainer.weights import HEAD
 
@@ -19,12 +17,11 @@ WEAK = 2  # "pink" of the discs
 
 
 def planted(kind: str):
-    def p_net(fn_args) -> None:
-        categories, network, _ = run_fns._settings(fn_args, AdversarialConfig)
+    def refine_segmentation(strong_patterns, all_patterns, categories, network, settings, folders, restore):
         number = categories.num_classes + (kind == "wrong class count")
         net = build_segmentation(network.backbone, number, None, network.seed)
         if kind not in ("worse", "wrong class count"):
-            restore_net(net, fn_args.base_model)
+            restore(net)
         kernel, bias = net.get_layer(HEAD).weights
         if kind == "worse on weak":
             bias.assign(bias - 1e6 * tf.one_hot(WEAK, number))
@@ -32,11 +29,9 @@ def planted(kind: str):
             bias.assign(bias + 1e6 * tf.one_hot(0, number))
         elif kind == "nan":
             kernel.assign(tf.fill(kernel.shape, np.nan))
-        elif kind == "slow":
-            net = _slow(net)
-        run_fns._export_segmentation(net, fn_args, categories, network)
+        return _slow(net) if kind == "slow" else net
 
-    return p_net
+    return refine_segmentation
 
 
 def _slow(net: tf.keras.Model) -> tf.keras.Model:
@@ -50,5 +45,5 @@ def _slow(net: tf.keras.Model) -> tf.keras.Model:
 
 
 if __name__ == "__main__":
-    run_fns.p_net = planted(sys.argv.pop(1))
+    trainer.p_net.refine_segmentation = planted(sys.argv.pop(1))  # TFX loads run_fns afresh, which imports this name
     main()
