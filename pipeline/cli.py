@@ -112,6 +112,37 @@ def calibrate(config: Path, cam: Path, l_net: Path, output: Path, max_images: in
 
 
 @cli.command()
+@click.argument("config", type=_PATH)
+@click.option("--methods", default="full,strong-only,wssl,ae,l-net,p-net,p-net-direct", show_default=True)
+@click.option("--splits", default="1,2,3", show_default=True, help="numbers of VOC's splits, or own: the config's")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="how many: 0, 1, ...")
+@click.option("--workdir", type=_PATH, help="networks and labels [default: build/experiment-<name of the config>]")
+@click.option("--out", type=_PATH, default=Path("docs/results"), show_default=True, help="where the tables go")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
+def experiment(
+    config: Path,
+    methods: str,
+    splits: str,
+    seeds: int,
+    workdir: Path | None,
+    out: Path,
+    overrides: tuple[str, ...],
+) -> None:
+    """Compares the method with its rivals, as the paper's Table 2 does; what is there already is not made again.
+
+    Example: transferseg experiment configs/table2-small.yaml --methods full,l-net --splits 1
+    """
+    from pipeline.config import check_inputs, load_config
+    from pipeline.experiment.command import run_experiment
+
+    loaded = load_config(config, list(overrides))
+    check_inputs(loaded)
+    names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
+    workdir = workdir or Path("build") / f"experiment-{loaded.name}"
+    run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out, _console())
+
+
+@cli.command()
 @click.option("--l-net", type=_PATH, required=True, help="exported L-Net (a SavedModel folder)")
 @click.option("--cam", type=_PATH, help="exported CAM classifier; its categories give the ids")
 @click.option("--images", type=_PATH, required=True, help="folder of images")

@@ -13,11 +13,11 @@ import click
 
 from benchmarks.quality.foreground import foreground_rows
 from benchmarks.quality.labels import label_rows
-from benchmarks.quality.networks import Networks, all_strong, held_back, train_all
 from benchmarks.quality.page import page
 from components.label_calibration.component import MAX_IMAGES
 from components.label_calibration.known_images import known_images, rehearsal_images
 from pipeline.config import check_inputs, load_config
+from pipeline.experiment.networks import Networks, all_strong, held_back
 from trainer.categories import named_split
 
 
@@ -32,19 +32,19 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
     check_inputs(run)
     networks = Networks(run, work)
     sets = {name: named_split(name) for name in splits.split(",")}
-    train_all(networks, list(sets.values()))
     out.mkdir(parents=True, exist_ok=True)
 
-    cam, everything = networks.exported_cam(), networks.exported_l_net(all_strong(next(iter(sets.values()))))
+    any_split = next(iter(sets.values()))
+    cam, everything = str(networks.exported_cam(any_split)), str(networks.exported_l_net(all_strong(any_split)))
     foreground, labels = {}, {}
     for name, categories in sets.items():
-        own = networks.exported_l_net(categories)
+        own = str(networks.exported_l_net(categories))
         shown = list(held_back(run, categories, run.dataset.eval, weak=True))
         foreground[name] = foreground_rows(
             known_images(cam, own, shown), known_images(cam, everything, shown), categories
         )
         _write(out / "foreground.json", foreground)
-        rehearsal = networks.exported_l_net(categories.rehearsal())
+        rehearsal = str(networks.exported_l_net(categories.rehearsal()))
         strong = held_back(run, categories, run.dataset.train, weak=False)
         played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal, MAX_IMAGES)))
         weak = list(known_images(cam, own, held_back(run, categories, run.dataset.train, weak=True)))

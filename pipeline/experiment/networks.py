@@ -1,115 +1,179 @@
-"""The networks the tables need, trained once each in a folder that a second call finds again."""
+"""Trained networks and made labels, each in a folder of its own that a second call finds again."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import apache_beam as beam
 import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.image_example_gen import voc
-from components.image_example_gen.records import SPLITS, STRONG, WEAK, read_record
+from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, read_record
+from components.weak_labels.examples import ReadSamples, plan_slices, write_labelled
+from components.weak_labels.transform import LabelImages
 from pipeline.config import RunConfig
 from serving.export import export_maps
+from serving.image_guard import MAX_PIXELS
 from trainer.cam import train_cam
 from trainer.categories import Categories
+from trainer.config import Strict
 from trainer.l_net import train_l_net
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
 from trainer.runtime import prepare
 from trainer.session import RunFolders
 
+Train = Callable[[RunFolders], tf.keras.Model]
+
 
 @dataclass(frozen=True)
 class Networks:
-    """Trains or loads networks under `folder`, by the settings of `config`."""
+    """Trains, labels or finds again under `folder`, by the settings of `config`.
+
+    The folder of a step is named by the step and a digest of everything that decides its result.
+    """
 
     config: RunConfig
     folder: Path
 
-    def cam(self, categories: Categories) -> tf.keras.Model:
-        """The classifier on the tags of all training images; which categories are weak makes no difference to it."""
-        records, config = self.records(categories), self.config
-        patterns = [records[STRONG], records[WEAK]]
-        return self._net(
+    def step(self, name: str, make: Callable[[Path], None], *identity: object) -> Path:
+        """The folder of a step; made by `make` if it is not there, whole or not at all.
+
+        Its file seconds.txt says how long that took.
+        """
+        config = self.config
+        deciding = [config.dataset.model_dump(mode="json"), config.network.model_dump(mode="json")]
+        text = json.dumps([name, deciding, [_plain(item) for item in identity]], sort_keys=True)
+        folder = self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        if not folder.exists():
+            partial = folder.with_name(folder.name + ".partial")
+            partial.mkdir(parents=True, exist_ok=True)
+            start = time.monotonic()
+            make(partial)
+            with open(partial / "seconds.txt", "w") as file:
+                file.write(f"{time.monotonic() - start:.1f}\n")
+            os.replace(partial, folder)
+        return folder
+
+    def trained(self, name: str, train: Train, *identity: object) -> Path:
+        """As `step`, for a network: the folder holds net.weights.h5 and the curves. A killed training continues."""
+
+        def make(partial: Path) -> None:
+            net = train(RunFolders(name, str(partial), str(partial / "checkpoints")))
+            net.save_weights(str(partial / "net.weights.h5"))
+            shutil.rmtree(partial / "checkpoints")
+
+        return self.step(name, make, *identity)
+
+    def within(self, patterns: Sequence[str]) -> list[str]:
+        """Names of record files for a step's identity: wherever the folder lies, they are the same."""
+        return [os.path.relpath(pattern, self.folder) for pattern in patterns]
+
+    def cam(self, categories: Categories, records: Sequence[str] | None = None) -> tf.keras.Model:
+        """The classifier on the tags of all training images; which categories are weak makes no difference to it.
+
+        `records` are other images to learn from, for adversarial erasing.
+        """
+        config = self.config
+        patterns = list(records or self.records(all_strong(categories)).values())
+        folder = self.trained(
             "cam",
-            lambda: build_cam(config.backbone, len(categories.foreground), None, config.seed),
             lambda folders: train_cam(patterns, categories, config.network, config.cam, folders),
+            *(categories.foreground, config.cam, self.within(patterns)),
         )
+        return self.load(lambda: build_cam(config.backbone, len(categories.foreground), None, config.seed), folder)
 
     def l_net(self, categories: Categories) -> tf.keras.Model:
         """L-Net on the strong images."""
-        records, config = self.records(categories), self.config
-        return self._net(
-            _name(categories),
-            lambda: build_segmentation(config.backbone, 1, None, config.seed),
-            lambda folders: train_l_net([records[STRONG]], categories, config.network, config.l_net, folders),
+        config = self.config
+        folder = self.trained(
+            "l_net",
+            lambda folders: train_l_net(
+                [self.records(categories)[STRONG]], categories, config.network, config.l_net, folders
+            ),
+            *(categories, config.l_net),
         )
+        return self.load(lambda: build_segmentation(config.backbone, 1, None, config.seed), folder)
 
-    def exported_cam(self) -> str:
+    def exported_cam(self, categories: Categories) -> Path:
         """Folder of the CAM's SavedModel."""
-        categories = self.config.categories.resolve()
-        return self._exported("cam", lambda: self.cam(categories), "cam", categories)
+        config = self.config
+        return self._exported("cam", lambda: self.cam(categories), categories, categories.foreground, config.cam)
 
-    def exported_l_net(self, categories: Categories) -> str:
-        return self._exported(_name(categories), lambda: self.l_net(categories), "l_net", categories)
+    def exported_l_net(self, categories: Categories) -> Path:
+        return self._exported("l_net", lambda: self.l_net(categories), categories, categories, self.config.l_net)
+
+    def labelled(self, categories: Categories) -> str:
+        """TFRecord pattern of the weak images with the labels that the paper's method gives them."""
+        cam, l_net = self.exported_cam(categories), self.exported_l_net(categories)
+        weak, settings = str(Path(self.records(categories)[WEAK]).parent), self.config.labels
+
+        def make(partial: Path) -> None:
+            masks = partial / "masks"
+            masks.mkdir(exist_ok=True)
+            label = LabelImages(str(cam), str(l_net), settings, str(masks), max_pixels=MAX_PIXELS)
+            with beam.Pipeline(options=PipelineOptions(self.config.beam_args)) as pipeline:
+                slices = pipeline | beam.Create(plan_slices(weak))
+                _ = slices | beam.Reshuffle() | beam.ParDo(ReadSamples()) | label
+            write_labelled(weak, str(masks), str(partial))
+
+        return f"{self.step('labels', make, cam.name, l_net.name, settings)}/*.gz"
 
     def records(self, categories: Categories) -> dict[str, str]:
-        """TFRecords of the training images: the strong ones with their masks, the weak ones with tags only."""
-        folder = self.folder / f"records_{_name(categories)}"
-        paths = {split: folder / f"{split}.gz" for split in SPLITS}
-        if not folder.exists():
-            partial = folder.with_suffix(".partial")
-            partial.mkdir(parents=True, exist_ok=True)
-            writers = {split: tf.io.TFRecordWriter(str(partial / f"{split}.gz"), "GZIP") for split in SPLITS}
+        """TFRecords by split: strong images with their masks, weak ones with tags only; without a file if empty."""
+
+        def make(partial: Path) -> None:
+            for split in (STRONG, WEAK):
+                (partial / split).mkdir(exist_ok=True)
+            paths = {split: partial / split / "data.gz" for split in (STRONG, WEAK)}
+            writers = {split: tf.io.TFRecordWriter(str(path), "GZIP") for split, path in paths.items()}
+            counts = dict.fromkeys(writers, 0)
             for key in voc.list_keys(self.config.dataset.root, self.config.dataset.train):
                 record = read_record(self.config.dataset.root, key, categories)
                 writers[record.split].write(record.example)
-            for writer in writers.values():
+                counts[record.split] += 1
+            for split, writer in writers.items():
                 writer.close()
-            os.replace(partial, folder)
-        return {split: str(path) for split, path in paths.items()}
+                if not counts[split]:
+                    paths[split].unlink()
 
-    def _net(
-        self, name: str, build: Callable[[], tf.keras.Model], train: Callable[[RunFolders], tf.keras.Model]
-    ) -> tf.keras.Model:
-        weights = self.folder / name / "net.weights.h5"
-        if not weights.exists():
-            net = train(RunFolders(name, str(self.folder / name), str(self.folder / name / "checkpoints")))
-            partial = str(weights.with_name("partial.weights.h5"))
-            net.save_weights(partial)
-            os.replace(partial, weights)
+        folder = self.step("records", make, categories)
+        paths = {split: folder / split / "data.gz" for split in SPLITS if split != EVAL}
+        return {split: str(path) for split, path in paths.items() if path.exists()}
+
+    def load(self, build: Callable[[], tf.keras.Model], folder: Path) -> tf.keras.Model:
+        """The network of a `trained` step."""
         prepare(self.config.network)
         net = build()
-        net.load_weights(str(weights))
+        net.load_weights(str(folder / "net.weights.h5"))
         return net
 
-    def _exported(self, name: str, net: Callable[[], tf.keras.Model], kind: str, categories: Categories) -> str:
+    def _exported(self, kind: str, net: Callable[[], tf.keras.Model], categories: Categories, *identity) -> Path:
         size, views = self.config.image_size, self.config.maps
-        folder = self.folder / name / "_".join(["saved_model", *map(str, views.sides(size)), str(views.mirror)])
-        if not folder.exists():
-            export_maps(net(), folder, kind=kind, image_size=size, categories=categories, metadata={}, views=views)
-        return str(folder)
+
+        def make(partial: Path) -> None:
+            shutil.rmtree(partial)
+            export_maps(net(), partial, kind=kind, image_size=size, categories=categories, metadata={}, views=views)
+
+        return self.step(f"exported_{kind}", make, *identity, views)
 
 
-def _name(categories: Categories) -> str:
-    return "l_net_" + ("all" if not categories.weak else "_".join(str(i) for i in categories.strong_ids))
+def seconds_of(folder: Path) -> float:
+    """How long a step took when it was made."""
+    return float((folder / "seconds.txt").read_text())
 
 
 def all_strong(categories: Categories) -> Categories:
     """The same categories as if every one had masks."""
     return Categories(categories.foreground, categories.foreground)
-
-
-def train_all(networks: Networks, splits: Sequence[Categories]) -> None:
-    """Trains everything the tables need."""
-    for categories in splits:
-        networks.cam(categories)
-        networks.l_net(categories)
-        networks.l_net(categories.rehearsal())
-    networks.l_net(all_strong(splits[0]))
 
 
 def held_back(config: RunConfig, categories: Categories, split: str, weak: bool) -> Iterator[tf.train.Example]:
@@ -118,3 +182,9 @@ def held_back(config: RunConfig, categories: Categories, split: str, weak: bool)
         record = read_record(config.dataset.root, key, all_strong(categories))
         if categories.is_weak_image(record.tags) == weak:
             yield tf.train.Example.FromString(record.example)
+
+
+def _plain(item: object) -> object:
+    if isinstance(item, Strict):
+        return item.model_dump(mode="json")
+    return item.to_dict() if isinstance(item, Categories) else item

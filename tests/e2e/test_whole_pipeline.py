@@ -99,7 +99,7 @@ def test_a_first_run_pushes_a_model_and_says_what_it_did(place, pushed):
     assert not (place / "run" / "checkpoints").exists()
     assert pushed["serving"]["agreement"] > 0.99 and pushed["serving"]["requests"]["good"] == 16
     about = json.loads((Path(pushed["pushed_model"]) / "assets.extra" / "metadata.json").read_text())
-    assert about["config_hash"] == pushed["config_hash"] and about["training"]["step"] == 10
+    assert about["config_hash"] == pushed["config_hash"] and about["training"]["step"] == 12  # 2 + 10
     assert all(Path(pattern).parent.is_dir() for pattern in about["lineage"]["examples"])
     page = (place / "run" / "report.html").read_text()
     assert "pink" in page and "data:image" in page and "http://" not in page.replace("http://www.w3.org", "")

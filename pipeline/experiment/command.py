@@ -1,0 +1,91 @@
+"""Runs methods on splits with seeds, a row at a time; a row that is there is not made again."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.config import RunConfig
+from pipeline.experiment.methods import METHODS
+from pipeline.experiment.networks import Networks, seconds_of
+from pipeline.experiment.scoring import score
+from pipeline.experiment.table import MEANS, Row, with_ratios, write_tables
+from pipeline.graph import training_hash
+from trainer.categories import named_split
+from trainer.errors import UserError
+
+OWN = "own"
+
+
+def run_experiment(
+    config: RunConfig,
+    methods: Sequence[str],
+    splits: Sequence[str],
+    seeds: Sequence[int],
+    workdir: Path,
+    out: Path,
+    console: Console,
+) -> list[Row]:
+    """Trains and scores every combination and writes the tables after each.
+
+    Args:
+      config: of one run; its categories are replaced by each split's, its seed by each seed.
+      methods: names in METHODS.
+      splits: named splits, or "own" for the config's categories.
+      seeds: seeds.
+      workdir: networks, labels and scores; a second call finds them again.
+      out: where table2.json and table2.md go.
+      console: gets a line for each row.
+
+    Returns:
+      Rows: split, method, seed, strong (names), miou, strong_miou, weak_miou, boundary_miou (0..1), per_class, ratio_to_full,
+      wall_s (of the last training step of the method), config_hash.
+
+    Raises:
+      UserError: unknown method or split.
+    """
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown:
+        raise UserError(f"--methods {','.join(unknown)}: unknown; known: {', '.join(METHODS)}")
+    about = {"config": config.name, "network": _network(config), "hardware": _hardware()}
+    rows: list[Row] = []
+    for seed in seeds:
+        networks = Networks(config.model_copy(update={"seed": seed}), workdir)
+        for split in splits:
+            categories = config.categories.resolve() if split == OWN else named_split(split)
+            for method in methods:
+                console.print(f"[bold]{split}[/bold] {method}, seed {seed} ...", highlight=False)
+                trained = METHODS[method](networks, categories)
+                found = score(networks, categories, trained)
+                row = {"split": split, "method": method, "seed": seed, "strong": list(categories.strong)}
+                row |= {name: _known(getattr(found, name)) for name in (*MEANS, "boundary_miou")}
+                row["per_class"] = {name: _known(value) for name, value in found.per_class.items()}
+                row |= {"wall_s": seconds_of(trained), "config_hash": training_hash(networks.config)}
+                rows.append(row)
+                means = ", ".join(f"{name} {row[name]:.3f}" for name in MEANS if row[name] is not None)
+                console.print(f"    {means}", highlight=False)
+                write_tables(with_ratios(rows), out, about)
+    return with_ratios(rows)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _network(config: RunConfig) -> str:
+    stage = config.segmentation
+    length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
+    return f"{config.backbone}, {config.image_size} pixels, {length} of batch {stage.batch_size}"
+
+
+def _hardware() -> str:
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    names = [str(tf.config.experimental.get_device_details(device).get("device_name")) for device in devices]
+    return ", ".join(names) or f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU"

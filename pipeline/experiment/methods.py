@@ -1,0 +1,101 @@
+"""The methods of Table 2: each trains the same segmentation network, and says which steps it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from components.image_example_gen.records import STRONG
+from pipeline.experiment import erasing
+from pipeline.experiment.networks import Networks, all_strong
+from trainer.baselines.wssl import train_wssl
+from trainer.categories import Categories
+from trainer.p_net import refine_segmentation
+from trainer.segmentation import train_segmentation
+
+Method = Callable[[Networks, Categories], Path]  # -> the folder of the trained segmentation network
+
+
+def full(networks: Networks, categories: Categories) -> Path:
+    """Masks of all categories: the upper bound, one network for all splits."""
+    everything = all_strong(categories)
+    return _segmentation(networks, everything, [networks.records(everything)[STRONG]])
+
+
+def strong_only(networks: Networks, categories: Categories) -> Path:
+    """The strong images alone; the weak categories are never seen."""
+    return _segmentation(networks, categories, [networks.records(categories)[STRONG]])
+
+
+def wssl(networks: Networks, categories: Categories) -> Path:
+    """Masks of strong images, tags of weak ones by adaptive EM."""
+    records, config = list(networks.records(categories).values()), networks.config
+    return networks.trained(
+        "wssl",
+        lambda folders: train_wssl(records, categories, config.network, config.segmentation, folders),
+        *(categories, config.segmentation),
+    )
+
+
+def adversarial_erasing(networks: Networks, categories: Categories) -> Path:
+    """Masks of strong images, weak ones labelled by adversarial erasing."""
+    labels = erasing.labelled(networks, categories)
+    return _segmentation(networks, categories, [networks.records(categories)[STRONG], labels])
+
+
+def l_net(networks: Networks, categories: Categories) -> Path:
+    """Masks of strong images, weak ones labelled by L-Net, CAM and self-diffusion."""
+    return _segmentation(networks, categories, _with_labels(networks, categories))
+
+
+def p_net(networks: Networks, categories: Categories) -> Path:
+    """The network of `l_net`, refined with a P-Net that was pre-trained on strong images."""
+    return _refined(networks, categories, pretrain=True)
+
+
+def p_net_direct(networks: Networks, categories: Categories) -> Path:
+    """As `p_net`, without pre-training."""
+    return _refined(networks, categories, pretrain=False)
+
+
+METHODS: dict[str, Method] = {
+    "full": full,
+    "strong-only": strong_only,
+    "wssl": wssl,
+    "ae": adversarial_erasing,
+    "l-net": l_net,
+    "p-net": p_net,
+    "p-net-direct": p_net_direct,
+}
+
+
+def _with_labels(networks: Networks, categories: Categories) -> list[str]:
+    return [networks.records(categories)[STRONG], networks.labelled(categories)]
+
+
+def _segmentation(networks: Networks, categories: Categories, records: list[str]) -> Path:
+    config = networks.config
+    return networks.trained(
+        "segmentation",
+        lambda folders: train_segmentation(records, categories, config.network, config.segmentation, folders),
+        *(categories.foreground, config.segmentation, networks.within(records)),
+    )
+
+
+def _refined(networks: Networks, categories: Categories, pretrain: bool) -> Path:
+    config, records = networks.config, _with_labels(networks, categories)
+    settings = config.p_net.model_copy(update={"pretrain": pretrain})
+    start = _segmentation(networks, categories, records)
+    return networks.trained(
+        "p_net",
+        lambda folders: refine_segmentation(
+            records[:1],
+            records,
+            categories,
+            config.network,
+            settings,
+            folders,
+            restore=lambda net: net.load_weights(str(start / "net.weights.h5")),
+        ),
+        *(start.name, settings),
+    )

@@ -1,0 +1,80 @@
+"""Every method on a small drawn dataset, through the command; rows are found again, tables say what the rows say."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from pipeline.cli import cli
+from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+from pipeline.experiment.methods import METHODS
+from pipeline.experiment.table import markdown, with_ratios
+
+STAGE = {"steps": 3, "batch_size": 4, "learning_rate": 0.01}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("experiment")
+    draw_demo_dataset(place / "data", train=20, val=4, progress=False)
+    config = {
+        "name": "small",
+        "dataset": {"root": str(place / "data")},
+        "categories": {"strong": list(DEMO_STRONG), "weak": list(DEMO_WEAK)},
+        "backbone": "tiny",
+        "weights": None,
+        "image_size": 65,
+        "cam": STAGE,
+        "l_net": STAGE,
+        "segmentation": STAGE,
+        "p_net": {"steps": 2, "batch_size": 4, "pretrain_epochs": 1},
+    }
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    return place
+
+
+def run(place, *arguments):
+    command = ["experiment", str(place / "config.yaml"), "--splits", "own", "--workdir", str(place / "work")]
+    return CliRunner().invoke(cli, [*command, "--out", str(place / "out"), *arguments], catch_exceptions=False)
+
+
+@pytest.mark.slow
+def test_every_method_gives_a_row_and_a_second_run_the_same_table(place):
+    done = run(place)
+    assert done.exit_code == 0, done.output
+    rows = json.loads((place / "out" / "table2.json").read_text())
+    assert [row["method"] for row in rows] == list(METHODS)
+    wanted = {"split", "method", "seed", "miou", "strong_miou", "weak_miou", "per_class", "ratio_to_full", "wall_s"}
+    for row in rows:
+        assert wanted | {"config_hash"} <= set(row) and 0 <= row["miou"] <= 1
+        assert list(row["per_class"]) == ["background", *DEMO_STRONG, *DEMO_WEAK]
+    full = rows[0]["miou"]
+    assert rows[0]["ratio_to_full"] == 1 and rows[4]["ratio_to_full"] == pytest.approx(rows[4]["miou"] / full)
+    page = (place / "out" / "table2.md").read_text()
+    assert "| p-net-direct |" in page and f"**{DEMO_STRONG[0]}**" in page and f"**{DEMO_WEAK[0]}**" not in page
+
+    steps = {path.name: path.stat().st_mtime_ns for path in (place / "work").iterdir()}
+    assert run(place).exit_code == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (place / "work").iterdir()} == steps
+    assert json.loads((place / "out" / "table2.json").read_text()) == rows
+
+
+def test_an_unknown_method_is_named(place):
+    command = ["experiment", str(place / "config.yaml"), "--methods", "full,magic"]
+    with pytest.raises(Exception, match="--methods magic: unknown; known: full, strong-only"):
+        CliRunner().invoke(cli, command, catch_exceptions=False)
+
+
+def row(method, seed, miou):
+    per_class = {"background": 0.9, "cat": miou, "dog": None}
+    means = {"miou": miou, "strong_miou": miou, "weak_miou": miou / 2}
+    return {"split": "own", "method": method, "seed": seed, "strong": ["cat"], "per_class": per_class, **means}
+
+
+def test_ratios_pair_rows_of_the_same_seed_and_the_page_averages_over_seeds():
+    rows = with_ratios([row("full", 0, 0.5), row("l-net", 0, 0.4), row("full", 1, 0.6), row("l-net", 1, 0.42)])
+    assert [r["ratio_to_full"] for r in rows] == pytest.approx([1, 0.8, 1, 0.7])
+    page = markdown(rows, {"config": "x"})
+    assert "| l-net | 90.0 | 41.0 | n/a | 41.0 | 20.5 | **41.0** | 2.0 | 0.750 |" in page
+    assert with_ratios([row("l-net", 0, 0.4)])[0]["ratio_to_full"] is None

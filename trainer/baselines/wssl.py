@@ -1,0 +1,104 @@
+"""WSSL with adaptive EM (Papandreou et al. 2015): weak images are labelled by the network itself, at every step.
+
+E-step: biases raise the scores of background and of an image's tags until each wins at least its share of the image;
+categories that are not tagged cannot win. M-step: one update on these labels, and on the masks of strong images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from trainer.categories import VOID, Categories
+from trainer.config import NetworkConfig, StageConfig
+from trainer.loop import fit
+from trainer.losses import Total, grid_labels, segmentation_loss
+from trainer.models.large_fov import build_segmentation
+from trainer.panels import segmentation_panel
+from trainer.preprocessing import MEAN_COLOUR
+from trainer.runtime import prepare
+from trainer.session import RunFolders
+from trainer.supervised import batches_of, num_steps
+
+FOREGROUND_SHARE, BACKGROUND_SHARE = 0.2, 0.4  # of an image's cells that a tag, and background, win at least
+
+
+def train_wssl(
+    patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
+) -> tf.keras.Model:
+    """Trains the segmentation network on masks where there are some, else on tags by adaptive EM.
+
+    Args:
+      patterns: TFRecords of all images; those without a mask have tags alone.
+    """
+
+    def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
+        grid = logits.shape[1]
+        labels, inside = grid_labels(batch["labels"], grid), _inside(batch["image"], grid)
+        has_mask = tf.reduce_any(labels != VOID, axis=[1, 2], keepdims=True)
+        order = _order(batch["image"], logits.shape[-1], network.seed)
+        estimated = expected_labels(tf.stop_gradient(logits), batch["tags"], inside, order)
+        return segmentation_loss(logits, tf.where(has_mask, labels, estimated))
+
+    with prepare(network).scope():
+        net = build_segmentation(network.backbone, categories.num_classes, network.weights, network.seed)
+        batches, steps = batches_of(patterns, categories, network, stage), num_steps(patterns, stage)
+        fit(net, loss, batches, stage, steps, folders, segmentation_panel, network.xla)
+    return net
+
+
+def expected_labels(logits: tf.Tensor, tags: tf.Tensor, inside: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
+    """The E-step.
+
+    Each class that must show, in random order, gets the smallest bias >= 0 with which it beats all others, as they
+    stand then, in its share of the image's cells.
+
+    Args:
+      logits: float [B, g, g, C].
+      tags: float [B, C - 1], 1 where the image has the category.
+      inside: bool [B, g, g], False on padding.
+      order: float [B, C]; classes are treated by ascending value.
+
+    Returns:
+      int32 [B, g, g]: the winning ids, 255 on padding.
+    """
+    shape = tf.shape(logits)
+    batch, cells, classes = shape[0], shape[1] * shape[2], logits.shape[-1]
+    scores = tf.cast(tf.reshape(logits, [batch, cells, classes]), tf.float32)
+    present = tf.concat([tf.ones([batch, 1]), tf.cast(tags, tf.float32)], 1) > 0
+    scores = tf.where(present[:, tf.newaxis], scores, scores.dtype.min / 4)
+    inside = tf.reshape(inside, [batch, cells])
+    shares = tf.constant([BACKGROUND_SHARE] + [FOREGROUND_SHARE] * (classes - 1))
+    wanted = tf.maximum(1.0, tf.math.floor(shares * tf.reduce_sum(tf.cast(inside, tf.float32), 1, keepdims=True)))
+    sequence = tf.argsort(order, axis=1)
+    for position in range(classes):
+        own = tf.one_hot(sequence[:, position], classes)  # [B, C]
+        mine = tf.reduce_sum(scores * own[:, tf.newaxis], -1)
+        others = tf.reduce_max(tf.where(own[:, tf.newaxis] > 0, scores.dtype.min, scores), -1)
+        lead = tf.where(inside, mine - others, scores.dtype.min)
+        rank = tf.cast(tf.reduce_sum(wanted * own, 1), tf.int32) - 1
+        least = tf.gather(tf.sort(lead, 1, "DESCENDING"), rank, batch_dims=1)
+        must_show = tf.reduce_any(present & (own > 0), 1)
+        bias = tf.where(must_show, tf.maximum(0.0, _MARGIN - least), 0.0)
+        scores += bias[:, tf.newaxis, tf.newaxis] * own[:, tf.newaxis]
+    winners = tf.argmax(scores, -1, tf.int32)
+    return tf.reshape(tf.where(inside, winners, VOID), shape[:3])
+
+
+def _order(images: tf.Tensor, classes: int, seed: int) -> tf.Tensor:
+    """float [B, classes] at random, but the same for the same batch: a resumed run goes on as it would have."""
+    content = tf.bitcast(tf.reduce_mean(tf.cast(images, tf.float32)), tf.int32)
+    return tf.random.stateless_uniform([tf.shape(images)[0], classes], tf.stack([seed, content]))
+
+
+_MARGIN = 1e-3  # logits; a tie would be decided by the order of the classes
+
+
+def _inside(images: tf.Tensor, grid: int) -> tf.Tensor:
+    """bool [B, g, g]: cells on the image; padding has exactly the mean colour, in unbroken rows or columns."""
+    stride = (images.shape[1] - 1) // (grid - 1)
+    padded = tf.reduce_all(images == tf.constant(MEAN_COLOUR, images.dtype), -1)
+    columns, rows = (tf.reduce_all(padded, axis) for axis in (1, 2))
+    outside = rows[:, :, tf.newaxis] | columns[:, tf.newaxis]
+    return ~outside[:, ::stride, ::stride]
