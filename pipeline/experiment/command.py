@@ -43,8 +43,8 @@ def run_experiment(
       console: gets a line for each row.
 
     Returns:
-      Rows: split, method, seed, strong (names), miou, strong_miou, weak_miou, boundary_miou (0..1), per_class, ratio_to_full,
-      wall_s (of the last training step of the method), config_hash.
+      Rows: split, method, seed, strong (names), miou, strong_miou, weak_miou, boundary_miou (0..1), per_class,
+      ratio_to_full, wall_s (of the last training step of the method), config_hash.
 
     Raises:
       UserError: unknown method or split.
