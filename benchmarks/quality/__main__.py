@@ -36,7 +36,8 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
 
     any_split = next(iter(sets.values()))
     cam, everything = str(networks.exported_cam(any_split)), str(networks.exported_l_net(all_strong(any_split)))
-    foreground, labels = {}, {}
+    foreground: dict[str, dict] = {}
+    labels: list[dict] = []
     for name, categories in sets.items():
         own = str(networks.exported_l_net(categories))
         shown = list(held_back(run, categories, run.dataset.eval, weak=True))
@@ -48,21 +49,20 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
         strong = held_back(run, categories, run.dataset.train, weak=False)
         played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal, MAX_IMAGES)))
         weak = list(known_images(cam, own, held_back(run, categories, run.dataset.train, weak=True)))
-        labels[name] = {"calibrated_on": len(played), "weak_images": len(weak)}
-        labels[name]["variants"] = label_rows(played, weak, categories)
+        labels += [{"split": name, "seed": run.seed, **row} for row in label_rows(played, weak, categories)]
         _write(out / "weak_labels.json", labels)
-    setting = f"{run.backbone}, {run.image_size} pixels, CAM {run.cam.epochs:g}, L-Net {run.l_net.epochs:g} epochs"
+    views = len(run.maps.sides(run.image_size)) * (1 + run.maps.mirror)
+    lengths = f"CAM {run.cam.epochs:g}, L-Net {run.l_net.epochs:g} epochs"
+    setting = f"{run.backbone}, {run.image_size} pixels, maps from {views} views, {lengths}"
     (out / "quality.md").write_text(page(config.name, setting, foreground, labels))
 
 
-def _write(path: Path, table: dict) -> None:
+def _write(path: Path, table: dict | list) -> None:
     path.write_text(json.dumps(table, indent=1) + "\n")
     click.echo(f"{path}:")
-    for name, rows in table.items():
-        rows = rows.get("variants", {"": rows})
-        for variant, row in rows.items():
-            shown = {key: round(value, 3) for key, value in row.items() if isinstance(value, float)}
-            click.echo(f"  {name} {variant}: {shown}")
+    for row in table if isinstance(table, list) else [{"split": name, **row} for name, row in table.items()]:
+        shown = {key: round(value, 3) for key, value in row.items() if isinstance(value, float)}
+        click.echo(f"  {row['split']} {row.get('variant', '')}: {shown}")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from trainer.metrics import class_iou, confusion_matrix
 LabelFn = Callable[[KnownImage], np.ndarray]  # -> uint8 [H, W] of ids
 
 
-def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categories: Categories) -> dict[str, dict]:
-    """Variant -> mIoU over background and the weak categories, per class, and the mIoU on single-tag images alone.
+def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categories: Categories) -> list[dict]:
+    """A row for each variant: mIoU over background and the weak categories, per class, and on single-tag images alone.
 
     Args:
       strong: images to calibrate on, see `rehearsal_images`.
@@ -42,12 +42,19 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
         "diffusion without M": lambda image: _label(_without_m(image), without_m.settings),
         "Eq. (2) as printed": lambda image: _label(image, degenerate),
     }
-    rows = {name: _scores(weak, variant, categories) for name, variant in variants.items()}
-    rows["full method, calibrated"]["settings"] = full.settings.model_dump(include={*GRID, *_ASSIGNMENT})
-    rows["full method, calibrated"]["curves"] = full.curves
-    rows["CAM thresholded"]["settings"] = {"cut": cam_cut}
-    rows["M thresholded, the tag"]["settings"] = {"cut": m_cut}
-    return rows
+    kept = {
+        "full method, calibrated": {
+            "settings": full.settings.model_dump(include={*GRID, *_ASSIGNMENT}),
+            "curves": full.curves,
+            "calibrated_on": len(strong),
+        },
+        "CAM thresholded": {"settings": {"cut": cam_cut}},
+        "M thresholded, the tag": {"settings": {"cut": m_cut}},
+    }
+    return [
+        {"variant": name, "images": len(weak), **_scores(weak, variant, categories), **kept.get(name, {})}
+        for name, variant in variants.items()
+    ]
 
 
 _ASSIGNMENT = ("objectness_weight", "background_cut")
@@ -93,7 +100,7 @@ def _scores(images: Sequence[KnownImage], variant: LabelFn, categories: Categori
     wanted = [0, *categories.weak_ids]
     iou = class_iou(every)
     return {
-        "miou": float(np.nanmean(iou[wanted])),
-        "single_tag_miou": float(np.nanmean(class_iou(single)[wanted])),
+        "miou_weak_and_background": float(np.nanmean(iou[wanted])),
+        "miou_single_tag": float(np.nanmean(class_iou(single)[wanted])),
         "per_class": {categories.names[i]: float(iou[i]) for i in wanted},
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 _HEAD = """# How good the parts are on real images
 
-Written by `python -m benchmarks.quality {config}` ({setting}) on PASCAL VOC 2012. IoU in
-percent. The held-back masks of weak images only score.
+Written by `python -m benchmarks.quality {config}` on PASCAL VOC 2012 images.
+{setting}. IoU in percent. The held-back masks of weak images only score.
 
 ## L-Net on categories it has never seen
 
@@ -29,22 +29,24 @@ leaves hard pixels out.
 """
 
 
-def page(config: str, setting: str, foreground: dict, labels: dict) -> str:
+def page(config: str, setting: str, foreground: dict[str, dict], labels: list[dict]) -> str:
     """Markdown of foreground.json and weak_labels.json."""
     text = _HEAD.format(config=config, setting=setting)
     for split, row in foreground.items():
         figures = (row["centre_box"], row["l_net"], row["all_categories"], row["l_net_over_all_categories"])
         text += f"| {split} | {row['images']} | {' | '.join(_percent(value) for value in figures)} |\n"
-    splits = " | ".join(f"{split} | one tag" for split in labels)
-    text += _LABELS.format(splits=splits, rules="|".join(["---"] * 2 * len(labels)))
-    for variant in next(iter(labels.values()))["variants"]:
-        rows = [table["variants"][variant] for table in labels.values()]
-        cells = [_percent(row[key]) for row in rows for key in ("miou", "single_tag_miou")]
-        text += f"| {variant} | {' | '.join(cells)} |\n"
+    splits = list(dict.fromkeys(row["split"] for row in labels))
+    heads = " | ".join(f"{split} | one tag" for split in splits)
+    text += _LABELS.format(splits=heads, rules="|".join(["---"] * 2 * len(splits)))
+    for variant in dict.fromkeys(row["variant"] for row in labels):
+        rows = {row["split"]: row for row in labels if row["variant"] == variant}
+        names = ("miou_weak_and_background", "miou_single_tag")
+        text += f"| {variant} | {' | '.join(_percent(rows[split][name]) for split in splits for name in names)} |\n"
     text += "\nFound by calibration:\n\n"
-    for split, table in labels.items():
-        settings = table["variants"]["full method, calibrated"]["settings"]
-        text += f"- {split}: {', '.join(f'{name} {value:.3g}' for name, value in settings.items())}\n"
+    for row in labels:
+        if "curves" in row:
+            found = ", ".join(f"{name} {value:.3g}" for name, value in row["settings"].items())
+            text += f"- {row['split']} ({row['calibrated_on']} images): {found}\n"
     return text
 
 
