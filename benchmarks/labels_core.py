@@ -193,3 +193,7 @@ def _maps() -> tuple[np.ndarray, np.ndarray]:
         return np.exp(-((x - centre_x) ** 2 + (y - 190) ** 2) / (2 * radius**2))
 
     return np.maximum(bump(140, 70), bump(360, 70)), np.dstack([bump(140, 30), bump(360, 30)])
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure(_images())))

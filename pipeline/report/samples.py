@@ -17,7 +17,7 @@ from components.weak_labels.examples import key_of, read_examples, split_files, 
 from components.weak_labels.geometry import map_on_stored_pixels
 from pipeline.report.images import Picture, heat, mask, photo
 from trainer import features
-from trainer.categories import Categories
+from trainer.categories import VOID, Categories
 from trainer.metrics import confusion_matrix, scores
 from trainer.preprocessing import decode_image, decode_mask
 
@@ -83,6 +83,7 @@ def prediction_rows(examples_uri: str, model: str, limit: int, categories: Categ
     while batch := list(itertools.islice(examples, BATCH_SIZE)):
         for example, [answer] in zip(batch, networks.run([_bytes(e, features.IMAGE) for e in batch]), strict=True):
             predicted = np.array(Image.open(io.BytesIO(answer["mask_bytes"])))
+            predicted[predicted >= categories.num_classes] = VOID  # of a model refused for having other classes
             score = _foreground_iou(_truth(example), predicted, categories)
             if score is not None:
                 scored.append((score, key_of(example), example, predicted))
