@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -135,3 +136,12 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
         batch = [sample for source in sources[start : start + BATCH_SIZE] for sample in read.process(source)]
         for result in networks.process(batch):
             list(write.process(result))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "prepare":
+        _prepare(Path(sys.argv[2]))
+    else:
+        _label(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        sys.stdout.write(json.dumps({"rss_mb": peak}) + "\n")
