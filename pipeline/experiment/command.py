@@ -20,6 +20,7 @@ from trainer.categories import named_split
 from trainer.errors import UserError
 
 OWN = "own"
+CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
 
 
 def run_experiment(
@@ -35,7 +36,7 @@ def run_experiment(
 
     Args:
       config: of one run; its categories are replaced by each split's, its seed by each seed.
-      methods: names in METHODS.
+      methods: names in METHODS, also with "+crf".
       splits: named splits, or "own" for the config's categories.
       seeds: seeds.
       workdir: networks, labels and scores; a second call finds them again.
@@ -49,9 +50,9 @@ def run_experiment(
     Raises:
       UserError: unknown method or split.
     """
-    unknown = [name for name in methods if name not in METHODS]
+    unknown = [name for name in methods if name.removesuffix(CRF) not in METHODS]
     if unknown:
-        raise UserError(f"--methods {','.join(unknown)}: unknown; known: {', '.join(METHODS)}")
+        raise UserError(f"--methods {','.join(unknown)}: unknown; known: {', '.join(METHODS)}, each also with {CRF}")
     about = {"config": config.name, "network": _network(config), "hardware": _hardware()}
     rows: list[Row] = []
     for seed in seeds:
@@ -60,8 +61,8 @@ def run_experiment(
             categories = config.categories.resolve() if split == OWN else named_split(split)
             for method in methods:
                 console.print(f"[bold]{split}[/bold] {method}, seed {seed} ...", highlight=False)
-                trained = METHODS[method](networks, categories)
-                found = score(networks, categories, trained)
+                trained = METHODS[method.removesuffix(CRF)](networks, categories)
+                found = score(networks, categories, trained, crf=method.endswith(CRF))
                 row = {"split": split, "method": method, "seed": seed, "strong": list(categories.strong)}
                 row |= {name: _known(getattr(found, name)) for name in (*MEANS, "boundary_miou")}
                 row["per_class"] = {name: _known(value) for name, value in found.per_class.items()}

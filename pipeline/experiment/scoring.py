@@ -2,41 +2,74 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from components.image_example_gen import voc
 from components.image_example_gen.records import read_record
 from pipeline.experiment.networks import Networks
 from serving.image_guard import MAX_PIXELS
 from serving.signatures import segmentation_signatures
+from trainer import features
+from trainer.baselines.dense_crf import dense_crf
 from trainer.categories import Categories
-from trainer.metrics import Scores, scores
+from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
+from trainer.preprocessing import decode_image, decode_mask, grid_to_image, to_network_input
 
 _BATCH = 8
 
 
-def score(networks: Networks, categories: Categories, trained: Path) -> Scores:
-    """Scores of the network in the folder of a `trained` step, by the exported graph's own counting."""
-    config, number = networks.config, categories.num_classes
+def score(networks: Networks, categories: Categories, trained: Path, crf: bool = False) -> Scores:
+    """Scores of the network in the folder of a `trained` step; with `crf` after a dense CRF (slow: seconds an image)."""
+    number = categories.num_classes
 
     def make(partial: Path) -> None:
+        config = networks.config
         net = networks.load(lambda: build_segmentation(config.backbone, number, None, config.seed), trained)
-        evaluate = segmentation_signatures(net, number, config.image_size, MAX_PIXELS)["evaluate"]
-        root, keys = config.dataset.root, voc.list_keys(config.dataset.root, config.dataset.eval)
-        counts = np.zeros((2, number, number), np.int64)
-        for start in range(0, len(keys), _BATCH):
-            batch = keys[start : start + _BATCH]
-            examples = [read_record(root, key, categories, evaluation=True).example for key in batch]
-            answer = evaluate(examples=tf.constant(examples))
-            for total, name in zip(counts, ("confusion", "boundary"), strict=True):
-                total += answer[name].numpy().sum(0).reshape(number, number)
+        counts = (_count_refined if crf else _count)(networks, categories, net)
         (partial / "counts.json").write_text(json.dumps(counts.tolist()))
 
-    folder = networks.step("scores", make, trained.name, config.dataset.eval)
+    folder = networks.step("scores", make, trained.name, networks.config.dataset.eval, crf)
     confusion, boundary = np.array(json.loads((folder / "counts.json").read_text()))
     return scores(confusion, categories, boundary)
+
+
+def _count(networks: Networks, categories: Categories, net: tf.keras.Model) -> np.ndarray:
+    """int64 [2, C, C]: confusion and boundary counts over the eval list, by the exported graph's own counting."""
+    config, number = networks.config, categories.num_classes
+    evaluate = segmentation_signatures(net, number, config.image_size, MAX_PIXELS)["evaluate"]
+    counts = np.zeros((2, number, number), np.int64)
+    examples = _examples(networks, categories)
+    while batch := list(itertools.islice(examples, _BATCH)):
+        answer = evaluate(examples=tf.constant(batch))
+        for total, name in zip(counts, ("confusion", "boundary"), strict=True):
+            total += answer[name].numpy().sum(0).reshape(number, number)
+    return counts
+
+
+def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Model) -> np.ndarray:
+    """As `_count`, with each image's probabilities refined by the dense CRF before the decision."""
+    size, number = networks.config.image_size, categories.num_classes
+    counts = np.zeros((2, number, number), np.int64)
+    for serialized in tqdm(list(_examples(networks, categories)), desc="      dense CRF", unit="image"):
+        example = tf.io.parse_single_example(serialized, features.PARSE_SPEC)
+        image, truth = decode_image(example[features.IMAGE]), decode_mask(example[features.MASK]).numpy()
+        network_input, valid = to_network_input(image, size)
+        logits = grid_to_image(net(network_input[tf.newaxis])[0], valid, size, *image.shape[:2])
+        predicted = dense_crf(image.numpy(), tf.nn.softmax(logits).numpy()).argmax(-1)
+        counts[0] += confusion_matrix(truth, predicted, number)[:, :number]
+        counts[1] += boundary_confusion(truth, predicted, number)[:, :number]
+    return counts
+
+
+def _examples(networks: Networks, categories: Categories) -> Iterator[bytes]:
+    dataset = networks.config.dataset
+    for key in voc.list_keys(dataset.root, dataset.eval):
+        yield read_record(dataset.root, key, categories, evaluation=True).example
