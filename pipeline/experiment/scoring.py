@@ -27,7 +27,7 @@ _BATCH = 8
 
 
 def score(networks: Networks, categories: Categories, trained: Path, crf: bool = False) -> Scores:
-    """Scores of the network in the folder of a `trained` step; with `crf` after a dense CRF (slow: seconds an image)."""
+    """Scores of the network in the folder of a `trained` step; with `crf` after a dense CRF (seconds an image)."""
     number = categories.num_classes
 
     def make(partial: Path) -> None:
