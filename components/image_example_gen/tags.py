@@ -23,6 +23,18 @@ def read_tags(path: str | Path, categories: Categories) -> dict[str, tuple[int, 
     Raises:
       UserError: no such file, no header, an unknown tag or an image listed twice; the line number is given.
     """
+    found, faults = read_tags_and_faults(path, categories)
+    if faults:
+        raise UserError(faults[0])
+    return found
+
+
+def read_tags_and_faults(path: str | Path, categories: Categories) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """As `read_tags`, but wrong lines are left out and described, all of them.
+
+    Raises:
+      UserError: no such file or no header.
+    """
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -34,21 +46,25 @@ def read_tags(path: str | Path, categories: Categories) -> dict[str, tuple[int, 
     if [cell.strip() for cell in next(rows, [])] != ["image", "tags"]:
         raise UserError(f"{path}: line 1 must be the header image,tags")
     found: dict[str, tuple[int, ...]] = {}
+    faults: list[str] = []
     for row in rows:
         if not any(cell.strip() for cell in row):
             continue
-        where = f"{path}: line {rows.line_num}"
-        if len(row) != 2 or not row[0].strip():
-            raise UserError(f"{where}: expected image,tags with tags separated by |")
-        key = _key(row[0].strip())
-        if key in found:
-            raise UserError(f"{where}: image '{key}' is listed twice; keep one line")
-        names = [name.strip() for name in row[1].split("|") if name.strip()]
         try:
-            found[key] = tuple(sorted({categories.id_of(name) for name in names}))
+            key, ids = _parse(row, categories)
+            if key in found:
+                raise UserError(f"image '{key}' is listed twice; keep one line")
+            found[key] = ids
         except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-    return found
+            faults.append(f"{path}: line {rows.line_num}: {error}")
+    return found, faults
+
+
+def _parse(row: list[str], categories: Categories) -> tuple[str, tuple[int, ...]]:
+    if len(row) != 2 or not row[0].strip():
+        raise UserError("expected image,tags with tags separated by |")
+    names = [name.strip() for name in row[1].split("|") if name.strip()]
+    return _key(row[0].strip()), tuple(sorted({categories.id_of(name) for name in names}))
 
 
 def _key(name: str) -> str:

@@ -80,15 +80,19 @@ class Summary:
         return {"splits": self.splits, "rejected": len(self.rejected), "images_per_category": counts}
 
 
-def plan_shards(settings: DatasetSettings, categories: Categories) -> list[Shard]:
+def plan_shards(
+    settings: DatasetSettings, categories: Categories, tags: dict[str, tuple[int, ...]] | None = None
+) -> list[Shard]:
     """Lists the images of a dataset, in shards.
 
-    An image listed twice, or for training although it is evaluated on, becomes a job with a fault.
+    An image listed twice, or for training although it is evaluated on, becomes a job with a fault. `tags` are used
+    instead of the tags file.
 
     Raises:
       UserError: a list or the tags file cannot be read.
     """
-    tags = read_tags(settings.tags_path, categories) if settings.tags_path else {}
+    if tags is None:
+        tags = read_tags(settings.tags_path, categories) if settings.tags_path else {}
     evaluated = voc.list_keys(settings.root, settings.eval, settings.eval_limit)
     trained = voc.list_keys(settings.root, settings.train, settings.train_limit)
     held_out = set(evaluated)

@@ -1,0 +1,90 @@
+"""Reads every image of a dataset as the pipeline would, writes nothing: the Beam pass of `transferseg validate`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import apache_beam as beam
+import cv2
+import numpy as np
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.image_example_gen import voc
+from components.image_example_gen.records import BadRecord
+from components.image_example_gen.settings import DatasetSettings
+from components.image_example_gen.transform import Shard, read_shard
+from trainer.categories import Categories
+
+_SIDE = 16  # pixels of the thumbnails that near-duplicates are found by
+_CLOSE = 3.0  # open: mean difference of two thumbnails' pixels, of 255, up to which images count as the same
+_PLAIN = 4.0  # open: deviation of a thumbnail's pixels below which it says nothing
+
+
+class InspectShard(beam.DoFn):
+    """Shard -> a JSON line for each of its images.
+
+    Keys: key, evaluation, split, tags and thumbnail, digest (null if unreadable), stage and reason (null if good).
+    """
+
+    def __init__(self, settings: DatasetSettings, categories: Categories):
+        self.settings, self.categories = settings, categories
+
+    def process(self, shard: Shard) -> Iterable[str]:
+        for job, result in read_shard(shard, self.settings, self.categories):
+            entry = {"key": job.key, "evaluation": shard.evaluation, "digest": None, "thumbnail": None}
+            if isinstance(result, BadRecord):
+                entry |= {"split": None, "tags": [], "stage": result.stage, "reason": str(result)}
+            else:
+                entry |= {"split": result.split, "tags": result.tags, "stage": None, "reason": None}
+            if entry["stage"] not in ("image", "list"):
+                entry |= _look(self.settings.root, job.key)
+            yield json.dumps(entry)
+
+
+def inspect(
+    shards: Sequence[Shard], settings: DatasetSettings, categories: Categories, beam_args: Sequence[str]
+) -> list[dict]:
+    """What InspectShard says of every listed image, in the order of the lists."""
+    with tempfile.TemporaryDirectory() as folder:
+        with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
+            entries = pipeline | beam.Create(list(shards)) | beam.Reshuffle()
+            entries = entries | beam.ParDo(InspectShard(settings, categories))
+            _ = entries | beam.io.WriteToText(f"{folder}/entries", num_shards=1, shard_name_template="")
+        found = [json.loads(line) for line in Path(folder, "entries").read_text().splitlines()]
+    order = {
+        (shard.evaluation, job.key): i for shard in shards for i, job in enumerate(shard.jobs, 1000 * shard.number)
+    }
+    return sorted(found, key=lambda entry: (entry["evaluation"], order[entry["evaluation"], entry["key"]]))
+
+
+def near_duplicates(train: Sequence[dict], evaluation: Sequence[dict]) -> list[tuple[str, str]]:
+    """(key of train, key of evaluation) of images that look the same, re-encoded or scaled though they may be."""
+    pairs = []
+    known = [entry for entry in evaluation if _telling(entry)]
+    if not known:
+        return []
+    wall = np.array([entry["thumbnail"] for entry in known], np.float32)
+    for entry in train:
+        if _telling(entry):
+            difference = np.abs(wall - np.array(entry["thumbnail"], np.float32)).mean(1)
+            pairs += [(entry["key"], known[i]["key"]) for i in np.flatnonzero(difference <= _CLOSE)]
+    return pairs
+
+
+def _telling(entry: dict) -> bool:
+    return entry["thumbnail"] is not None and float(np.std(entry["thumbnail"])) > _PLAIN
+
+
+def _look(root: str, key: str) -> dict:
+    """Digest of a readable image's file, and a grey thumbnail of it."""
+    data = voc.image_path(root, key).read_bytes()
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    thumbnail = None if grey is None else cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    return {
+        "digest": hashlib.sha256(data).hexdigest(),
+        "thumbnail": None if thumbnail is None else thumbnail.ravel().tolist(),  # a GIF: OpenCV reads none
+    }

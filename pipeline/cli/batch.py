@@ -1,0 +1,97 @@
+"""Commands over folders of images and masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.common import PATH, batch, cli, console
+
+
+@cli.command()
+@click.option("--l-net", type=PATH, required=True, help="exported L-Net (a SavedModel folder)")
+@click.option("--cam", type=PATH, help="exported CAM classifier; its categories give the ids")
+@click.option("--images", type=PATH, required=True, help="folder of images")
+@click.option("--tags", type=PATH, required=True, help="CSV with the columns image,tags; tags separated by |")
+@click.option("--output", type=PATH, required=True, help="folder for masks, confidences and dead letters")
+@click.option("--format", "format_", type=click.Choice(["png", "coco", "tfrecord"]), default="png", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["cam", "class-agnostic"]),
+    default="cam",
+    show_default=True,
+    help="class-agnostic: one tag an image, of any name, labelled by L-Net alone",
+)
+@click.option("--settings", type=PATH, help="labels.yaml of a calibration, or a config; its section `labels` is used")
+@click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
+def label(
+    l_net: Path,
+    cam: Path | None,
+    images: Path,
+    tags: Path,
+    output: Path,
+    format_: str,
+    mode: str,
+    settings: Path | None,
+    max_dead_share: float,
+    beam_args: tuple[str, ...],
+) -> None:
+    """Makes pixel labels for a folder of tagged images. Options behind -- go to Beam.
+
+    What is already labelled is kept: after a kill, the same command goes on where it stopped.
+
+    Example: transferseg label --l-net models/l_net --cam models/cam --images photos --tags tags.csv --output masks
+    -- --direct_running_mode=multi_processing --direct_num_workers=2
+    """
+    from components.label_calibration.outputs import read_label_settings
+    from components.weak_labels.batch import label_folder
+
+    chosen = read_label_settings(settings) if settings else None
+    batch(
+        lambda: label_folder(
+            l_net,
+            cam,
+            images,
+            tags,
+            output,
+            format=format_,
+            mode=mode,
+            settings=chosen,
+            max_dead_share=max_dead_share,
+            beam_args=beam_args,
+        )
+    )
+
+
+@cli.command()
+@click.option("--model", type=PATH, required=True, help="exported segmentation model (a SavedModel folder)")
+@click.option("--images", type=PATH, required=True, help="folder of images")
+@click.option("--output", type=PATH, required=True, help="folder for masks and dead letters")
+@click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
+def predict(model: Path, images: Path, output: Path, max_dead_share: float, beam_args: tuple[str, ...]) -> None:
+    """Predicts masks for a folder of images. Options behind -- go to Beam.
+
+    Example: transferseg predict --model build/demo/serving/demo/1700000000 --images photos --output masks
+    """
+    from components.prediction.batch import predict_folder
+
+    batch(lambda: predict_folder(model, images, output, max_dead_share=max_dead_share, beam_args=beam_args))
+
+
+@cli.command()
+@click.option("--truth", type=PATH, required=True, help="folder of true masks (PNG)")
+@click.option("--prediction", type=PATH, required=True, help="folder of predicted masks (PNG)")
+@click.option("--categories", required=True, help="a split's name (voc-split-1) or all names by id, comma-separated")
+@click.option("--strong", default="", help="comma-separated names of the strong categories")
+@click.option("--json", "json_path", type=PATH, help="also write the scores here")
+def evaluate(truth: Path, prediction: Path, categories: str, strong: str, json_path: Path | None) -> None:
+    """Scores a folder of predicted masks against a folder of true ones.
+
+    Example: transferseg evaluate --truth SegmentationClass --prediction masks --categories voc-split-1
+    """
+    from pipeline.evaluate import evaluate_folders
+
+    evaluate_folders(truth, prediction, categories, strong, json_path, console())

@@ -1,0 +1,116 @@
+"""Commands about datasets and whole runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.cli.common import EXIT_BAD_INPUT, PATH, cli, console, finish
+
+
+@cli.command()
+@click.option("--workdir", type=PATH, default=Path("build/demo"), show_default=True, help="where everything is written")
+def demo(workdir: Path) -> None:
+    """Draws a small dataset, runs the whole pipeline on it, pushes the model.
+
+    Example: transferseg demo --workdir build/demo
+    """
+    from pipeline.demo import run_demo
+
+    finish(run_demo(workdir, console()))
+
+
+@cli.command()
+@click.argument("config", type=PATH)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
+@click.option("--json", "json_path", type=PATH, help="also write the problems here")
+def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None) -> None:
+    """Names every problem of a dataset before any training: exit 0 without errors, else 2.
+
+    Example: transferseg validate configs/voc-split-1.yaml --set dataset.root=/data/VOC2012
+    """
+    from pipeline.config import load_config
+    from pipeline.validate import validate as run_validate
+
+    if not run_validate(load_config(config, list(overrides)), json_path, console()):
+        sys.exit(EXIT_BAD_INPUT)
+
+
+@cli.command()
+@click.argument("config", type=PATH)
+@click.option("--workdir", type=PATH, help="where everything is written [default: build/<name of the config>]")
+@click.option("--runner", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value, e.g. backbone=tiny"
+)
+def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, ...]) -> None:
+    """Runs the pipeline of a config file: exit 0 pushed, 1 refused by the gate, 2 bad input.
+
+    A run that was stopped or killed continues where it was.
+
+    Example: transferseg run configs/voc-split-1.yaml --set dataset.root=/data/VOC2012 --workdir runs/one
+    """
+    from pipeline.config import check_inputs, load_config
+
+    loaded = load_config(config, list(overrides))
+    check_inputs(loaded)
+    from pipeline.run import run_local  # takes seconds to import: only for a config that is right
+
+    finish(run_local(loaded, workdir or Path("build") / loaded.name, console()))
+
+
+@cli.command()
+@click.argument("config", type=PATH)
+@click.option("--methods", default="full,strong-only,wssl,ae,l-net,p-net,p-net-direct", show_default=True)
+@click.option("--splits", default="1,2,3", show_default=True, help="numbers of VOC's splits, or own: the config's")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="how many: 0, 1, ...")
+@click.option("--workdir", type=PATH, help="networks and labels [default: build/experiment-<name of the config>]")
+@click.option("--out", type=PATH, default=Path("docs/results"), show_default=True, help="where the tables go")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
+def experiment(
+    config: Path,
+    methods: str,
+    splits: str,
+    seeds: int,
+    workdir: Path | None,
+    out: Path,
+    overrides: tuple[str, ...],
+) -> None:
+    """Compares the method with its rivals, as the paper's Table 2 does; what is there already is not made again.
+
+    Example: transferseg experiment configs/table2-small.yaml --methods full,l-net --splits 1
+    """
+    from pipeline.config import check_inputs, load_config
+    from pipeline.experiment.command import run_experiment
+
+    loaded = load_config(config, list(overrides))
+    check_inputs(loaded)
+    names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
+    workdir = workdir or Path("build") / f"experiment-{loaded.name}"
+    run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out, console())
+
+
+@cli.command()
+@click.argument("config", type=PATH)
+@click.option("--cam", type=PATH, required=True, help="exported CAM classifier (a SavedModel folder)")
+@click.option("--l-net", type=PATH, required=True, help="exported L-Net that has not seen all strong categories")
+@click.option("--output", type=PATH, required=True, help="folder for labels.yaml and the curves")
+@click.option("--max-images", type=click.IntRange(1), default=200, show_default=True, help="strong images to use")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
+def calibrate(config: Path, cam: Path, l_net: Path, output: Path, max_images: int, overrides: tuple[str, ...]) -> None:
+    """Finds the values of weak labelling (section `labels` of a config) on strong images, whose masks are known.
+
+    They are treated as if they were weak, so the L-Net must not have learned their categories. No mask of a weak image
+    is looked at. In a pipeline run, `calibrate: true` trains such an L-Net (l_net_rehearsal) and does the same.
+
+    Example: transferseg calibrate configs/voc-small.yaml --cam models/cam --l-net models/l_net_rehearsal --output found
+    """
+    from pipeline.config import check_inputs, load_config
+
+    loaded = load_config(config, list(overrides))
+    check_inputs(loaded)
+    from pipeline.calibrate import calibrate_folder
+
+    calibrate_folder(loaded, cam, l_net, output, max_images, console())

@@ -1,0 +1,67 @@
+"""Commands about served models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.common import PATH, cli
+from trainer.errors import UserError
+
+
+@cli.command()
+@click.option("--model", type=PATH, required=True, help="a SavedModel, or a folder of numbered versions")
+@click.option("--name", default="transferseg", show_default=True, help="the name clients ask for")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 opens it to the network, without access control"
+)
+@click.option("--grpc-port", default=8500, show_default=True)
+@click.option("--rest-port", default=8501, show_default=True)
+def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int) -> None:
+    """Serves a model locally with TF Serving's gRPC and REST interfaces, until Ctrl-C.
+
+    For laptops and tests, where tensorflow_model_server is not at hand; in production run TF Serving on the same
+    folder (serving/deploy). New versions in the folder are taken up while it runs.
+
+    Example: transferseg serve --model build/demo/serving/demo
+    """
+    import signal
+
+    from serving.local_server.server import serve as start
+
+    server = start(model, name, host=host, grpc_port=grpc_port, rest_port=rest_port)
+    click.echo(
+        f"serving {name}: gRPC {host}:{server.grpc_port}, REST http://{host}:{server.rest_port}/v1/models/{name}"
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        click.echo("stopping", err=True)
+        server.stop()
+
+
+@cli.command()
+@click.option("--server", required=True, metavar="HOST:PORT", help="gRPC port, or REST port with --transport rest")
+@click.argument("image", type=PATH)
+@click.option("--output", type=PATH, required=True, help="PNG to write")
+@click.option("--name", default="transferseg", show_default=True, help="the model's name on the server")
+@click.option("--transport", type=click.Choice(["grpc", "rest"]), default="grpc", show_default=True)
+@click.option("--overlay", is_flag=True, help="write the mask over the image instead of the mask alone")
+def query(server: str, image: Path, output: Path, name: str, transport: str, overlay: bool) -> None:
+    """Asks a server for the mask of one image and writes it as PNG.
+
+    Example: transferseg query --server localhost:8500 photo.jpg --output mask.png
+    """
+    from serving.client import SegmentationClient
+    from serving.overlay import overlay_png
+
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise UserError(f"{image}: {error.strerror}") from None
+    with SegmentationClient(server, name, transport) as client:
+        [mask] = client.predict([data])
+    output.write_bytes(overlay_png(data, mask) if overlay else mask)
+    click.echo(f"{output}")

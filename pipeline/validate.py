@@ -1,0 +1,157 @@
+"""`transferseg validate`: every problem of a dataset at once, before any training."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from components.image_example_gen import voc
+from components.image_example_gen.inspection import inspect, near_duplicates
+from components.image_example_gen.records import EVAL, STRONG, WEAK
+from components.image_example_gen.settings import DatasetSettings
+from components.image_example_gen.tags import read_tags_and_faults
+from components.image_example_gen.transform import plan_shards
+from pipeline.config import RunConfig
+from trainer.categories import Categories
+from trainer.errors import UserError
+
+FEW = 10  # open: training images of a category below which a warning is due
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error makes the run fail or leave the image out; a warning lets it go on. `what` says what to do."""
+
+    severity: Literal["error", "warning"]
+    where: str
+    what: str
+
+
+def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
+    """Looks at every file the config names.
+
+    Returns:
+      (problems, errors first; number of usable images by split: strong, weak, eval)
+    """
+    settings, categories = config.dataset, config.categories.resolve()
+    problems = list(_layout(settings))
+    tags, faults = None, []
+    if settings.tags_path:
+        try:
+            tags, faults = read_tags_and_faults(settings.tags_path, categories)
+        except UserError as error:
+            problems.append(_error(settings.tags, str(error)))
+    problems += [_error(settings.tags, fault.partition(": ")[2]) for fault in faults]
+    counts: dict[str, int] = {}
+    if not any(problem.where in ("dataset.root", settings.train, settings.eval) for problem in problems):
+        entries = inspect(plan_shards(settings, categories, tags or {}), settings, categories, config.beam_args)
+        counts = dict(Counter(entry["split"] for entry in entries if entry["split"]))
+        problems += [
+            _error(entry["key"], f"{entry['stage']}: {entry['reason']}") for entry in entries if entry["stage"]
+        ]
+        problems += _splits(counts)
+        problems += _classes(entries, categories)
+        problems += _copies(entries)
+        problems += _unlisted(tags or {}, entries, settings)
+    return sorted(problems, key=lambda problem: problem.severity), counts
+
+
+def validate(config: RunConfig, json_path: Path | None, console: Console) -> bool:
+    """Prints the problems as a table; True if a run would use every image. `json_path` gets them too."""
+    problems, counts = find_problems(config)
+    if json_path:
+        json_path.write_text(json.dumps([asdict(problem) for problem in problems], indent=1) + "\n")
+    if problems:
+        table = Table("", "where", "what", title=f"{len(problems)} problems", title_justify="left")
+        for problem in problems:
+            colour = "red" if problem.severity == "error" else "yellow"
+            table.add_row(f"[{colour}]{problem.severity}[/]", problem.where, problem.what)
+        console.print(table)
+    if counts:
+        usable = ", ".join(f"{counts.get(split, 0)} {split}" for split in (STRONG, WEAK, EVAL))
+        console.print(f"usable images: {usable}", highlight=False)
+    if not problems:
+        console.print("[green]no problems[/]")
+    return not any(problem.severity == "error" for problem in problems)
+
+
+def _layout(settings: DatasetSettings) -> Iterator[Problem]:
+    root = Path(settings.root)
+    if not root.is_dir():
+        yield _error("dataset.root", f"no folder {root}; give the folder that holds JPEGImages and ImageSets")
+        return
+    for folder in (voc.IMAGES, voc.MASKS):
+        if not (root / folder).is_dir():
+            yield _error(folder, f"{root} has no folder {folder}; the format is PASCAL VOC's")
+    for split in (settings.train, settings.eval):
+        try:
+            if not voc.list_keys(root, split):
+                yield _error(split, f"{voc.list_path(root, split)}: lists no image; write one image name a line")
+        except UserError as error:
+            yield _error(split, str(error))
+
+
+def _splits(counts: dict[str, int]) -> Iterator[Problem]:
+    reasons = {
+        STRONG: "no training image shows strong categories alone: L-Net has nothing to learn from",
+        WEAK: "no training image shows a weak category: check the category lists and the tags",
+        EVAL: "no evaluation image is usable: no model can be judged",
+    }
+    for split, reason in reasons.items():
+        if not counts.get(split):
+            yield _error(split, f"split {split} is empty: {reason}")
+
+
+def _classes(entries: Sequence[dict], categories: Categories) -> Iterator[Problem]:
+    usable = [entry for entry in entries if entry["split"]]
+    train, evaluated = (Counter(tag for e in usable if e["evaluation"] == flag for tag in e["tags"]) for flag in (0, 1))
+    for category, name in enumerate(categories.names[1:], start=1):
+        if not train[category]:
+            yield _error(name, "no training image shows it; add some or take the category out")
+        elif train[category] < FEW:
+            yield _warning(name, f"only {train[category]} training images show it; {FEW} or more are better")
+        if not evaluated[category]:
+            yield _warning(name, "no evaluation image shows it: its IoU will be n/a")
+
+
+def _copies(entries: Sequence[dict]) -> Iterator[Problem]:
+    """Same files under several names, and pictures that are trained and evaluated on."""
+    train, evaluated = ([e for e in entries if e["evaluation"] == flag] for flag in (False, True))
+    for group in (train, evaluated):
+        names = defaultdict(dict)
+        for entry in group:
+            if entry["digest"]:
+                names[entry["digest"]][entry["key"]] = None
+        for keys in names.values():
+            if len(keys) > 1:
+                first, *others = keys
+                yield _warning(first, f"the same file as {', '.join(others)}; keep one")
+    listed_twice = {e["key"] for e in train} & {e["key"] for e in evaluated}
+    for key, other in near_duplicates(train, evaluated):
+        if key not in listed_twice:
+            yield _warning(key, f"looks like {other} of the evaluation list: the scores would flatter; drop one")
+
+
+def _unlisted(
+    tags: dict[str, tuple[int, ...]], entries: Sequence[dict], settings: DatasetSettings
+) -> Iterator[Problem]:
+    listed = {entry["key"] for entry in entries}
+    unknown = [key for key in tags if key not in listed]
+    if unknown and not (settings.train_limit or settings.eval_limit):
+        shown = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        yield _warning(str(settings.tags), f"tags {len(unknown)} images that no list names: {shown}")
+
+
+def _error(where: object, what: str) -> Problem:
+    return Problem("error", str(where), what)
+
+
+def _warning(where: object, what: str) -> Problem:
+    return Problem("warning", str(where), what)

@@ -1,0 +1,174 @@
+"""`transferseg validate`: twenty planted faults are all named, once each, and nothing else is."""
+
+import io
+import json
+import zlib
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+
+from pipeline.cli import cli
+from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+
+STRONG, WEAK = list(DEMO_STRONG), list(DEMO_WEAK)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A drawn dataset with a tags file, without faults."""
+    root = draw_demo_dataset(tmp_path / "data", train=120, val=24, progress=False)
+    names = ["background", *STRONG, *WEAK]
+    lines = ["image,tags"]
+    for key in keys_of(root, "train"):
+        ids = np.unique(np.array(Image.open(root / "SegmentationClass" / f"{key}.png")))
+        lines.append(f"{key},{'|'.join(names[i] for i in ids if 0 < i < 255)}")
+    (root / "tags.csv").write_text("\n".join(lines) + "\n")
+    config = {
+        "dataset": {"root": str(root), "tags": "tags.csv"},
+        "categories": {"strong": STRONG, "weak": WEAK},
+        "backbone": "tiny",
+        "weights": None,
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def keys_of(root, split):
+    return (root / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+
+
+def validate(place, *arguments):
+    command = ["validate", str(place / "config.yaml"), "--json", str(place / "problems.json"), *arguments]
+    done = CliRunner().invoke(cli, command, catch_exceptions=False)
+    return done, json.loads((place / "problems.json").read_text())
+
+
+def test_a_good_dataset_has_no_problems(place):
+    done, problems = validate(place)
+    assert [p for p in problems if p["severity"] == "error"] == [] and done.exit_code == 0
+    assert "usable images:" in done.output and "24 eval" in done.output
+
+
+def mask_bytes(mask, mode="L"):
+    buffer = io.BytesIO()
+    Image.fromarray(mask, mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bomb():
+    def chunk(kind, body):
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    size = (50_000).to_bytes(4, "big")
+    header = chunk(b"IHDR", size + size + b"\x08\x02\0\0\0")
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_twenty_faults_are_named_once_each_and_nothing_else(place):
+    root = place / "data"
+    _, before = validate(place)
+    images, masks, lists = root / "JPEGImages", root / "SegmentationClass", root / "ImageSets" / "Segmentation"
+    train, val = keys_of(root, "train"), keys_of(root, "val")
+    tags = (root / "tags.csv").read_text().splitlines()
+    tagged = dict(line.split(",") for line in tags[1:])
+    strong = [key for key in train if not set(tagged[key].split("|")) & set(WEAK)]
+    weak = [key for key in train if key not in strong]
+    image = {key: images / f"{key}.jpg" for key in train + val}
+    mask = {key: masks / f"{key}.png" for key in train + val}
+    size = {key: np.array(Image.open(mask[key])).shape for key in strong}
+    wanted = {}
+
+    def fault(key, words, change):
+        change()
+        wanted[key] = words
+
+    # Images
+    fault(strong[0], "image: the file is empty", lambda: image[strong[0]].write_bytes(b""))
+    fault(strong[1], "image: not an image file", lambda: image[strong[1]].write_text("hello"))
+    half = image[strong[2]].read_bytes()
+    fault(strong[2], "image: not a readable JPEG", lambda: image[strong[2]].write_bytes(half[: len(half) // 2]))
+    fault(strong[3], "image: cannot read", lambda: image[strong[3]].unlink())
+    fault(weak[0], "image: ", lambda: image[weak[0]].write_bytes(bomb()))
+    # Masks
+    fault(
+        strong[4],
+        "mask: is 5x4 but the image is",
+        lambda: mask[strong[4]].write_bytes(mask_bytes(np.ones((4, 5), np.uint8))),
+    )
+    ids = np.full(size[strong[5]], 77, np.uint8)
+    fault(strong[5], "mask: has ids [77]", lambda: mask[strong[5]].write_bytes(mask_bytes(ids)))
+    colour = np.zeros((*size[strong[6]], 3), np.uint8)
+    fault(strong[6], "mask: is a RGB image", lambda: mask[strong[6]].write_bytes(mask_bytes(colour, "RGB")))
+    fault(strong[7], "mask: cannot read", lambda: mask[strong[7]].unlink())
+    whole = mask[strong[8]].read_bytes()
+    fault(strong[8], "mask: not a", lambda: mask[strong[8]].write_bytes(whole[: len(whole) // 2]))
+    fault(val[0], "mask: cannot read", lambda: mask[val[0]].unlink())
+    fault(val[1], "image: the file is empty", lambda: image[val[1]].write_bytes(b""))
+    # A weak object in the mask that the tags hide
+    hidden = np.full(size[strong[9]], 1 + len(STRONG), np.uint8)
+    fault(strong[9], f"tags: the mask shows {WEAK[0]} (weak)", lambda: mask[strong[9]].write_bytes(mask_bytes(hidden)))
+    # Lists: one twice, one that is evaluated on, one that is not there
+    extra = [strong[10], val[2], "nobody"]
+    (lists / "train.txt").write_text("\n".join([*train, *extra]) + "\n")
+    wanted |= {
+        strong[10]: "list: listed twice",
+        val[2]: "list: also in the evaluation list",
+        "nobody": "image: cannot read",
+    }
+    # Tags: an unknown one, a line twice, a line with too many columns
+    tags[1 + train.index(weak[1])] = f"{weak[1]},unicorn"
+    tags[1 + train.index(weak[2])] = f"{weak[2]},{WEAK[0]},{WEAK[1]}"
+    tags.append(f"{weak[3]},{WEAK[0]}")
+    (root / "tags.csv").write_text("\n".join(tags) + "\n")
+    # The same file under two names: one warning, for the first
+    image[weak[5]].write_bytes(image[weak[4]].read_bytes())
+
+    done, problems = validate(place)
+    assert done.exit_code == 2
+    new = [problem for problem in problems if problem not in before]
+    found = {problem["where"]: problem["what"] for problem in new if problem["where"] != "tags.csv"}
+    for key, words in wanted.items():
+        assert words in found.pop(key), key
+    assert "the same file as " + weak[5] in found.pop(weak[4])
+    assert found == {}
+    lines = sorted(problem["what"] for problem in new if problem["where"] == "tags.csv")
+    assert len(lines) == 3 and all(line.startswith("line ") for line in lines)
+    for words in ("unicorn", "separated by |", "is listed twice"):
+        assert sum(words in line for line in lines) == 1, words
+    assert len(new) == 20
+
+
+def test_pictures_that_are_trained_and_evaluated_on_are_found_re_encoded(place):
+    root = place / "data"
+    train, val = keys_of(root, "train"), keys_of(root, "val")
+    with Image.open(root / "JPEGImages" / f"{val[0]}.jpg") as original:
+        copy = original.resize((original.width // 2 * 2 - 8, original.height - 6))
+        copy = copy.resize(original.size)
+    copy.save(root / "JPEGImages" / f"{train[0]}.jpg", quality=60)
+    _, problems = validate(place)
+    [found] = [problem for problem in problems if "looks like" in problem["what"]]
+    assert found["where"] == train[0] and val[0] in found["what"] and found["severity"] == "warning"
+
+
+def test_a_layout_without_anything_is_named_at_once(place):
+    root = place / "data"
+    (root / "SegmentationClass").rename(root / "Masks")
+    (root / "ImageSets" / "Segmentation" / "val.txt").unlink()
+    (root / "tags.csv").write_text("picture;labels\n")
+    done, problems = validate(place)
+    assert done.exit_code == 2 and len(problems) == 3
+    assert {problem["where"] for problem in problems} == {"SegmentationClass", "val", "tags.csv"}
+    _, problems = validate(place, "--set", "dataset.root=/nowhere", "--set", "dataset.tags=null")
+    assert [problem["where"] for problem in problems] == ["dataset.root"]
+
+
+def test_classes_nobody_shows_are_named(place):
+    config = yaml.safe_load((place / "config.yaml").read_text())
+    config["categories"]["weak"].append("dragon")
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    _, problems = validate(place)
+    about = [problem for problem in problems if problem["where"] == "dragon"]
+    assert [problem["severity"] for problem in about] == ["error", "warning"]
