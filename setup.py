@@ -21,6 +21,7 @@ setup(
         "scikit-image",
         "numpy<2",
         "scipy",
+        "threadpoolctl",
         "tensorflow-serving-api>=2.15,<2.16",
         "prometheus-client",
         "click",

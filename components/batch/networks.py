@@ -15,6 +15,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.utils.shared import Shared
+from threadpoolctl import threadpool_limits
 
 from components.batch.deadline import OutOfTime, within
 from components.batch.faults import Fault, dead_letter
@@ -91,6 +92,9 @@ class RunNetworks(beam.DoFn):
         self._networks: Networks | None = None
 
     def setup(self) -> None:
+        # What follows works on small matrices, where a second BLAS thread gains little; and where other workers or
+        # programs share the cores, threads that wait for each other take 15 times as long.
+        threadpool_limits(1, user_api="blas")
         self._networks = self._shared.acquire(lambda: Networks(*self._load))
 
     def process(self, batch: Sequence[Sample]) -> Iterable[Result | beam.pvalue.TaggedOutput]:

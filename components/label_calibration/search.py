@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from components.weak_labels.assignment import foreground_scores
 from components.weak_labels.core import Regions, describe, diffuse
@@ -90,7 +91,8 @@ def calibrate(
     """
     if not images:
         raise ValueError("no images to calibrate on")
-    with ThreadPoolExecutor() as pool:  # numpy and LAPACK work outside the interpreter's lock
+    # numpy and LAPACK work outside the interpreter's lock: threads for the images, none within a solve.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor() as pool:
         search = _Search(images, pool)
         start = search.scores(settings)[_index(settings)]
         best, miou = search.settle(settings)
