@@ -36,7 +36,8 @@ def prepare(network: NetworkConfig) -> tf.distribute.Strategy:
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
     tf.keras.utils.set_random_seed(network.seed + 1)  # tf.data takes no seed tensor beside a global seed of 0
-    tf.config.experimental.enable_op_determinism()
+    if not network.xla:  # XLA has no deterministic gradient of max pooling, which P-Net and VGG-16 need
+        tf.config.experimental.enable_op_determinism()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if network.devices == "one" or len(devices) == 1:
         return tf.distribute.get_strategy()

@@ -68,6 +68,7 @@ def place(tmp_path_factory):
         "p_net": {"steps": 10, "batch_size": 8, "pretrain_epochs": 1, "checkpoint_every": 5},
         # So few pictures teach the CAM which image has a pink disc, not where: let L-Net decide about background.
         "labels": {"objectness_weight": 0.7, "background_cut": 0.6},
+        "serving_check": {"images": 4, "timed_calls": 5},
         "gate": {"min_miou": 0.4, "min_weak_miou": 0.2, "max_miou_drop": 0.05, "max_weak_miou_drop": 0.05},
     }
     (place / "config.yaml").write_text(yaml.safe_dump(config))
@@ -97,7 +98,7 @@ def test_a_first_run_pushes_a_model_and_says_what_it_did(place, pushed):
     assert set(pushed["per_class"]) == {"background", "yellow", "pink"}
     assert {"cam", "l_net", "weak_labels", "segmentation", "p_net", "evaluator", "pusher"} <= set(pushed["components"])
     assert not (place / "run" / "checkpoints").exists()
-    assert pushed["serving"]["agreement"] > 0.99 and pushed["serving"]["requests"]["good"] == 16
+    assert pushed["serving"]["agreement"] > 0.99 and pushed["serving"]["requests"]["good"] == 8 + 4
     about = json.loads((Path(pushed["pushed_model"]) / "assets.extra" / "metadata.json").read_text())
     assert about["config_hash"] == pushed["config_hash"] and about["training"]["step"] == 12  # 2 + 10
     assert all(Path(pattern).parent.is_dir() for pattern in about["lineage"]["examples"])

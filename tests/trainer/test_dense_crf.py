@@ -24,14 +24,16 @@ def test_the_lattice_filters_like_a_gaussian(dimensions):
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.97
 
 
-def test_filtering_is_linear_and_symmetric():
+@pytest.mark.parametrize("dimensions, asymmetry", [(2, 0.01), (5, 0.2)])
+def test_filtering_is_linear_and_nearly_symmetric(dimensions, asymmetry):
+    """Blurring axis after axis on the corners that exist, as Adams et al. do, is not quite symmetric."""
     rng = np.random.default_rng(0)
-    lattice = Lattice(rng.normal(0, 2, (200, 5)))
+    lattice = Lattice(rng.normal(0, 2 if dimensions == 5 else 1, (200, dimensions)))
     a, b = rng.random((2, 200, 1)).astype(np.float32)
     np.testing.assert_allclose(lattice(a + 2 * b), lattice(a) + 2 * lattice(b), rtol=1e-4)
     kernel = lattice(np.eye(200, dtype=np.float32))
     assert kernel.min() >= 0
-    assert np.abs(kernel - kernel.T).max() < 0.15 * kernel.max()  # blurring axis after axis is only nearly symmetric
+    assert np.abs(kernel - kernel.T).sum() < asymmetry * kernel.sum()
 
 
 def scene():

@@ -1,5 +1,6 @@
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config
 
 from trainer import runtime
 from trainer.config import NetworkConfig
@@ -30,3 +31,12 @@ def test_prepare_repeats_every_random_number():
         draws.append(tf.random.normal([4]).numpy().tolist())
     assert draws[0] == draws[1]
     assert tf.keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_xla_does_without_determinism_which_it_cannot_have():
+    config.disable_op_determinism()
+    settings = NetworkConfig(backbone="tiny", weights=None, image_size=33, precision="float32", xla=True)
+    runtime.prepare(settings)
+    assert not config.is_op_determinism_enabled()
+    runtime.prepare(settings.model_copy(update={"xla": False}))
+    assert config.is_op_determinism_enabled()
