@@ -12,10 +12,9 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from components.image_example_gen import voc
 from components.image_example_gen.inspection import inspect, near_duplicates
 from components.image_example_gen.records import EVAL, STRONG, WEAK
-from components.image_example_gen.settings import DatasetSettings
+from components.image_example_gen.settings import DatasetSettings, layout_faults
 from components.image_example_gen.tags import read_tags_and_faults
 from components.image_example_gen.transform import plan_shards
 from pipeline.config import RunConfig
@@ -41,7 +40,7 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
       (problems, errors first; number of usable images by split: strong, weak, eval)
     """
     settings, categories = config.dataset, config.categories.resolve()
-    problems = list(_layout(settings))
+    problems = [_error(where, fault) for where, fault in layout_faults(settings)]
     tags, faults = None, []
     if settings.tags_path:
         try:
@@ -80,22 +79,6 @@ def validate(config: RunConfig, json_path: Path | None, console: Console) -> boo
     if not problems:
         console.print("[green]no problems[/]")
     return not any(problem.severity == "error" for problem in problems)
-
-
-def _layout(settings: DatasetSettings) -> Iterator[Problem]:
-    root = Path(settings.root)
-    if not root.is_dir():
-        yield _error("dataset.root", f"no folder {root}; give the folder that holds JPEGImages and ImageSets")
-        return
-    for folder in (voc.IMAGES, voc.MASKS):
-        if not (root / folder).is_dir():
-            yield _error(folder, f"{root} has no folder {folder}; the format is PASCAL VOC's")
-    for split in (settings.train, settings.eval):
-        try:
-            if not voc.list_keys(root, split):
-                yield _error(split, f"{voc.list_path(root, split)}: lists no image; write one image name a line")
-        except UserError as error:
-            yield _error(split, str(error))
 
 
 def _splits(counts: dict[str, int]) -> Iterator[Problem]:

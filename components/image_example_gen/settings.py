@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -40,17 +41,27 @@ def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
     Raises:
       UserError: root, a folder or a list is missing or empty, or the tags file has a fault (line number given).
     """
-    root = Path(settings.root)
-    if not root.is_dir():
-        raise UserError(f"dataset.root: no folder {root}; give the folder that holds JPEGImages and ImageSets")
-    for folder in (voc.IMAGES, voc.MASKS):
-        if not (root / folder).is_dir():
-            raise UserError(f"dataset.root: {root} has no folder {folder}; the format is PASCAL VOC's")
-    for split in (settings.train, settings.eval):
-        if not voc.list_keys(root, split):
-            raise UserError(f"{voc.list_path(root, split)}: lists no image; write one image name a line")
+    for where, fault in layout_faults(settings):
+        raise UserError(fault if where in (settings.train, settings.eval) else f"dataset.root: {fault}")
     if settings.tags_path:
         read_tags(settings.tags_path, categories)
+
+
+def layout_faults(settings: DatasetSettings) -> Iterator[tuple[str, str]]:
+    """(where, what) of each folder or list that is missing or empty; `where`: "dataset.root", a folder or a split."""
+    root = Path(settings.root)
+    if not root.is_dir():
+        yield "dataset.root", f"no folder {root}; give the folder that holds JPEGImages and ImageSets"
+        return
+    for folder in (voc.IMAGES, voc.MASKS):
+        if not (root / folder).is_dir():
+            yield folder, f"{root} has no folder {folder}; the format is PASCAL VOC's"
+    for split in (settings.train, settings.eval):
+        try:
+            if not voc.list_keys(root, split):
+                yield split, f"{voc.list_path(root, split)}: lists no image; write one image name a line"
+        except UserError as error:
+            yield split, str(error)
 
 
 def fingerprint(settings: DatasetSettings) -> str:

@@ -36,12 +36,11 @@ def labelled(networks: Networks, categories: Categories) -> str:
         if cut is None:
             cut = _cut(networks, cam, strong, categories)
         regions.append(_regions(networks, cam, patterns, cut, number))
-        patterns = [_erased(networks, everything, regions)]
+        if number < ROUNDS - 1:
+            patterns = [_erased(networks, everything, regions)]
 
     def make(partial: Path) -> None:
-        rounds = [read_regions(folder) for folder in regions]
-        union = {key: united([one[key] for one in rounds]) for key in rounds[0]}
-        write_labels([networks.records(categories)[WEAK]], union, partial / "data.gz")
+        write_labels([networks.records(categories)[WEAK]], _union(regions), partial / "data.gz")
 
     folder = networks.step("ae_labels", make, categories, [folder.name for folder in regions])
     return f"{folder}/*.gz"
@@ -70,8 +69,11 @@ def _regions(networks: Networks, cam: tf.keras.Model, seen: list[str], cut: floa
 
 def _erased(networks: Networks, everything: str, regions: list[Path]) -> str:
     def make(partial: Path) -> None:
-        rounds = [read_regions(folder) for folder in regions]
-        union = {key: united([one[key] for one in rounds]) for key in rounds[0]}
-        write_erased([everything], union, partial / "data.gz")
+        write_erased([everything], _union(regions), partial / "data.gz")
 
     return str(networks.step("ae_erased", make, [folder.name for folder in regions]) / "data.gz")
+
+
+def _union(regions: list[Path]) -> dict[str, np.ndarray]:
+    rounds = [read_regions(folder) for folder in regions]
+    return {key: united([one[key] for one in rounds]) for key in rounds[0]}
