@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from tensorflow import keras
 
@@ -19,9 +20,9 @@ class Backbone:
     """What a head must know. Functions map Keras tensors to Keras tensors.
 
     Attributes:
-      features: RGB float32 [B, H, W, 3] in 0..255 -> [B, g, g, channels]; normalises inside.
-      before_fc6: features -> fc6's input, same grid.
-      before_cam: features -> the features that the CAM classifier pools.
+      features: RGB float32 [B, H, W, 3] in 0..255 -> levels, each [B, g, g, channels], deepest last; normalises inside.
+      before_fc6: levels -> fc6's input, same grid.
+      before_cam: levels -> the features that the CAM classifier pools.
       width: channels of fc6 and fc7.
       dilation: of fc6.
       separable: fc6 is a depthwise and a 1x1 convolution (open; DeepLabV3+, Chen et al. 2018): a ninth of the work.
@@ -32,8 +33,8 @@ class Backbone:
     """
 
     features: Callable
-    before_fc6: Callable = lambda x: x
-    before_cam: Callable = lambda x: x
+    before_fc6: Callable = itemgetter(-1)
+    before_cam: Callable = itemgetter(-1)
     width: int = 256  # open for all but VGG-16
     dilation: int = 12
     separable: bool = False
@@ -55,7 +56,9 @@ BACKBONES = {
     ),
     "mobilenet_v2": Backbone(
         mobilenet_v2.features,
-        before_cam=mobilenet_v2.cam_features,
+        mobilenet_v2.fc6_input,
+        mobilenet_v2.cam_features,
+        dilation=6,
         separable=True,
         application=keras.applications.MobileNetV2,
     ),

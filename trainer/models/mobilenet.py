@@ -13,8 +13,8 @@ BLOCKS = ((64, 2), (128, 4), (128, 4), (256, 8), (256, 8), *[(512, 16)] * 6, (10
 OUTPUT_STRIDE = 8
 
 
-def features(images):
-    """RGB float32 [B, H, W, 3] in 0..255 -> conv_pw_13 [B, g, g, 1024]."""
+def features(images) -> list:
+    """RGB float32 [B, H, W, 3] in 0..255 -> conv_pw_13 [B, g, g, 1024], the only level."""
     x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="normalise")(images)
     x = layers.Conv2D(32, 3, strides=2, padding="same", name="conv1")(x)
     x = layers.ReLU(6.0, name="conv1_relu")(x)
@@ -25,7 +25,7 @@ def features(images):
         x = layers.Conv2D(channels, 1, name=f"conv_pw_{block}")(x)
         x = layers.ReLU(6.0, name=f"conv_pw_{block}_relu")(x)
         before = after
-    return x
+    return [x]
 
 
 def depthwise(x, before: int, after: int, name: str):

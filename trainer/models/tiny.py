@@ -13,8 +13,8 @@ BLOCKS = ((24, 2, 1), (32, 2, 1), (48, 2, 1), (64, 1, 1), (64, 1, 2), (64, 1, 4)
 GROUPS = 8
 
 
-def features(images):
-    """RGB float32 [B, H, W, 3] in 0..255 -> [B, g, g, 64]."""
+def features(images) -> list:
+    """RGB float32 [B, H, W, 3] in 0..255 -> [B, g, g, 64], the only level."""
     x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="normalise")(images)
     for index, (channels, stride, dilation) in enumerate(BLOCKS, start=1):
         conv = layers.Conv2D(
@@ -22,4 +22,4 @@ def features(images):
         )
         x = layers.GroupNormalization(GROUPS, name=f"norm{index}")(conv(x))
         x = layers.ReLU(name=f"relu{index}")(x)
-    return x
+    return [x]

@@ -14,8 +14,8 @@ from trainer.weights import Arrays
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
 
-def features(images):
-    """RGB float32 [B, H, W, 3] in 0..255 -> conv5_3 [B, g, g, 512]; ImageNet's mean colour is subtracted first."""
+def features(images) -> list:
+    """RGB float32 [B, H, W, 3] in 0..255 -> conv5_3 [B, g, g, 512], the only level; ImageNet's mean is subtracted."""
     x = layers.Rescaling(1.0, offset=[-value for value in MEAN_COLOUR], dtype="float32", name="normalise")(images)
     for block, (channels, count) in enumerate(BLOCKS, start=1):
         dilation = 2 if block == 5 else 1  # pool4 has stride 1, so conv5's taps lie twice as far apart
@@ -25,21 +25,21 @@ def features(images):
             x = conv(x)
         if block < 5:
             x = layers.MaxPool2D(3, strides=2 if block < 4 else 1, padding="same", name=f"pool{block}")(x)
-    return x
+    return [x]
 
 
-def pool5(x):
+def pool5(levels):
     """conv5_3 -> fc6's input, same shape: pool5 (max) and pool5a (average), 3x3 at stride 1.
 
     Caffe divides pool5a's sums by 9 everywhere, zero padding counted; "same" padding would leave the border out.
     """
-    x = layers.MaxPool2D(3, strides=1, padding="same", name="pool5")(x)
+    x = layers.MaxPool2D(3, strides=1, padding="same", name="pool5")(levels[-1])
     return layers.AveragePooling2D(3, strides=1, name="pool5a")(layers.ZeroPadding2D(1, name="pool5a_pad")(x))
 
 
-def cam_features(x):
+def cam_features(levels):
     """conv5_3 -> the features of the CAM classifier, [B, g, g, 1024] (Zhou et al. 2016: conv 3x3 1024)."""
-    return layers.Conv2D(1024, 3, padding="same", activation="relu", name="cam")(x)
+    return layers.Conv2D(1024, 3, padding="same", activation="relu", name="cam")(levels[-1])
 
 
 def convert(stored: Arrays) -> Arrays:
