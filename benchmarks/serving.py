@@ -29,7 +29,7 @@ from benchmarks.rows import row
 from serving.export import export_segmentation
 from trainer.categories import named_split
 from trainer.models.large_fov import build_segmentation
-from trainer.preprocessing import decode_image, grid_to_image, to_network_input
+from trainer.one_image import answer_on_pixels
 
 IMAGE_SIZE, IMAGES = 225, 16
 CALLS, SECONDS, CONCURRENCY, LOAD = 150, 20.0, 8, 0.8
@@ -156,9 +156,7 @@ def _batch_gain(function: Callable, images: list[bytes]) -> float:
 
 def _float_list_bytes(net: tf.keras.Model, data: bytes) -> int:
     """What the same answer takes as a JSON list of probabilities, [H, W, C], as TF Serving's REST would send it."""
-    image = decode_image(data)
-    network_input, valid = to_network_input(image, IMAGE_SIZE)
-    scores = tf.nn.softmax(grid_to_image(net(network_input[None])[0], valid, IMAGE_SIZE, *image.shape[:2]))
+    scores = tf.nn.softmax(answer_on_pixels(net, data, IMAGE_SIZE)[1])
     return len(json.dumps({"predictions": [np.round(scores.numpy().astype(float), 8).tolist()]}))
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import features
-from trainer.orientation import exif_orientation, stored, upright
-from trainer.preprocessing import decode_image, decode_mask, grid_to_image, to_network_input
+from trainer.one_image import answer_on_pixels
+from trainer.preprocessing import decode_mask
 
 PATH = Path("assets.extra") / "trainer_predictions.tfrecord"
 
@@ -22,13 +22,8 @@ def write_trainer_predictions(directory: Path, net: tf.keras.Model, images: Sequ
     """Predicts each image with `net` (as in `export_segmentation`) and writes image and mask as tf.Examples."""
     with tf.io.TFRecordWriter(str(directory / PATH)) as writer:
         for i, data in enumerate(images):
-            image = decode_image(data)
-            orientation = exif_orientation(tf.constant(data))
-            turned = upright(image, orientation)
-            network_input, valid = to_network_input(turned, image_size)
-            logits = tf.cast(net(network_input[tf.newaxis], training=False)[0], tf.float32)
-            ids = tf.argmax(grid_to_image(logits, valid, image_size, *turned.shape[:2]), -1)
-            mask = tf.io.encode_png(stored(tf.cast(ids, tf.uint8)[..., tf.newaxis], orientation)).numpy()
+            image, logits = answer_on_pixels(net, data, image_size)
+            mask = tf.io.encode_png(tf.cast(tf.argmax(logits, -1), tf.uint8)[..., tf.newaxis]).numpy()
             writer.write(features.make_example(str(i), data, *image.shape[:2], [], mask).SerializeToString())
 
 

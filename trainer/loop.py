@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 
 import tensorflow as tf
 
@@ -15,6 +16,7 @@ from trainer.replicas import Batch, add_up, check_batch_size, on_replicas, sprea
 from trainer.session import RunFolders, Session
 
 LossFn = Callable[..., Total]  # the network's outputs and the batch -> the loss as (sum, count)
+InputsFn = Callable[[Batch], object]
 BatchesFn = Callable[[int], tf.data.Dataset]  # step -> batches beginning at that step
 
 
@@ -27,6 +29,7 @@ def fit(
     folders: RunFolders,
     panel: Panel | None = None,
     xla: bool = False,
+    inputs: InputsFn = itemgetter("image"),
 ) -> None:
     """Trains `net` in place for `num_steps` updates, resuming from the newest checkpoint if there is one.
 
@@ -36,6 +39,7 @@ def fit(
       batches_from: see `input_pipeline.training_batches`; batches of `stage.batch_size` examples.
       panel: draws the network's answer for TensorBoard, at every checkpoint.
       xla: compile forward and backward pass with XLA.
+      inputs: a batch -> what `net` takes; by default its images.
 
     Raises:
       UserError, Preempted: see `Session.end_step`; UserError also if the batch does not divide over the devices.
@@ -44,7 +48,7 @@ def fit(
     if stage.freeze_backbone:
         freeze_backbone(net)
     optimizer = make_optimizer(net, stage, num_steps)
-    train_step = make_train_step(net, loss_fn, optimizer, stage.accumulate, xla)
+    train_step = make_train_step(net, loss_fn, optimizer, stage.accumulate, xla, inputs)
     with Session(folders, num_steps, stage.checkpoint_every, net=net, optimizer=optimizer) as session:
         batches = iter(spread(batches_from(session.step)))
         while not session.done:
@@ -62,6 +66,7 @@ def make_train_step(
     optimizer: tf.keras.optimizers.Optimizer,
     accumulate: int = 1,
     xla: bool = False,
+    inputs: InputsFn = itemgetter("image"),
 ) -> Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]:
     """The compiled update: batch -> (mean loss, global gradient norm before clipping), float32 scalars.
 
@@ -73,7 +78,7 @@ def make_train_step(
     @tf.function(jit_compile=xla or None)
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            total, count = loss_fn(net(batch["image"], training=True), batch)
+            total, count = loss_fn(net(inputs(batch), training=True), batch)
             mean = total / tf.maximum(count, 1.0)  # gradients of a sum would overflow float16
         gradients = scaled_gradients(optimizer, tape, mean, variables)
         return total, count, [gradient * count for gradient in gradients]

@@ -15,7 +15,13 @@ from trainer.errors import UserError
 Arrays = dict[str, list[np.ndarray]]  # layer name -> its arrays, kernel first
 
 HEAD = "fc8"  # the last layer of every network, trained from random weights at its own learning rate
-NEW_LAYERS = frozenset({"fc6_depthwise", "fc6", "fc7", "cam", HEAD})  # layers that ImageNet files need not hold
+NEW_LAYERS = frozenset(  # layers that ImageNet files need not hold
+    {
+        *("fc6_depthwise", "fc6", "fc7", "cam", HEAD),
+        *("factors", "asked", "energy", "attended_category"),  # TransferNet
+        *("decoder1_conv", "decoder1_up", "decoder2_conv", "decoder2_up"),
+    }
+)
 HEAD_STDDEV = 0.01  # DeepLab-LargeFOV's own filler for fc8
 NORM_EPSILON = 1e-3  # Keras' batch norm in both MobileNets
 

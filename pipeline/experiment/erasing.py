@@ -17,9 +17,9 @@ from trainer.baselines.adversarial_erasing import (
     region_ids,
     united,
     write_erased,
-    write_labels,
     write_regions,
 )
+from trainer.baselines.example_files import write_labels
 from trainer.categories import Categories
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.image_example_gen.records import STRONG
-from pipeline.experiment import erasing
+from pipeline.experiment import erasing, transferring
 from pipeline.experiment.networks import Networks, all_strong
 from trainer.baselines.wssl import train_wssl
 from trainer.categories import Categories
@@ -43,6 +43,12 @@ def adversarial_erasing(networks: Networks, categories: Categories) -> Path:
     return _segmentation(networks, categories, [networks.records(categories)[STRONG], labels])
 
 
+def transfernet(networks: Networks, categories: Categories) -> Path:
+    """Masks of strong images, weak ones labelled by TransferNet."""
+    labels = transferring.labelled(networks, categories)
+    return _segmentation(networks, categories, [networks.records(categories)[STRONG], labels])
+
+
 def l_net(networks: Networks, categories: Categories) -> Path:
     """Masks of strong images, weak ones labelled by L-Net, CAM and self-diffusion."""
     return _segmentation(networks, categories, _with_labels(networks, categories))
@@ -63,6 +69,7 @@ METHODS: dict[str, Method] = {
     "strong-only": strong_only,
     "wssl": wssl,
     "ae": adversarial_erasing,
+    "transfernet": transfernet,
     "l-net": l_net,
     "p-net": p_net,
     "p-net-direct": p_net_direct,

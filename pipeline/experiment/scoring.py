@@ -21,7 +21,8 @@ from trainer.baselines.dense_crf import dense_crf
 from trainer.categories import Categories
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
-from trainer.preprocessing import decode_image, decode_mask, grid_to_image, to_network_input
+from trainer.one_image import answer_on_pixels
+from trainer.preprocessing import decode_mask
 
 _BATCH = 8
 
@@ -60,9 +61,8 @@ def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Mod
     counts = np.zeros((2, number, number), np.int64)
     for serialized in tqdm(list(_examples(networks, categories)), desc="      dense CRF", unit="image"):
         example = tf.io.parse_single_example(serialized, features.PARSE_SPEC)
-        image, truth = decode_image(example[features.IMAGE]), decode_mask(example[features.MASK]).numpy()
-        network_input, valid = to_network_input(image, size)
-        logits = grid_to_image(net(network_input[tf.newaxis])[0], valid, size, *image.shape[:2])
+        truth = decode_mask(example[features.MASK]).numpy()
+        image, logits = answer_on_pixels(net, example[features.IMAGE].numpy(), size)
         predicted = dense_crf(image.numpy(), tf.nn.softmax(logits).numpy()).argmax(-1)
         counts[0] += confusion_matrix(truth, predicted, number)[:, :number]
         counts[1] += boundary_confusion(truth, predicted, number)[:, :number]

@@ -12,9 +12,9 @@ from trainer.baselines.adversarial_erasing import (
     region_ids,
     united,
     write_erased,
-    write_labels,
     write_regions,
 )
+from trainer.baselines.example_files import write_labels
 from trainer.models.cam import build_cam
 from trainer.preprocessing import MEAN_COLOUR, decode_image, decode_mask
 

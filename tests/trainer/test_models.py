@@ -82,7 +82,7 @@ def head_size(channels: int) -> int:
         ("vgg16", lambda: 20_505_429, lambda: VGG_CONVS + 9 * 512 * 1024 + 1024 + 1024 * 20),
         (
             "mobilenet_v2",
-            lambda: folded_size(keras.applications.MobileNetV2) - (320 * 1280 + 1280) + head_size(320),
+            lambda: folded_size(keras.applications.MobileNetV2) - (320 * 1280 + 1280) + head_size(32 + 96 + 320),
             lambda: folded_size(keras.applications.MobileNetV2) + 1280 * 20,
         ),
         (

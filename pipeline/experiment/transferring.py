@@ -1,0 +1,36 @@
+"""TransferNet as steps: the network, then the labels of the weak images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from components.image_example_gen.records import WEAK
+from pipeline.experiment.networks import Networks
+from trainer.baselines.example_files import write_labels
+from trainer.baselines.transfer_net import check_size, train_transfer_net, transfer_labels
+from trainer.categories import Categories
+from trainer.models.transfer_net import build_transfer_net
+
+
+def labelled(networks: Networks, categories: Categories) -> str:
+    """TFRecord pattern of the weak images with labels by a TransferNet, trained as long as the segmentation network."""
+    config, records = networks.config, networks.records(categories)
+    check_size(config.image_size)
+    trained = networks.trained(
+        "transfer_net",
+        lambda folders: train_transfer_net(
+            list(records.values()), categories, config.network, config.segmentation, folders
+        ),
+        *(categories, config.segmentation),
+    )
+
+    def make(partial: Path) -> None:
+        number = len(categories.foreground)
+        net = networks.load(lambda: build_transfer_net(config.backbone, number, None, config.seed), trained)
+        found = transfer_labels(net, [records[WEAK]], number, config.image_size)
+        labels = dict(tqdm(found, desc="      TransferNet labels", unit="image"))
+        write_labels([records[WEAK]], labels, partial / "data.gz")
+
+    return f"{networks.step('transfer_labels', make, trained.name)}/*.gz"
