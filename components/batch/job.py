@@ -107,7 +107,7 @@ def run(
         | "Read" >> beam.ParDo(ReadImages(str(output), recipe)).with_outputs(DEAD, main="samples")
     )
     made = samples["samples"] | "MakeMasks" >> MakeMasks(networks, str(output))
-    write_dead_letters((samples[DEAD], made) | "Dead" >> beam.Flatten(), str(letters))
+    write_json_lines((samples[DEAD], made) | "Dead" >> beam.Flatten(), str(letters), "Letters")
     with _progress(output, len(sources), title), _quiet_beam():
         result = pipeline.run()
         result.wait_until_finish()
@@ -128,12 +128,12 @@ def run(
     return Outcome(done, dead, _counter(result, "kept"), time.monotonic() - started)
 
 
-def write_dead_letters(dead: beam.PCollection[dict[str, str]], path: str) -> None:
-    """PCollection of dead letters -> one JSON-lines file, in any order."""
+def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: str) -> None:
+    """PCollection of JSON-ready items -> one JSON-lines file, in any order; `title` is unique in the pipeline."""
     _ = (
-        dead
-        | "ToJson" >> beam.Map(json.dumps)
-        | "WriteDead" >> beam.io.WriteToText(path, num_shards=1, shard_name_template="")
+        items
+        | f"{title}ToJson" >> beam.Map(json.dumps)
+        | f"Write{title}" >> beam.io.WriteToText(path, num_shards=1, shard_name_template="")
     )
 
 

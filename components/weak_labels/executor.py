@@ -14,7 +14,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.batch.faults import refuse_above
-from components.batch.job import DEAD_LETTERS, write_dead_letters
+from components.batch.job import DEAD_LETTERS, write_json_lines
 from components.batch.networks import threads_per_worker
 from components.image_example_gen.records import STRONG, WEAK
 from components.label_calibration.outputs import VALUES, read_label_settings
@@ -94,7 +94,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "ReadSamples" >> beam.ParDo(ReadSamples())
                 | "LabelImages" >> label
             )
-            write_dead_letters(dead, dead_letters)
+            write_json_lines(dead, dead_letters, "Letters")
 
         faults = sorted(read_lines(dead_letters), key=lambda letter: letter["key"])
         write_lines(dead_letters, faults)
