@@ -65,6 +65,7 @@ class EncodedMask:
 def _sample(record: bytes, names: tuple[str, ...]) -> Iterable[Sample]:
     feature = tf.train.Example.FromString(record).features.feature
     ours = features.TAGS in feature  # before a look at a key that is not there makes it
+
     def first(keys: Sequence[str]) -> bytes:
         return next((feature[key].bytes_list.value[0] for key in keys if feature[key].bytes_list.value), b"")
 

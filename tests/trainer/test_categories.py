@@ -20,6 +20,12 @@ def test_splits_partition_the_categories(split, strong):
     assert not set(categories.strong_ids) & set(categories.weak_ids)
 
 
+def test_split_four_keeps_vocs_ids_and_adds_cocos_other_categories():
+    categories = named_split("voc-split-4")
+    assert categories.num_classes == 81 and categories.weak_ids == tuple(range(1, 21))
+    assert categories.strong[0] == "truck" and categories.id_of("truck") == 21 and len(categories.strong) == 60
+
+
 def test_split_two_mirrors_split_one():
     assert set(VOC_SPLITS["voc-split-1"]) | set(VOC_SPLITS["voc-split-2"]) == set(VOC)
     assert not set(VOC_SPLITS["voc-split-1"]) & set(VOC_SPLITS["voc-split-2"])
