@@ -68,6 +68,8 @@ def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, .
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="how many: 0, 1, ...")
 @click.option("--workdir", type=PATH, help="networks and labels [default: build/experiment-<name of the config>]")
 @click.option("--out", type=PATH, default=Path("docs/results"), show_default=True, help="where the tables go")
+@click.option("--figures", type=PATH, help="also draw the paper's Figures 3 and 6 into this folder")
+@click.option("--unseen", type=PATH, help="folder of images of other categories, for Figure 5")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
 def experiment(
     config: Path,
@@ -76,6 +78,8 @@ def experiment(
     seeds: int,
     workdir: Path | None,
     out: Path,
+    figures: Path | None,
+    unseen: Path | None,
     overrides: tuple[str, ...],
 ) -> None:
     """Compares the method with its rivals, as the paper's Table 2 does; what is there already is not made again.
@@ -90,6 +94,13 @@ def experiment(
     names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
     workdir = workdir or Path("build") / f"experiment-{loaded.name}"
     run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out, console())
+    if figures:
+        from pipeline.experiment.command import resolve
+        from pipeline.experiment.figures import draw_figures
+        from pipeline.experiment.networks import Networks
+
+        for path in draw_figures(Networks(loaded, workdir), resolve(loaded, names), figures, unseen):
+            click.echo(path)
 
 
 @cli.command()

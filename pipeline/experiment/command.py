@@ -16,7 +16,7 @@ from pipeline.experiment.networks import Networks, seconds_of
 from pipeline.experiment.scoring import score
 from pipeline.experiment.table import MEANS, Row, with_ratios, write_tables
 from pipeline.graph import training_hash
-from trainer.categories import named_split
+from trainer.categories import Categories, named_split
 from trainer.errors import UserError
 
 OWN = "own"
@@ -55,10 +55,10 @@ def run_experiment(
         raise UserError(f"--methods {','.join(unknown)}: unknown; known: {', '.join(METHODS)}, each also with {CRF}")
     about = {"config": config.name, "network": _network(config), "hardware": _hardware()}
     rows: list[Row] = []
+    resolved = resolve(config, splits)
     for seed in seeds:
         networks = Networks(config.model_copy(update={"seed": seed}), workdir)
-        for split in splits:
-            categories = config.categories.resolve() if split == OWN else named_split(split)
+        for split, categories in resolved.items():
             for method in methods:
                 console.print(f"[bold]{split}[/bold] {method}, seed {seed} ...", highlight=False)
                 trained = METHODS[method.removesuffix(CRF)](networks, categories)
@@ -72,6 +72,15 @@ def run_experiment(
                 console.print(f"    {means}", highlight=False)
                 write_tables(with_ratios(rows), out, about)
     return with_ratios(rows)
+
+
+def resolve(config: RunConfig, splits: Sequence[str]) -> dict[str, Categories]:
+    """Named splits, or "own" for the config's -> their categories.
+
+    Raises:
+      UserError: no such split.
+    """
+    return {name: config.categories.resolve() if name == OWN else named_split(name) for name in splits}
 
 
 def _known(value: float) -> float | None:

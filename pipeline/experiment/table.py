@@ -22,11 +22,12 @@ def with_ratios(rows: Sequence[Row]) -> list[Row]:
 
 
 def write_tables(rows: Sequence[Row], folder: Path, about: dict[str, str]) -> Path:
-    """Writes table2.json and table2.md into `folder`; returns the latter. `about` goes above the tables."""
+    """Writes table2.json, .md and .png into `folder`; returns the page. `about` goes above the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table2.json").write_text(json.dumps(list(rows), indent=1) + "\n")
     page = folder / "table2.md"
     page.write_text(markdown(rows, about))
+    _draw(rows, folder / "table2.png")
     return page
 
 
@@ -58,6 +59,35 @@ def _line(method: str, rows: Sequence[Row]) -> str:
     cells += [f"{100 * (max(means['miou']) - min(means['miou'])):.1f}"]
     cells += ["" if None in ratios else f"{statistics.fmean(ratios):.3f}"]
     return f"| {method} | {' | '.join(cells)} |"
+
+
+def _draw(rows: Sequence[Row], path: Path) -> None:
+    """Mean and weak mean of every method on every split: bars over the seeds' mean, a dot for each seed."""
+    import matplotlib  # slow to import
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    splits, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("split", "method"))
+    width = 1 + 0.6 * len(methods) * len(splits)
+    figure, axes = plt.subplots(1, len(splits), figsize=(width, 3.6), sharey=True, squeeze=False)
+    bars = (("miou", "all classes", -0.2, "tab:blue"), ("weak_miou", "weak categories", 0.2, "tab:orange"))
+    for axis, split in zip(axes[0], splits, strict=True):
+        for name, title, offset, colour in bars:
+            for place, method in enumerate(methods):
+                found = [row[name] for row in rows if (row["split"], row["method"]) == (split, method)]
+                values = [100 * value for value in found if value is not None]
+                if values:
+                    label = None if place else title
+                    axis.bar(place + offset, statistics.fmean(values), 0.38, color=colour, alpha=0.6, label=label)
+                    axis.plot([place + offset] * len(values), values, "k.", markersize=4)
+        axis.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
+        axis.set_title(split)
+        axis.grid(axis="y", alpha=0.3)
+    axes[0][0].set_ylabel("mIoU in percent")
+    axes[0][0].legend()
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+    plt.close(figure)
 
 
 def _mean(values: Sequence[float | None]) -> str:

@@ -42,8 +42,12 @@ def run(place, *arguments):
 @pytest.mark.slow
 def test_every_method_gives_a_row_and_a_second_run_the_same_table(place):
     methods = [*METHODS, "p-net+crf"]
-    done = run(place, "--methods", ",".join(methods))
+    pictures = ["--figures", str(place / "figures"), "--unseen", str(place / "data" / "JPEGImages")]
+    done = run(place, "--methods", ",".join(methods), *pictures)
     assert done.exit_code == 0, done.output
+    drawn = [place / "figures" / f"figure{number}-own.png" for number in (3, 6, 5)]
+    assert done.output.split()[-3:] == [str(path) for path in drawn] and all(path.is_file() for path in drawn)
+    assert (place / "out" / "table2.png").is_file()
     rows = json.loads((place / "out" / "table2.json").read_text())
     assert [row["method"] for row in rows] == methods
     wanted = {"split", "method", "seed", "miou", "strong_miou", "weak_miou", "per_class", "ratio_to_full", "wall_s"}

@@ -1,0 +1,137 @@
+"""The paper's Figures 3, 5 and 6 from this experiment's own networks, labels and images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from components.batch.images import list_images
+from components.image_example_gen import voc
+from components.image_example_gen.records import read_record
+from pipeline.experiment import erasing, methods
+from pipeline.experiment.networks import Networks, held_back
+from trainer import features
+from trainer.baselines.example_files import image_of, key_of, read_examples, tags_of
+from trainer.categories import Categories, palette
+from trainer.models.large_fov import build_segmentation
+from trainer.one_image import answer_on_pixels
+from trainer.preprocessing import decode_image, decode_mask
+
+Panel = np.ndarray  # uint8 [H, W, 3]
+
+
+def draw_label_maps(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
+    """Figure 3: images of weak categories, L-Net's map M, our labels L_w, adversarial erasing's, the truth."""
+    examples = _spread(list(held_back(networks.config, categories, networks.config.dataset.train, weak=True)), rows)
+    keys = {key_of(example) for example in examples}
+    ours = _masks(networks.labelled(categories), keys)
+    rival = _masks(erasing.labelled(networks, categories), keys)
+    size, l_net = networks.config.image_size, networks.l_net(categories)
+    grid = []
+    for example in examples:
+        image, logits = answer_on_pixels(l_net, image_of(example), size)
+        heat = np.repeat((255 * tf.sigmoid(logits)).numpy().astype(np.uint8), 3, -1)
+        maps = [ours.get(key_of(example)), rival.get(key_of(example)), _truth(example)]
+        grid.append([image.numpy(), heat, *(_overlay(image.numpy(), ids) for ids in maps)])
+    titles = ["image", "M (L-Net)", "$L_w$ (ours)", "AE", "truth"]
+    _draw(grid, titles, [_names(example, categories) for example in examples], path)
+
+
+def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: int, path: Path) -> None:
+    """Figure 5: L-Net on images of categories that it has never seen; three pairs a row."""
+    size, l_net = networks.config.image_size, networks.l_net(categories)
+    panels = []
+    for file in _spread(list_images(folder), 3 * rows):
+        image, logits = answer_on_pixels(l_net, file.read_bytes(), size)
+        panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
+    grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
+    _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)
+
+
+def draw_predictions(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
+    """Figure 6: evaluation images of weak categories by AE, L-Net, P-Net and full supervision, and the truth."""
+    config = networks.config
+    keys = voc.list_keys(config.dataset.root, config.dataset.eval)
+    records = (read_record(config.dataset.root, key, categories, evaluation=True) for key in keys)
+    weak = [record for record in records if categories.is_weak_image(record.tags)]
+    examples = [tf.train.Example.FromString(record.example) for record in _spread(weak, rows)]
+    trained = {"AE": "ae", "L-Net": "l-net", "P-Net": "p-net", "full": "full"}
+    nets = {title: _network(networks, categories, methods.METHODS[name]) for title, name in trained.items()}
+    grid = []
+    for example in examples:
+        image = decode_image(image_of(example)).numpy()
+        answers = [answer_on_pixels(net, image_of(example), config.image_size)[1] for net in nets.values()]
+        ids = [tf.argmax(logits, -1).numpy() for logits in answers]
+        grid.append([image, *(_overlay(image, one) for one in (*ids, _truth(example)))])
+    _draw(grid, ["image", *nets, "truth"], [_names(example, categories) for example in examples], path)
+
+
+def draw_figures(
+    networks: Networks, splits: dict[str, Categories], folder: Path, unseen: Path | None, rows: int = 5
+) -> list[Path]:
+    """All of them, for every split; Figure 5 only with a folder of images. Missing networks are trained first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for split, categories in splits.items():
+        paths += [folder / f"figure3-{split}.png", folder / f"figure6-{split}.png"]
+        draw_label_maps(networks, categories, rows, paths[-2])
+        draw_predictions(networks, categories, rows, paths[-1])
+    if unseen is not None:
+        split, categories = next(iter(splits.items()))
+        paths.append(folder / f"figure5-{split}.png")
+        draw_unseen(networks, categories, unseen, rows, paths[-1])
+    return paths
+
+
+def _network(networks: Networks, categories: Categories, method: methods.Method) -> tf.keras.Model:
+    config, number = networks.config, categories.num_classes
+    trained = method(networks, categories)
+    return networks.load(lambda: build_segmentation(config.backbone, number, None, config.seed), trained)
+
+
+def _masks(pattern: str, keys: set[str]) -> dict[str, np.ndarray]:
+    return {key_of(example): _truth(example) for example in read_examples([pattern]) if key_of(example) in keys}
+
+
+def _truth(example: tf.train.Example) -> np.ndarray:
+    return decode_mask(example.features.feature[features.MASK].bytes_list.value[0]).numpy()
+
+
+def _names(example: tf.train.Example, categories: Categories) -> str:
+    names = [categories.names[tag] for tag in tags_of(example)]
+    return "\n".join(name if name in categories.strong else f"{name} (weak)" for name in names)
+
+
+def _overlay(image: Panel, ids: np.ndarray | None) -> Panel:
+    if ids is None:
+        return np.zeros_like(image)
+    mixed = (0.35 * image + 0.65 * palette()[ids]).astype(np.uint8)
+    return np.where(ids[..., None] > 0, mixed, (0.6 * image).astype(np.uint8))
+
+
+def _spread(items: Sequence, count: int) -> list:
+    """At most `count` of the items, evenly spaced."""
+    places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)) if items else []
+    return [items[place] for place in places]
+
+
+def _draw(grid: Sequence[Sequence[Panel]], titles: Sequence[str], labels: Sequence[str], path: Path) -> None:
+    import matplotlib  # slow to import
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shape = (max(len(grid), 1), len(titles))
+    figure, axes = plt.subplots(*shape, figsize=(2.4 * shape[1], 2.0 * shape[0]), squeeze=False, layout="constrained")
+    for row, panels, label in zip(axes, grid, labels, strict=False):
+        for axis, panel in zip(row, panels, strict=True):
+            axis.imshow(panel)
+            axis.set(xticks=[], yticks=[])
+        row[0].set_ylabel(label, fontsize=7)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
