@@ -44,3 +44,11 @@ def batch(work) -> None:
         f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
         f"{summary['images_per_s']:.1f} images/s: {summary['output']}"
     )
+
+
+def names_of(value: str) -> list[str] | None:
+    """ "a,b" or the path of a file with one name a line -> names; None for ""."""
+    if not value:
+        return None
+    text = Path(value).read_text() if Path(value).is_file() else value.replace(",", "\n")
+    return [line.strip() for line in text.splitlines() if line.strip()]

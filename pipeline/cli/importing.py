@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_REFUSED, PATH, cli
+from pipeline.cli.common import EXIT_REFUSED, PATH, cli, names_of
 from trainer.errors import UserError
 
 _BEAM = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
@@ -40,7 +40,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             from components.dataset_import.writer import FAULTS, import_dataset
 
             done = import_dataset(
-                read(**arguments), output, split, skip=_names(skip) or (), prefix=prefix, beam_args=beam_args
+                read(**arguments), output, split, skip=names_of(skip) or (), prefix=prefix, beam_args=beam_args
             )
             click.echo(
                 f"{done['images']} images, {done['masks']} with a mask, {done['left_out']} left out, "
@@ -84,7 +84,7 @@ def _coco(annotations: str, images: str, masks: str | None):
 def _voc(root: str, list_: str | None, categories: str):
     from components.dataset_import.folders import read_voc
 
-    return read_voc(root, _names(categories), list_)
+    return read_voc(root, names_of(categories), list_)
 
 
 @_importer("sbd", "Semantic Boundaries Dataset: img/ and cls/*.mat.", _ROOT, _LIST)
@@ -119,7 +119,7 @@ def _label_studio(annotations: str, images: str, masks: str | None):
 def _folder(images: str, masks: str | None, tags: str | None, categories: str):
     from components.dataset_import.folders import read_folder
 
-    return read_folder(images, masks, tags, _names(categories))
+    return read_folder(images, masks, tags, names_of(categories))
 
 
 @_importer(
@@ -131,15 +131,7 @@ def _folder(images: str, masks: str | None, tags: str | None, categories: str):
 def _tfrecord(files: str, categories: str):
     from components.dataset_import.tfrecords import read_tfrecords
 
-    names = _names(categories)
+    names = names_of(categories)
     if not names:
         raise UserError("masks hold ids: give the categories' names with --categories a,b,c (id 1, 2, 3)")
     return read_tfrecords(files, names)
-
-
-def _names(value: str) -> list[str] | None:
-    """ "a,b" or the path of a file with one name a line -> names; None for ""."""
-    if not value:
-        return None
-    text = Path(value).read_text() if Path(value).is_file() else value.replace(",", "\n")
-    return [line.strip() for line in text.splitlines() if line.strip()]

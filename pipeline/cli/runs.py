@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_BAD_INPUT, PATH, cli, console, finish
+from pipeline.cli.common import EXIT_BAD_INPUT, PATH, cli, console, finish, names_of
 
 
 @cli.command()
@@ -20,6 +20,24 @@ def demo(workdir: Path) -> None:
     from pipeline.demo import run_demo
 
     finish(run_demo(workdir, console()))
+
+
+@cli.command()
+@click.argument("folder", type=PATH)
+@click.option("--output", type=PATH, default=Path("data"), show_default=True, help="where other layouts are brought to")
+@click.option("--config", type=PATH, default=Path("transferseg.yaml"), show_default=True, help="file to write")
+@click.option("--weak", default="", metavar="A,B", help="categories to learn from tags although they have masks")
+@click.option("--categories", default="", metavar="A,B", help="names by id, where the files do not say; or a file")
+@click.option("--weights", default="imagenet", show_default=True, help="without a GPU: MobileNetV2's weights, or null")
+def init(folder: Path, output: Path, config: Path, weak: str, categories: str, weights: str) -> None:
+    """Looks at a folder, recognises the dataset in it and writes a config that runs.
+
+    Example: transferseg init photos --weak tram,kite
+    """
+    from pipeline.init.command import init as run_init
+
+    chosen = None if weights == "null" else weights
+    run_init(folder, output, config, names_of(weak) or (), names_of(categories), console(), chosen)
 
 
 @cli.command()

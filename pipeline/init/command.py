@@ -1,0 +1,118 @@
+"""Folder -> dataset in our layout (imported if need be) -> config file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.console import Console
+
+from components.dataset_import.writer import import_dataset
+from pipeline.config import load_config
+from pipeline.init.dataset import Found, look
+from pipeline.init.recognise import is_ours, recognise
+from trainer.categories import VOC, VOC_SPLITS
+from trainer.errors import UserError
+
+
+def init(
+    folder: Path,
+    output: Path,
+    config: Path,
+    weak: Sequence[str],
+    names: Sequence[str] | None,
+    console: Console,
+    weights: str | None = "imagenet",
+) -> Path:
+    """Writes a config for a dataset.
+
+    Args:
+      folder: the dataset, of any known kind.
+      output: where it is brought to if it is not in our layout; an existing dataset there is extended.
+      config: file to write.
+      weak: categories to count as weak although they have masks.
+      names: categories by id, where the files do not say.
+      weights: for a machine without a GPU, see the config.
+
+    Returns:
+      The config file.
+
+    Raises:
+      UserError: unknown kind, no masks, or `config` exists.
+    """
+    if config.exists():
+        raise UserError(f"{config}: is there already; delete it or give another name with --config")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    root = folder
+    if is_ours(folder):
+        console.print(f"{folder}: VOC's layout, used as it is", highlight=False, soft_wrap=True)
+    else:
+        root = output
+        for part in recognise(folder, names):
+            done = import_dataset(part.read(), output, part.split)
+            console.print(
+                f"{folder}: {part.kind}, {done['images']} images ({part.split}), {done['masks']} with a mask, "
+                f"{done['dead']} not readable -> {output}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    found = look(root, list(weak), list(names) if names and root == folder else None)
+    _tell(found, console)
+    config.write_text(_render(folder, root, config, found, weights))
+    load_config(config)  # a config written here is right or is a bug
+    console.print(f"wrote {config}; next: transferseg validate {config}", highlight=False, soft_wrap=True)
+    return config
+
+
+def _tell(found: Found, console: Console) -> None:
+    learned = [name for name in found.weak if found.images[name]]
+    unseen = [name for name in found.weak if not found.images[name]]
+    for title, names in (("masks", found.strong), ("tags", learned), ("in no training image", unseen)):
+        listed = ", ".join(f"{name} ({found.images[name]})" for name in names)
+        if names:
+            console.print(f"  {title}: {listed}", highlight=False, soft_wrap=True)
+    if not learned:
+        console.print("  every category has masks; those to be learned from tags are given with --weak a,b")
+
+
+def _render(folder: Path, root: Path, config: Path, found: Found, weights: str | None) -> str:
+    import tensorflow as tf  # slow to import: only to look for a GPU
+
+    split = None
+    if found.names == VOC and not found.tags and not any(found.images[name] for name in found.weak):
+        split = "voc-split-1"
+    elif found.names == VOC:
+        split = next((name for name, strong in VOC_SPLITS.items() if set(strong) == set(found.strong)), None)
+    environment = Environment(
+        loader=PackageLoader("pipeline.init", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("config.yaml.jinja").render(
+        source=folder,
+        path=config,
+        name=_name(config.stem),
+        root=_scalar(str(root.resolve())),
+        found=found,
+        split=split,
+        order=_inline(found.names),
+        strong=_inline(found.strong),
+        weak=_inline(found.weak),
+        gpu=bool(tf.config.list_physical_devices("GPU")),
+        weights=_scalar(weights),
+    )
+
+
+def _name(stem: str) -> str:
+    name = re.sub(r"[^\w-]", "-", stem)
+    return name if name[:1].isalpha() else f"run-{name}"
+
+
+def _inline(names: Sequence[str]) -> str:
+    return yaml.safe_dump(list(names), default_flow_style=True, width=100).strip().replace("\n", "\n  ")
+
+
+def _scalar(value: str | None) -> str:
+    return yaml.safe_dump(value).split("\n")[0]

@@ -1,0 +1,127 @@
+"""What a folder in our layout holds: names, which have masks, lists; and a held-out list if it has none."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from components.batch.masks import read_mask, write_atomic
+from components.dataset_import.writer import TAGS
+from components.image_example_gen import voc
+from pipeline.init.recognise import read_names
+from trainer.categories import BACKGROUND, VOC, VOID
+from trainer.errors import UserError
+
+HOLD_OUT = 10  # open: every tenth image with a mask is for evaluation, where no list says which are
+
+
+@dataclass(frozen=True)
+class Found:
+    """A dataset as it lies there.
+
+    Attributes:
+      names: categories by id.
+      strong, weak: names with masks in the training list, names with tags alone.
+      train, val: names of the lists.
+      tags: whether there is a tags file.
+      images: training images by category; `num_train` and `num_val` count lists.
+      held_out: whether the evaluation list was made here.
+    """
+
+    names: list[str]
+    strong: list[str]
+    weak: list[str]
+    train: str
+    val: str
+    tags: bool
+    images: Counter
+    num_train: int
+    num_val: int
+    held_out: bool
+
+
+def look(root: Path, weak: list[str], names: list[str] | None) -> Found:
+    """Reads lists, tags and masks; makes lists if there are none.
+
+    Args:
+      root: folder in our layout.
+      weak: categories that are to count as weak although they have masks.
+      names: categories by id; None: categories.txt, or VOC's.
+
+    Raises:
+      UserError: a name in `weak` is unknown, or no image has a mask.
+    """
+    names = names or read_names(root) or list(VOC)
+    tags = _tags(root / TAGS)
+    keys = sorted(path.stem for path in (root / voc.IMAGES).iterdir() if path.suffix.lower() in voc.IMAGE_SUFFIXES)
+    shown = {key: _shown(root, key, names) for key in tqdm(keys, desc="masks", unit="image", leave=False)}
+    masked = [key for key in keys if shown[key] is not None]
+    if not masked:
+        raise UserError(
+            f"{root}: no image has a mask. L-Net learns from masks of some categories, yours or others': bring a "
+            f"dataset that has some into the same folder first (transferseg import ... --output {root}), or label with "
+            "an L-Net that you have (transferseg label --mode class-agnostic)"
+        )
+    train, val, held_out = _lists(root, keys, masked)
+    listed = voc.list_keys(root, train)
+    images = Counter(name for key in listed for name in (tags.get(key) or shown.get(key) or ()))
+    with_masks = {name for key in listed if shown.get(key) for name in shown[key]}
+    unknown = sorted(set(weak) - set(names))
+    if unknown:
+        raise UserError(f"--weak {unknown[0]}: no such category; there are {', '.join(names)}")
+    used = [name for name in names if name in images or name in with_masks]
+    strong = [name for name in used if name in with_masks and name not in weak]
+    return Found(
+        names,
+        strong,
+        [name for name in names if name not in strong],
+        train,
+        val,
+        bool(tags),
+        images,
+        len(listed),
+        len(voc.list_keys(root, val)),
+        held_out,
+    )
+
+
+def _lists(root: Path, keys: list[str], masked: list[str]) -> tuple[str, str, bool]:
+    """Names of the training and evaluation lists, and whether they were made here."""
+    folder = voc.list_path(root, "").parent
+    have = [path.stem for path in folder.glob("*.txt")] if folder.is_dir() else []
+    train = next((name for name in ("train_aug", "train", "trainval") if name in have), None)
+    val = next((name for name in ("val", "test") if name in have), None)
+    if train and val:
+        return train, val, False
+    folder.mkdir(parents=True, exist_ok=True)
+    known = voc.list_keys(root, train) if train else keys
+    held = set([key for key in known if key in set(masked)][HOLD_OUT - 1 :: HOLD_OUT])
+    for name, chosen in (("train", [key for key in known if key not in held]), ("val", sorted(held))):
+        write_atomic(str(folder / f"{name}.txt"), "".join(f"{key}\n" for key in chosen).encode())
+    return "train", "val", True
+
+
+def _tags(path: Path) -> dict[str, list[str]]:
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        return {
+            Path(row["image"]).stem: [name for name in row["tags"].split("|") if name] for row in csv.DictReader(file)
+        }
+
+
+def _shown(root: Path, key: str, names: list[str]) -> list[str] | None:
+    """Names in an image's mask; None without one."""
+    path = voc.mask_path(root, key)
+    if not path.is_file():
+        return None
+    try:
+        ids = np.unique(read_mask(str(path)))
+    except (OSError, ValueError, SyntaxError):
+        return []  # `transferseg validate` names it
+    return [names[i - 1] for i in ids if i not in (BACKGROUND, VOID) and i <= len(names)]
