@@ -28,17 +28,28 @@ from trainer.errors import UserError
 
 
 class CategoriesConfig(Strict):
-    """A named split of VOC, or lists of strong and weak names (ids follow `order`, else strong then weak)."""
+    """A named split of VOC, or lists of strong and weak names (ids follow `order`, else strong then weak).
+
+    `added` names those that the blessed model does not know yet; they come last, so that the others keep their ids.
+    """
 
     split: str | None = None
     strong: list[str] = []
     weak: list[str] = []
     order: list[str] = []
+    added: list[str] = []  # the gate compares with the blessed model on the other categories alone
 
     def resolve(self) -> Categories:
         if self.split is None:
-            return from_lists(self.strong, self.weak, self.order)
-        if self.strong or self.weak or self.order:
+            categories = from_lists(self.strong, self.weak, self.order)
+            last = categories.foreground[len(categories.foreground) - len(self.added) :]
+            if set(last) != set(self.added):
+                raise UserError(
+                    f"categories.added: {', '.join(self.added)} must be the last of `order`, so that the others keep "
+                    f"the ids that the blessed model knows them by; the last are {', '.join(last)}"
+                )
+            return categories
+        if self.strong or self.weak or self.order or self.added:
             raise UserError("categories: give either `split` or the lists `strong` and `weak`, not both")
         return named_split(self.split)
 
@@ -67,6 +78,7 @@ class RunConfig(Strict):
     seed: int = Field(0, ge=0)
     cam: StageConfig = StageConfig()
     l_net: StageConfig = StageConfig()
+    l_net_from: str | None = None  # folder of an exported L-Net that is used instead of training one
     maps: MapsConfig = MapsConfig()
     labels: LabelSettings = LabelSettings()
     calibrate: bool = False  # search the values of `labels` first, by an L-Net that knows half the strong categories

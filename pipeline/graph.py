@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.types import BaseChannel
+from tfx.utils import path_utils
 
 from components.data_gate.component import DataGate
 from components.image_example_gen.component import ImageExampleGen
@@ -23,6 +25,7 @@ from components.weak_labels.component import WeakLabels
 from pipeline.config import RunConfig
 from trainer import features
 from trainer.config import Strict
+from trainer.errors import UserError
 
 _ALL, _STRONG = ["strong", "weak"], ["strong"]
 
@@ -72,6 +75,9 @@ def create_pipeline(
 
     def evaluator(name: str, model: BaseComponent, baseline=None, gated: bool = False) -> tfx.components.Evaluator:
         gate = config.gate
+        drops = {"known_miou": gate.max_miou_drop}
+        if set(categories.weak) - set(config.categories.added):
+            drops["known_weak_miou"] = gate.max_weak_miou_drop
         return tfx.components.Evaluator(
             examples=examples.outputs["examples"],
             model=model.outputs["model"],
@@ -79,7 +85,8 @@ def create_pipeline(
             eval_config=make_eval_config(
                 categories,
                 minimum={"miou": gate.min_miou, "weak_miou": gate.min_weak_miou} if gated else None,
-                max_drop={"miou": gate.max_miou_drop, "weak_miou": gate.max_weak_miou_drop} if gated else None,
+                max_drop=drops if gated else None,
+                added=config.categories.added,
             ),
         ).with_id(name)
 
@@ -101,8 +108,16 @@ def create_pipeline(
     )
 
     cam = trainer("cam", "cam", examples.outputs["examples"], _ALL, config.cam)
-    l_net = trainer("l_net", "l_net", examples.outputs["examples"], _STRONG, config.l_net)
-    learners = [cam, l_net]
+    learners = [cam]
+    if config.l_net_from:
+        l_net = tfx.dsl.Importer(
+            source_uri=exported_folder(config.l_net_from),
+            artifact_type=tfx.types.standard_artifacts.Model,
+            output_key="model",
+        ).with_id("l_net")
+    else:
+        l_net = trainer("l_net", "l_net", examples.outputs["examples"], _STRONG, config.l_net)
+        learners.append(l_net)
     calibration = None
     if config.calibrate:
         rehearsed = categories.rehearsal()
@@ -195,6 +210,21 @@ def _docker_check(model: BaseComponent, tag: str | None) -> tfx.components.Infra
     return tfx.components.InfraValidator(model=model.outputs["model"], serving_spec=serving_spec).with_id(
         "docker_check"
     )
+
+
+def exported_folder(path: str) -> str:
+    """The folder of a Trainer's model artifact, of an exported model's path: the artifact's or the SavedModel's own.
+
+    Raises:
+      UserError: no SavedModel there.
+    """
+    folder = Path(path)
+    folder = folder.parent if folder.name == path_utils.SERVING_MODEL_DIR else folder
+    if not (folder / path_utils.SERVING_MODEL_DIR / "saved_model.pb").is_file():
+        raise UserError(
+            f"l_net_from: no exported L-Net in {path}; give <workdir>/artifacts/l_net/model/<n> of an earlier run"
+        )
+    return str(folder.resolve())
 
 
 def training_hash(config: RunConfig) -> str:

@@ -17,7 +17,12 @@ from pipeline.runners.local import ComponentRun
 from trainer.categories import Categories
 from trainer.session import WARNINGS
 
-_THRESHOLD_NAMES = {"miou": "mIoU", "weak_miou": "weak-category mIoU"}
+_THRESHOLD_NAMES = {
+    "miou": "mIoU",
+    "weak_miou": "weak-category mIoU",
+    "known_miou": "mIoU",
+    "known_weak_miou": "weak-category mIoU",
+}
 
 
 @dataclass

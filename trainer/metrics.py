@@ -102,11 +102,11 @@ def scores(confusion: np.ndarray, categories: Categories, boundary: np.ndarray |
     total = confusion.sum()
     return Scores(
         per_class={name: float(value) for name, value in zip(categories.names, iou, strict=True)},
-        miou=_mean(iou),
-        strong_miou=_mean(iou[list(categories.strong_ids)]),
-        weak_miou=_mean(iou[list(categories.weak_ids)]),
+        miou=mean_iou(iou),
+        strong_miou=mean_iou(iou[list(categories.strong_ids)]),
+        weak_miou=mean_iou(iou[list(categories.weak_ids)]),
         pixel_accuracy=float(np.trace(confusion) / total) if total else float("nan"),
-        boundary_miou=_mean(class_iou(np.asarray(boundary, np.int64))) if boundary is not None else float("nan"),
+        boundary_miou=mean_iou(class_iou(np.asarray(boundary, np.int64))) if boundary is not None else float("nan"),
     )
 
 
@@ -118,6 +118,6 @@ def class_iou(confusion: np.ndarray) -> np.ndarray:
     return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_iou(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

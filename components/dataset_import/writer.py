@@ -61,6 +61,10 @@ def import_dataset(
     output = Path(output)
     for folder in (voc.IMAGES, voc.MASKS, voc.list_path("", split).parent):
         (output / folder).mkdir(parents=True, exist_ok=True)
+    if not (output / CATEGORIES).exists() and any((output / voc.MASKS).iterdir()):
+        raise UserError(
+            f"{output}: holds masks but no {CATEGORIES}; write the names there, one a line, in the order of their ids"
+        )
     known = (output / CATEGORIES).read_text().split("\n")[:-1] if (output / CATEGORIES).exists() else []
     wanted = {name: prefix + name for name in contents.names if name not in skip}
     names = [*known, *(name for name in wanted.values() if name not in known)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import tensorflow_model_analysis as tfma
 
@@ -15,36 +16,40 @@ SLICES = (features.SUPERVISION, features.SIZE)
 
 
 def make_eval_config(
-    categories: Categories, minimum: dict[str, float] | None = None, max_drop: dict[str, float] | None = None
+    categories: Categories,
+    minimum: dict[str, float] | None = None,
+    max_drop: dict[str, float] | None = None,
+    added: Sequence[str] = (),
 ) -> tfma.EvalConfig:
     """Scores the `evaluate` signature with `MeanIoU`: over all images, and over slices of them that have no thresholds.
 
     Args:
       minimum: metric name -> least value; below it the model is not blessed. None: no gate at all.
       max_drop: metric name -> how far the value may fall below the latest blessed model's.
+      added: names, last in the categories' order, that the blessed model need not know.
     """
     thresholds = {
-        name: _of_all_images(
-            tfma.MetricThreshold(
-                value_threshold=tfma.GenericValueThreshold(lower_bound={"value": value}),
-                change_threshold=tfma.GenericChangeThreshold(
-                    absolute={"value": -max(max_drop[name], _TIE)}, direction=tfma.MetricDirection.HIGHER_IS_BETTER
-                )
-                if max_drop and name in max_drop
-                else None,
-            )
-        )
+        name: tfma.MetricThreshold(value_threshold=tfma.GenericValueThreshold(lower_bound={"value": value}))
         for name, value in (minimum or {}).items()
     }
+    for name, drop in (max_drop or {}).items():
+        change = tfma.GenericChangeThreshold(
+            absolute={"value": -max(drop, _TIE)}, direction=tfma.MetricDirection.HIGHER_IS_BETTER
+        )
+        thresholds.setdefault(name, tfma.MetricThreshold()).change_threshold.CopyFrom(change)
     metric = tfma.MetricConfig(
         class_name="MeanIoU",
         module="components.miou.metric",
-        config=json.dumps({"foreground": list(categories.foreground), "strong": list(categories.strong)}),
+        config=json.dumps({**categories.to_dict(), "added": list(added)}),
     )
     return tfma.EvalConfig(
         model_specs=[tfma.ModelSpec(signature_name="evaluate", model_type="tf_generic")],
         slicing_specs=[tfma.SlicingSpec(), *(tfma.SlicingSpec(feature_keys=[key]) for key in SLICES)],
-        metrics_specs=[tfma.MetricsSpec(metrics=[metric], per_slice_thresholds=thresholds)],
+        metrics_specs=[
+            tfma.MetricsSpec(
+                metrics=[metric], per_slice_thresholds={name: _of_all_images(t) for name, t in thresholds.items()}
+            )
+        ],
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
 from trainer.categories import Categories
-from trainer.metrics import scores
+from trainer.metrics import class_iou, mean_iou, scores
 
 CONFUSION, BOUNDARY = "confusion", "boundary"  # outputs of the signature, int64 [C * C]
 
@@ -16,21 +19,25 @@ CONFUSION, BOUNDARY = "confusion", "boundary"  # outputs of the signature, int64
 class MeanIoU(metric_types.Metric):
     """Per class, mean, strong mean and weak mean IoU, pixel accuracy (all 0..1, nan = n/a) and the counts themselves.
 
-    Metric names: `miou`, `strong_miou`, `weak_miou`, `boundary_miou`, `pixel_accuracy`, `iou/<category>`, `confusion`.
+    Metric names: `miou`, `strong_miou`, `weak_miou`, `boundary_miou`, `pixel_accuracy`, `iou/<category>`, `confusion`;
+    `known_miou` and `known_weak_miou` leave the added categories out.
 
-    A model of other classes, such as the blessed one from before a category was added, scores 0 on every class.
+    A model that has all classes but the added ones, the blessed one from before, is scored on its own. A model of any
+    other number of classes scores 0 on every class.
 
     Args (through MetricConfig's JSON):
       foreground, strong: as in `Categories`.
+      added: the last of `foreground`, unknown to earlier models.
     """
 
-    def __init__(self, foreground: list[str], strong: list[str], name: str = "miou"):
-        super().__init__(_computations, foreground=foreground, strong=strong, name=name)
+    def __init__(self, foreground: list[str], strong: list[str], added: Sequence[str] = (), name: str = "miou"):
+        super().__init__(_computations, foreground=foreground, strong=strong, added=list(added), name=name)
 
 
 def _computations(
     foreground: list[str],
     strong: list[str],
+    added: Sequence[str] = (),
     name: str = "miou",
     eval_config: tfma.EvalConfig | None = None,
     model_names: list[str] | None = None,
@@ -38,6 +45,7 @@ def _computations(
 ) -> list[metric_types.MetricComputation]:
     categories = Categories(tuple(foreground), tuple(strong))
     names = [name, "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy", CONFUSION]
+    names += ["known_miou", "known_weak_miou"]
     names += [f"iou/{category}" for category in categories.names]
     computations = []
     outputs = {CONFUSION: {}, BOUNDARY: {}}
@@ -48,7 +56,7 @@ def _computations(
             include_filter={tfma.PREDICTIONS_KEY: {model_name: outputs} if model_name else outputs},
             include_default_inputs=False,
         )
-        combiner = _ConfusionCombiner(categories, keys, model_name, name)
+        combiner = _ConfusionCombiner(categories, len(added), keys, model_name, name)
         computations.append(metric_types.MetricComputation(list(keys.values()), [preprocessor], combiner))
     return computations
 
@@ -56,8 +64,16 @@ def _computations(
 class _ConfusionCombiner(beam.CombineFn):
     """Adds [C, C] counts of all pixels and of those on boundaries, then applies the formula."""
 
-    def __init__(self, categories: Categories, keys: dict[str, metric_types.MetricKey], model_name: str, name: str):
+    def __init__(
+        self,
+        categories: Categories,
+        added: int,
+        keys: dict[str, metric_types.MetricKey],
+        model_name: str,
+        name: str,
+    ):
         self._categories, self._keys, self._model_name, self._name = categories, keys, model_name, name
+        self._known = categories.num_classes - added
 
     def create_accumulator(self) -> np.ndarray:
         size = self._categories.num_classes
@@ -66,9 +82,12 @@ class _ConfusionCombiner(beam.CombineFn):
     def add_input(self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs) -> np.ndarray:
         predictions = element.get_predictions(self._model_name)
         counts = [np.asarray(predictions[name], np.int64).ravel() for name in (CONFUSION, BOUNDARY)]
-        if counts[0].size != accumulator[0].size:  # another number of classes: every class is missed
+        side = math.isqrt(counts[0].size)
+        if side not in (self._known, self._categories.num_classes):  # every class is missed
             return accumulator + np.roll(np.eye(len(accumulator[0]), dtype=np.int64), 1, axis=1)
-        return accumulator + np.stack(counts).reshape(accumulator.shape)
+        accumulator = accumulator.copy()
+        accumulator[:, :side, :side] += np.stack(counts).reshape(2, side, side)
+        return accumulator
 
     def merge_accumulators(self, accumulators: list[np.ndarray]) -> np.ndarray:
         return sum(accumulators, self.create_accumulator())
@@ -84,5 +103,8 @@ class _ConfusionCombiner(beam.CombineFn):
             "pixel_accuracy": result.pixel_accuracy,
             CONFUSION: confusion,
         }
+        known = class_iou(confusion)[: self._known]
+        values["known_miou"] = mean_iou(known)
+        values["known_weak_miou"] = mean_iou(known[[i for i in self._categories.weak_ids if i < self._known]])
         values.update({f"iou/{category}": iou for category, iou in result.per_class.items()})
         return {self._keys[key]: value for key, value in values.items()}

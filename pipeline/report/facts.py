@@ -51,7 +51,7 @@ class Verdict:
 def output(components: list[ComponentRun], name: str, key: str | None = None) -> str | None:
     """URI of a component's output, of its only one if `key` is None; None if the component did not finish."""
     for component in components:
-        if component.name == name and component.outputs:
+        if component.name == name and component.outputs and (key is None or key in component.outputs):
             [artifact] = component.outputs[key] if key else next(iter(component.outputs.values()))
             return artifact.uri
     return None

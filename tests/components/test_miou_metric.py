@@ -72,8 +72,28 @@ def test_a_model_of_other_classes_scores_nothing():
     assert values["miou"] == values["weak_miou"] == values["iou/dog"] == 0
 
 
+def test_an_earlier_model_is_scored_on_the_categories_that_it_knows():
+    """Categories 1 and 2 are old, 3 is added; the old model's 3 x 3 counts stay what they were."""
+    [computation] = MeanIoU(["cat", "dog", "kite"], ["cat"], added=["kite"]).computations(model_names=[""])
+    combiner = computation.combiner
+    old, new = np.array([[9, 1, 0], [0, 5, 1], [2, 0, 4]]), np.zeros((4, 4), int)
+    new[:3, :3] = old
+    new[3] = [3, 0, 0, 1]
+
+    def values(counts):
+        total = combiner.add_input(combiner.create_accumulator(), Inputs(counts.ravel(), counts.ravel()))
+        return {key.name: value for key, value in combiner.extract_output(total).items()}
+
+    before, after = values(old), values(new)
+    assert before["known_miou"] == before["miou"] == pytest.approx(np.mean([9 / 12, 5 / 7, 4 / 7]))
+    assert before["known_weak_miou"] == before["weak_miou"] == pytest.approx(4 / 7)
+    assert np.isnan(before["iou/kite"]) and after["iou/kite"] == 0.25
+    assert after["known_miou"] == pytest.approx(np.mean([9 / 15, 5 / 7, 4 / 7])) != after["miou"]
+    assert after["known_weak_miou"] == pytest.approx(4 / 7)
+
+
 def test_a_gate_has_absolute_and_change_thresholds():
-    config = make_eval_config(CATEGORIES, {"miou": 0.5, "weak_miou": 0.4}, {"miou": 0.0, "weak_miou": 0.02})
+    config = make_eval_config(CATEGORIES, {"miou": 0.5, "weak_miou": 0.4}, {"known_miou": 0.0, "weak_miou": 0.02})
     limits = {}
     for name, thresholds in config.metrics_specs[0].per_slice_thresholds.items():
         [whole] = thresholds.thresholds
@@ -81,7 +101,8 @@ def test_a_gate_has_absolute_and_change_thresholds():
         limits[name] = whole.threshold
     assert limits["weak_miou"].value_threshold.lower_bound.value == pytest.approx(0.4)
     assert limits["weak_miou"].change_threshold.absolute.value == pytest.approx(-0.02)
-    assert limits["miou"].change_threshold.absolute.value < 0  # an equal model passes
+    assert limits["known_miou"].change_threshold.absolute.value < 0  # an equal model passes
+    assert not limits["miou"].HasField("change_threshold") and not limits["known_miou"].HasField("value_threshold")
 
 
 def test_without_minimum_there_is_no_gate():
@@ -92,7 +113,9 @@ def test_thresholds_find_the_metric():
     """TFMA treats a threshold whose key it does not find as missed, so equal keys are what lets a good model pass."""
     from tensorflow_model_analysis.metrics import metric_specs
 
-    config = make_eval_config(CATEGORIES, {"miou": 0.5, "weak_miou": 0.4}, {"miou": 0.01, "weak_miou": 0.01})
+    config = make_eval_config(
+        CATEGORIES, {"miou": 0.5, "weak_miou": 0.4}, {"known_miou": 0.01, "known_weak_miou": 0.01}
+    )
     wanted = metric_specs.metric_thresholds_from_metrics_specs(config.metrics_specs, eval_config=config)
     [computation] = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong)).computations(
         model_names=[""]

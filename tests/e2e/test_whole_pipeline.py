@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,3 +253,46 @@ def test_planted_bad_models_are_refused_and_a_good_one_is_served_at_once(place, 
     image = next((place / "data/JPEGImages").glob("val*.jpg")).read_bytes()
     body = {"instances": [{"b64": base64.b64encode(image).decode()}]}
     assert requests.post(f"{status}/versions/{version}:predict", json=body, timeout=60).status_code == 200
+
+
+def test_a_category_is_added_from_tagged_pictures_and_the_old_ones_stay_guarded(place, pushed):
+    """The commands of docs/add-a-category.md: pictures and tags in, L-Net as it is, a served model that knows them."""
+    folder, new = place / "photos", (60, 160, 250)
+    folder.mkdir()
+    rng, lines = np.random.default_rng(1), ["image,tags"]
+    for index in range(16):
+        image = np.full((96, 120, 3), 70, np.uint8)
+        for _ in range(2):
+            centre = (int(rng.integers(16, 104)), int(rng.integers(16, 80)))
+            cv2.circle(image, centre, int(rng.integers(12, 18)), new, -1)
+        image = (image + rng.normal(0, 20, image.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / f"blue{index:02}.jpg", quality=95)
+        lines.append(f"blue{index:02}.jpg,blue")
+    (place / "photos.csv").write_text("\n".join(lines))
+    data = place / "data_with_blue"
+    shutil.copytree(place / "data", data)
+    (data / "categories.txt").write_text("yellow\npink\n")
+    arguments = [
+        "--images",
+        str(folder),
+        "--tags",
+        str(place / "photos.csv"),
+        "--output",
+        str(data),
+        "--split",
+        "train",
+    ]
+    done = subprocess.run([*COMMAND, "import", "folder", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "16 images, 0 with a mask" in done.stdout, done.stdout + done.stderr
+
+    [l_net] = (place / "run" / "artifacts" / "l_net" / "model").iterdir()
+    settings = ["dataset.tags=tags.csv", f"dataset.root={data}", f"l_net_from={l_net}"]
+    settings += ["categories.weak=[pink, blue]", "categories.order=[yellow, pink, blue]", "categories.added=[blue]"]
+    done, summary = run(place, *(part for setting in settings for part in ("--set", setting)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "l_net" in summary["components"] and summary["per_class"]["blue"] in (None, 0.0)
+    out = place / "blue_masks"
+    arguments = ["--model", summary["pushed_model"], "--images", str(folder), "--output", str(out)]
+    assert subprocess.run([*COMMAND, "predict", *arguments], cwd=ROOT).returncode == 0
+    seen = sum((np.array(Image.open(path)) == 3).mean() for path in out.glob("*.png")) / 16
+    assert 0.02 < seen < 0.5, seen
