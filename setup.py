@@ -10,7 +10,7 @@ setup(
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=["pipeline*", "components*", "trainer*", "serving*"]),
     include_package_data=True,
-    package_data={"pipeline.report": ["*.jinja", "*.css"], "pipeline.init": ["*.jinja"]},
+    package_data={"pipeline.report": ["*.jinja", "*.css", "*.js"], "pipeline.init": ["*.jinja"]},
     install_requires=[
         "tensorflow>=2.15,<2.16",
         "keras>=2.15,<2.16",

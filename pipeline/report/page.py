@@ -13,7 +13,9 @@ from tfx.utils import path_utils
 
 from pipeline.config import RunConfig, dump_config
 from pipeline.report import facts
+from pipeline.report.dag import BOX, lay_out
 from pipeline.report.images import colour
+from pipeline.report.lineage import lineage
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
 from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary, percent
@@ -24,7 +26,7 @@ _SCORED, _SCORED_SLOW = 60, 16  # open: eval images scored to choose the shown o
 
 
 def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun], summary: Summary) -> Path:
-    """Writes `workdir`/report.html: self-contained, no script, no network.
+    """Writes `workdir`/report.html: self-contained, no network; without scripts only the sliders are missing.
 
     A report of the same results is left as it is, with the times of the run that made them; so a cached run is quick.
     What a failed or refused run has not got is left out.
@@ -79,6 +81,11 @@ def _render(config: RunConfig, components: list[ComponentRun], summary: Summary,
         verdict=facts.verdict(components, summary),
         scores=facts.score_rows(summary, categories),
         times=facts.times(components),
+        graph=lay_out(components),
+        box=BOX,
+        lineage=lineage(components),
+        dataset_root=config.dataset.root,
+        network=f"{config.backbone}, {config.image_size} pixels",
         curves=facts.curves(components),
         confusion=facts.confusion(facts.output(components, "evaluator", "evaluation"), categories),
         slices=facts.slices(facts.output(components, "evaluator", "evaluation")),

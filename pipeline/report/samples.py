@@ -22,6 +22,7 @@ from trainer.metrics import confusion_matrix, scores
 from trainer.preprocessing import decode_image, decode_mask
 
 _ROWS = 8  # open: shown of each kind
+_DOUBTFUL = 3  # open: least certain predictions shown besides
 _READ = 200  # open: weak images the shown ones are taken from; bounds the time on large sets
 
 
@@ -73,31 +74,39 @@ def weak_label_rows(
 
 
 def prediction_rows(examples_uri: str, model: str, limit: int, categories: Categories) -> list[Row]:
-    """image | truth | prediction: the worst, middle and best of the first `limit` eval images.
+    """image | truth | prediction: the worst, middle, best and least certain of the first `limit` eval images.
 
-    Images are ranked by mean IoU over the foreground categories in their truth or prediction.
+    Images are ranked by mean IoU over the foreground categories in their truth or prediction, and by the mean
+    probability of the winning class.
     """
     networks = Networks([model], BATCH_SIZE, None)
+    ask = tf.saved_model.load(model).signatures["scores"]
     scored = []
     examples = _read(examples_uri, EVAL, limit)
     while batch := list(itertools.islice(examples, BATCH_SIZE)):
-        for example, [answer] in zip(batch, networks.run([_bytes(e, features.IMAGE) for e in batch]), strict=True):
+        images = [_bytes(example, features.IMAGE) for example in batch]
+        certain = ask(image_bytes=tf.constant(images))["confidence"].numpy()
+        for example, [answer], confidence in zip(batch, networks.run(images), certain, strict=True):
             predicted = np.array(Image.open(io.BytesIO(answer["mask_bytes"])))
             predicted[predicted >= categories.num_classes] = VOID  # of a model refused for having other classes
             score = _foreground_iou(_truth(example), predicted, categories)
             if score is not None:
-                scored.append((score, key_of(example), example, predicted))
+                scored.append((score, key_of(example), float(confidence), example, predicted))
     scored.sort(key=lambda item: item[:2])
     rows = []
-    for i, place in _worst_middle_best(len(scored)):
-        score, key, example, predicted = scored[i]
+    chosen = _worst_middle_best(len(scored))
+    doubtful = sorted(range(len(scored)), key=lambda i: scored[i][2])[:_DOUBTFUL]
+    chosen += [(i, "least certain") for i in doubtful if i not in dict(chosen)]
+    for i, place in chosen:
+        score, key, confidence, example, predicted = scored[i]
         truth = _truth(example)
         pictures = [
             Picture(photo(_image(example)), f"Image {key}", "image"),
             Picture(mask(truth), f"Truth of {key}: {_shown(truth, categories)}", "truth"),
             Picture(mask(predicted), f"Prediction for {key}: {_shown(predicted, categories)}", "prediction"),
         ]
-        rows.append(Row(key, f"{place} · IoU of its objects {100 * score:.1f}", pictures))
+        note = f"{place} · IoU of its objects {100 * score:.1f} · confidence {confidence:.2f}"
+        rows.append(Row(key, note, pictures))
     return rows
 
 

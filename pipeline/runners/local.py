@@ -24,6 +24,7 @@ class ComponentRun:
       outputs: output key -> its artifacts.
       cached: the outputs are those of an earlier run with the same inputs and settings.
       skipped: a condition on an earlier component's outputs did not hold; there are no outputs.
+      upstream: names of the components it waits for.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ComponentRun:
     outputs: dict[str, list[types.Artifact]] = field(default_factory=dict)
     error: BaseException | None = None
     skipped: bool = False
+    upstream: list[str] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -65,7 +67,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         for position, node in enumerate(pipeline.nodes, start=1):
             name = node.pipeline_node.node_info.id
             self._on_start(name, position, len(pipeline.nodes))
-            component = ComponentRun(name)
+            component = ComponentRun(name, upstream=list(node.pipeline_node.upstream_nodes))
             self.components.append(component)
             start = time.monotonic()
             try:

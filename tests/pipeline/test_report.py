@@ -1,5 +1,6 @@
 import base64
 import io
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -107,7 +108,7 @@ def finished(tmp_path_factory) -> list[ComponentRun]:
         data_location=f"{examples}/Split-eval/*.gz",
         output_path=str(root / "evaluation"),
     )
-    return [
+    components = [
         ComponentRun("examples", 3.2, outputs={"examples": artifact(standard_artifacts.Examples, examples)}),
         trained("cam", root, export_maps, net=net(3, "cam"), kind="cam"),
         trained("l_net", root, export_maps, net=net(1), kind="l_net"),
@@ -126,6 +127,9 @@ def finished(tmp_path_factory) -> list[ComponentRun]:
             },
         ),
     ]
+    for earlier, later in itertools.pairwise(components):
+        later.upstream.append(earlier.name)
+    return components
 
 
 @pytest.fixture(scope="module")
@@ -174,14 +178,15 @@ def page(finished, config, tmp_path_factory):
 
 def test_the_page_needs_nothing_else_and_is_small(page):
     assert len(page.source) < 4_000_000
-    assert "script" not in {tag for tag, _ in page.tags}
+    assert [values for tag, values in page.tags if tag == "script"] == [{}]  # one, in the page
     links = [values[name] for _, values in page.tags for name in ("src", "href") if name in values]
     assert links and all(link.startswith("data:") for link in links)
     assert "url(" not in page.source and "@import" not in page.source
 
 
 def test_every_picture_loads_and_says_what_it_shows(page):
-    assert len(page.images) == 4 + 8 * 4 + 8 * 3  # curves, weak labels (one tag each), predictions
+    doubtful = page.source.count("<span>least certain ·")  # those that are not shown as worst, middle or best
+    assert len(page.images) == 4 + 8 * 4 + (8 + doubtful) * 3  # curves, weak labels (one tag each), predictions
     assert len({image["alt"] for image in page.images}) == len(page.images)
     for image in page.images:
         picture = Image.open(io.BytesIO(base64.b64decode(image["src"].partition("base64,")[2])))
@@ -204,14 +209,17 @@ def test_masks_have_the_palettes_colours_and_maps_the_images_shape(page):
 
 
 def test_weak_labels_run_from_least_to_most_certain(page):
-    confidences = [float(value) for value in re.findall(r"confidence (0\.\d+|1\.00)", page.source)]
+    confidences = [float(value) for value in re.findall(r"tags: [^<]*confidence (0\.\d+|1\.00)", page.source)]
     assert confidences == sorted(confidences)
     assert (confidences[0], confidences[-1]) == (0.1, 1.0)
 
 
 def test_predictions_are_the_worst_the_middle_and_the_best(page):
-    values = [float(value) for value in re.findall(r"IoU of its objects ([\d.]+)", page.source)]
+    found = re.findall(r"<span>(\S+).*? · IoU of its objects ([\d.]+) · confidence ([\d.]+)", page.source)
+    values = [float(value) for place, value, _ in found if place != "least"]
     assert len(values) == 8 and values == sorted(values)
+    doubtful = [float(confidence) for place, _, confidence in found if place == "least"]
+    assert doubtful == sorted(doubtful)
     assert [page.source.count(f"<span>{place} ·") for place in ("worst", "middle", "best")] == [3, 2, 3]
 
 
