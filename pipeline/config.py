@@ -33,10 +33,10 @@ class CategoriesConfig(Strict):
     `added` names those that the blessed model does not know yet; they come last, so that the others keep their ids.
     """
 
-    split: str | None = None
-    strong: list[str] = []
-    weak: list[str] = []
-    order: list[str] = []
+    split: str | None = None  # voc-split-1 to voc-split-4, instead of lists
+    strong: list[str] = []  # names with masks
+    weak: list[str] = []  # names with tags alone
+    order: list[str] = []  # names in the order of their ids; default: strong, then weak
     added: list[str] = []  # the gate compares with the blessed model on the other categories alone
 
     def resolve(self) -> Categories:
@@ -57,16 +57,16 @@ class CategoriesConfig(Strict):
 class GateConfig(Strict):
     """When the Evaluator blesses a model. IoU in 0..1; a drop is allowed up to `max_*_drop` below the blessed model."""
 
-    min_miou: float = Field(0.3, ge=0, le=1)
-    min_weak_miou: float = Field(0.2, ge=0, le=1)
-    max_miou_drop: float = Field(0.01, ge=0, le=1)
-    max_weak_miou_drop: float = Field(0.01, ge=0, le=1)
+    min_miou: float = Field(0.3, ge=0, le=1)  # over all classes
+    min_weak_miou: float = Field(0.2, ge=0, le=1)  # over weak categories
+    max_miou_drop: float = Field(0.01, ge=0, le=1)  # below the blessed model, over the categories it knows
+    max_weak_miou_drop: float = Field(0.01, ge=0, le=1)  # the same over weak categories
 
 
 class RunConfig(Strict):
     """Everything that decides a run's result."""
 
-    name: str = Field("transferseg", pattern=r"^[a-zA-Z][\w-]*$")
+    name: str = Field("transferseg", pattern=r"^[a-zA-Z][\w-]*$")  # of the pipeline and the served model
     dataset: DatasetSettings
     categories: CategoriesConfig
     backbone: Backbone = "vgg16"

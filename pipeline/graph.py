@@ -218,9 +218,8 @@ def exported_folder(path: str) -> str:
     Raises:
       UserError: no SavedModel there.
     """
-    folder = Path(path)
-    folder = folder.parent if folder.name == path_utils.SERVING_MODEL_DIR else folder
-    if not (folder / path_utils.SERVING_MODEL_DIR / "saved_model.pb").is_file():
+    folder = Path(path).parent if (Path(path) / "saved_model.pb").is_file() else Path(path)
+    if not Path(path_utils.serving_model_path(str(folder)), "saved_model.pb").is_file():
         raise UserError(
             f"l_net_from: no exported L-Net in {path}; give <workdir>/artifacts/l_net/model/<n> of an earlier run"
         )

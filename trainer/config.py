@@ -21,13 +21,13 @@ class Strict(BaseModel):
 class NetworkConfig(Strict):
     """What every network of a run shares."""
 
-    backbone: Backbone = "vgg16"
+    backbone: Backbone = "vgg16"  # vgg16 is the paper's; tiny is for tests and drawn images
     weights: str | None = "imagenet"  # a Keras no-top .h5 file, "imagenet" (downloaded by Keras) or null (random)
     image_size: int = Field(321, ge=33, description="side of the square network input, 8k+1 (paper: 321)")
-    precision: Precision = "auto"
+    precision: Precision = "auto"  # auto: float16 on GPUs, bfloat16 on CPUs with AMX, else float32
     devices: Devices = "auto"  # auto: every GPU, or the CPU; one: the first of them
     xla: bool = False  # compile forward and backward passes with XLA
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)  # of everything that is random
 
     @field_validator("image_size")
     @classmethod
@@ -44,18 +44,18 @@ class StageConfig(Strict):
 
     epochs: float | None = Field(30, gt=0)  # paper: 30 for L-Net and P-Net
     steps: int | None = Field(None, ge=1)  # instead of epochs
-    batch_size: int = Field(30, ge=1)
+    batch_size: int = Field(30, ge=1)  # images an update
     accumulate: int = Field(1, ge=1)  # batches of batch_size/accumulate whose gradients are summed before an update
     optimizer: Literal["sgd", "adam"] = "sgd"  # adam (open): few steps, or random weights; one rate for all layers
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)  # at the first step
     schedule: Literal["step", "poly", "constant"] = "step"  # step: /10 at each third; poly: (1 - t)^0.9
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
     weight_decay: float = Field(5e-4, ge=0)  # biases are exempt
     head_multiplier: float = Field(10.0, gt=0)  # lr of the last layer's weights; its biases get twice that
     freeze_backbone: bool = False  # open: train only the layers that ImageNet files do not hold
     clip_norm: float | None = Field(None, gt=0)  # open: global gradient norm, null = off
     scale: tuple[float, float] = (1.0, 1.0)  # open: random rescaling before the crop
-    mirror: bool = True
+    mirror: bool = True  # every second crop is mirrored
     colour_jitter: float = Field(0.0, ge=0, le=1)  # open: see trainer/colour.py
     checkpoint_every: int = Field(200, ge=1)  # steps
 
@@ -85,12 +85,12 @@ class MapsConfig(Strict):
 class AdversarialConfig(Strict):
     """P-Net and the joint fine-tuning (Eq. 3-5). "open" values are not in the paper."""
 
-    epochs: float | None = Field(30, gt=0)
+    epochs: float | None = Field(30, gt=0)  # paper: 30
     steps: int | None = Field(None, ge=1)
     batch_size: int = Field(30, ge=1)
     accumulate: int = Field(1, ge=1)  # as in StageConfig
-    segmentation_learning_rate: float = Field(1e-5, gt=0)
-    p_net_learning_rate: float = Field(1e-3, gt=0)
+    segmentation_learning_rate: float = Field(1e-5, gt=0)  # the paper's; with few steps 1e-4 does more
+    p_net_learning_rate: float = Field(1e-3, gt=0)  # the paper's
     weight: float = Field(0.1, ge=0)  # lambda of Eq. 3, open (Luc et al. 2016 use .1 to 1)
     pretrain: bool = True  # strong-only P-Net pre-training; false is the paper's ablation
     pretrain_epochs: float = Field(2, gt=0)  # open

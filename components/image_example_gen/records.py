@@ -48,12 +48,13 @@ def read_record(
     evaluation: bool = False,
     tags: tuple[int, ...] | None = None,
     use_strong_masks: bool = False,
+    corrected: bool = False,
 ) -> Record:
     """Reads, checks and splits one image.
 
     An evaluation image keeps its mask. A training image is weak if its tags hold a weak category, and then its mask is
     dropped; with `use_strong_masks` the strong categories' pixels stay and every other pixel becomes void. So no pixel
-    of a weak category is ever in a training example.
+    of a weak category is ever in a training example, unless a person has drawn it in a review.
 
     Args:
       root: VOC-layout folder.
@@ -62,6 +63,7 @@ def read_record(
       evaluation: the image is for evaluation.
       tags: ids from the tags file; None takes them from the mask.
       use_strong_masks: keep strong objects' masks in weak images.
+      corrected: a person has corrected the whole mask: a training image that counts as strong, whatever it shows.
 
     Returns:
       The record. Masks are 8-bit grey PNG, uint8 [H, W] of ids and 255.
@@ -71,19 +73,19 @@ def read_record(
     """
     image = _read_bytes(voc.image_path(root, key), "image")
     height, width = check_image(image)
-    tagged_weak = tags is not None and categories.is_weak_image(tags) and not evaluation
+    tagged_weak = tags is not None and categories.is_weak_image(tags) and not evaluation and not corrected
     path = voc.mask_path(root, key)
     mask = None
     if not tagged_weak or (use_strong_masks and os.path.exists(path)):
         mask = read_mask(_read_bytes(path, "mask"), height, width, categories.num_classes)
-    if tags is None or evaluation:
+    if tags is None or evaluation or corrected:
         tags = tags_of(mask)
     elif mask is not None and not categories.is_weak_image(tags):
         _check_tags(tags, tags_of(mask), categories)
 
     if evaluation:
         split = EVAL
-    elif categories.is_weak_image(tags):
+    elif categories.is_weak_image(tags) and not corrected:
         split = WEAK
         mask = strong_part(mask, categories.strong_ids) if use_strong_masks and mask is not None else None
     else:
@@ -97,7 +99,7 @@ def read_record(
         list(tags),
         None if mask is None else encode_mask(mask),
         features.NONE if mask is None else features.HUMAN,
-        b"weak" if categories.is_weak_image(tags) else b"strong",
+        b"weak" if categories.is_weak_image(tags) and not corrected else b"strong",
     )
     return Record(split, tuple(tags), example.SerializeToString(deterministic=True))
 

@@ -20,15 +20,18 @@ from trainer.errors import UserError
 class DatasetSettings(Strict):
     """A dataset on disk. Defaults are VOC's own names."""
 
-    root: str
-    format: Literal["voc"] = "voc"
+    root: str  # folder with JPEGImages, SegmentationClass and ImageSets
+    format: Literal["voc"] = "voc"  # other formats are brought in by `transferseg import`
     train: str = "train"  # ImageSets/Segmentation/<train>.txt
-    eval: str = "val"
+    eval: str = "val"  # as train; its masks are for scores alone
     tags: str | None = None  # CSV `image,tags` in root; null: tags are taken from the masks, which are then dropped
-    mixed_images: Literal["ignore_strong_masks", "use_strong_masks"] = "ignore_strong_masks"
+    mixed_images: Literal["ignore_strong_masks", "use_strong_masks"] = Field(
+        "ignore_strong_masks", description="what masks of strong objects in weak images are worth"
+    )
+    corrected: str | None = None  # list of images whose masks people have corrected: they count as strong
     max_bad_share: float = Field(0.05, ge=0, le=1)  # open: share of unusable images above which the run stops
     train_limit: int | None = Field(None, ge=1)  # the first N listed images
-    eval_limit: int | None = Field(None, ge=1)
+    eval_limit: int | None = Field(None, ge=1)  # as train_limit
 
     @property
     def tags_path(self) -> Path | None:
@@ -80,4 +83,6 @@ def fingerprint(settings: DatasetSettings) -> str:
             add(voc.mask_path(root, key))
     if settings.tags_path:
         add(settings.tags_path)
+    if settings.corrected:
+        add(voc.list_path(root, settings.corrected))
     return digest.hexdigest()

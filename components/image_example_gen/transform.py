@@ -27,11 +27,12 @@ REJECTED = "rejected.jsonl"
 
 @dataclass(frozen=True)
 class Job:
-    """One listed image. `fault` says why it must not be read at all."""
+    """One listed image. `fault` says why it must not be read at all; `corrected`: see `read_record`."""
 
     key: str
     tags: tuple[int, ...] | None = None
     fault: str | None = None
+    corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def plan_shards(
     evaluated = voc.list_keys(settings.root, settings.eval, settings.eval_limit)
     trained = voc.list_keys(settings.root, settings.train, settings.train_limit)
     held_out = set(evaluated)
+    corrected = set(voc.list_keys(settings.root, settings.corrected)) if settings.corrected else set()
     shards = []
     for keys, evaluation in ((trained, False), (evaluated, True)):
         seen: set[str] = set()
@@ -105,7 +107,7 @@ def plan_shards(
             if not evaluation and key in held_out:
                 fault = f"also in the evaluation list '{settings.eval}'; never trained on"
             seen.add(key)
-            jobs.append(Job(key, tags.get(key), fault))
+            jobs.append(Job(key, tags.get(key), fault, not evaluation and key in corrected))
         starts = range(0, len(jobs), SHARD_SIZE)
         for number, start in enumerate(starts):
             shards.append(Shard(evaluation, number, len(starts), tuple(jobs[start : start + SHARD_SIZE])))
@@ -129,6 +131,7 @@ def read_shard(
                     evaluation=shard.evaluation,
                     tags=job.tags,
                     use_strong_masks=settings.mixed_images == "use_strong_masks",
+                    corrected=job.corrected,
                 ),
             )
         except BadRecord as fault:

@@ -34,7 +34,7 @@ def predict_folder(
     Writes <output>/<stem>.png (palette, the model's ids, at the image's own size), dead_letters.jsonl and summary.json.
 
     Args:
-      model: exported segmentation model.
+      model: exported segmentation model, or a folder of versions, of which the newest is taken.
       images: folder of JPEG, PNG, BMP or GIF files.
       max_dead_share: share of images that may fail, 0..1.
       beam_args: Beam options.
@@ -50,7 +50,7 @@ def predict_folder(
     from serving.export import read_categories  # brings TensorFlow, which workers load only with the model
     from serving.image_guard import MAX_PIXELS
 
-    model = str(Path(model).resolve())
+    model = str(_newest_version(Path(model)).resolve())
     digest = job.model_digest(model)
     categories = read_categories(model)
     output = job.prepare_output(output, images)
@@ -65,6 +65,12 @@ def predict_folder(
         title="Masks",
     )
     return job.finish(outcome, output, max_dead_share, categories=list(categories.names))
+
+
+def _newest_version(model: Path) -> Path:
+    """A folder of versions, as TF Serving reads it -> the newest; a model stays what it is."""
+    versions = [path for path in model.glob("*") if path.name.isdigit() and (path / "saved_model.pb").is_file()]
+    return model if (model / "saved_model.pb").is_file() or not versions else max(versions, key=lambda v: int(v.name))
 
 
 def served_mask(

@@ -21,5 +21,6 @@ for (const row of document.querySelectorAll(".row")) {
   box.className = "compare";
   box.append(stack, range, shown);
   row.querySelector(".strip").before(box);
+  row.classList.add("compared");
   show();
 }

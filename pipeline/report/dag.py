@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.runners.local import ComponentRun
 
-BOX, GAP = (132, 40), (34, 14)  # pixels: width and height of a box, space between columns and rows
+BOX, GAP = (106, 40), (18, 14)  # pixels: width and height of a box, space between columns and rows
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def test_the_graph_has_a_box_for_each_component_and_no_edge_that_others_imply():
     columns = [node.x for node in graph.nodes]
     assert columns[0] < columns[1] < columns[2] and columns[3] == columns[1]
     assert len({(node.x, node.y) for node in graph.nodes}) == 4
-    assert max(columns) + 132 < graph.width
+    assert max(columns) + 106 < graph.width
     assert lay_out(chain(("a", []), ("b", []))) is None
 
 

@@ -1,0 +1,133 @@
+"""The review loop: least certain labels out, corrected ones back, their images count as strong."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
+
+import foreign_datasets as foreign
+
+from components.dataset_import.label_studio import brush_rle, decode_rle
+from components.image_example_gen.records import STRONG
+from components.image_example_gen.settings import DatasetSettings, fingerprint
+from components.image_example_gen.transform import plan_shards, read_shard
+from components.weak_labels.examples import write_lines
+from pipeline.cli import cli
+from trainer import features
+from trainer.categories import VOC, Categories
+from trainer.errors import UserError
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """What a run leaves: config.yaml and two label sets, of which the newer counts."""
+    originals = foreign.drawn_originals(6)
+    workdir = tmp_path / "run"
+    for number in (3, 11):
+        folder = workdir / "artifacts" / "weak_labels" / "examples" / str(number)
+        (folder / "Split-weak").mkdir(parents=True)
+        shown = originals if number == 11 else originals[:1]
+        with tf.io.TFRecordWriter(str(folder / "Split-weak" / "data.gz"), "GZIP") as writer:
+            for one in shown:
+                png = tf.io.encode_png(one.mask[..., None]).numpy()
+                example = features.make_example(one.key, one.image, *one.mask.shape, one.ids, png, features.GENERATED)
+                writer.write(example.SerializeToString())
+        records = [{"key": one.key, "confidence": 0.9 - 0.1 * i} for i, one in enumerate(shown)]
+        write_lines(str(folder / "labels.jsonl"), records)
+    config = {"name": "x", "dataset": {"root": str(tmp_path)}, "categories": {"split": "voc-split-1"}}
+    (workdir / "config.yaml").write_text(yaml.safe_dump(config))
+    return workdir, originals
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, ["review", *map(str, arguments)], catch_exceptions=False)
+
+
+def export(workdir, out, count=4):
+    done = run("export", "--workdir", workdir, "--output", out, "--count", count)
+    assert done.exit_code == 0, done.output
+    return json.loads((out / "tasks.json").read_text())
+
+
+def test_the_least_certain_labels_come_out_first(workdir, tmp_path):
+    workdir, originals = workdir
+    tasks = export(workdir, tmp_path / "review")
+    assert [task["predictions"][0]["score"] for task in tasks] == pytest.approx([0.4, 0.5, 0.6, 0.7])
+    assert len(list((tmp_path / "review" / "images").iterdir())) == 4
+    for task, one in zip(tasks, reversed(originals), strict=False):
+        assert task["data"]["image"] == f"/data/local-files/?d=images/{one.key}.jpg"
+        drawn = np.zeros(one.mask.shape, np.uint8)
+        for item in task["predictions"][0]["result"]:
+            [label] = item["value"]["brushlabels"]
+            inside = decode_rle(item["value"]["rle"]).reshape(*one.mask.shape, 4)[..., 3] > 0
+            drawn[inside] = VOC.index(label) + 1
+        np.testing.assert_array_equal(drawn, np.where(one.mask == 255, 0, one.mask))
+        with Image.open(tmp_path / "review" / "masks" / f"{one.key}.png") as mask:
+            np.testing.assert_array_equal(np.array(mask), one.mask)
+    labels = (tmp_path / "review" / "label_config.xml").read_text()
+    assert labels.count("<Label ") == 20 and 'value="sofa"' in labels
+    assert (tmp_path / "review" / "review.csv").read_text().startswith("image,confidence,tags\ndrawn_5,0.4")
+
+
+@pytest.mark.parametrize("tool", ["label-studio", "coco"])
+def test_corrected_masks_come_back_and_count_as_strong(workdir, tmp_path, tool):
+    workdir, originals = workdir
+    tasks = export(workdir, tmp_path / "review", 3)
+    data = tmp_path / "data"
+    foreign.voc(originals, data)
+    (data / "categories.txt").write_text("".join(f"{name}\n" for name in VOC))
+    key, path = originals[5].key, tmp_path / "corrected.json"
+    if tool == "coco":
+        path = tmp_path / "review" / "annotations.json"
+        count = 3
+    else:  # one was corrected to a square of sofa, two nobody has looked at
+        inside = np.zeros(originals[5].mask.shape, bool)
+        inside[5:20, 5:20] = True
+        item = {**tasks[0]["predictions"][0]["result"][0]}
+        item["value"] = {"format": "rle", "rle": brush_rle(inside), "brushlabels": ["sofa"]}
+        tasks[0]["annotations"] = [{"result": [item]}]
+        path.write_text(json.dumps(tasks))
+        count = 1
+    done = run("import", "--annotations", path, "--images", tmp_path / "review" / "images", "--output", data)
+    assert done.exit_code == 0 and f"{count} corrected" in done.output, done.output
+    with Image.open(data / "SegmentationClass" / f"{key}.png") as mask:
+        mask = np.array(mask)
+    if tool == "coco":
+        np.testing.assert_array_equal(mask, np.where(originals[5].mask == 255, 0, originals[5].mask))
+    else:
+        np.testing.assert_array_equal(mask, np.where(inside, VOC.index("sofa") + 1, 0))
+
+    categories = Categories(tuple(VOC), ())  # every category is weak
+    settings = DatasetSettings(root=str(data), train="all", eval="all", tags="tags.csv", corrected="corrected")
+    (data / "ImageSets/Segmentation/none.txt").write_text("nobody\n")
+    settings = settings.model_copy(update={"eval": "none"})
+    splits = {
+        job.key: (record.split, features.MASK in tf.train.Example.FromString(record.example).features.feature)
+        for shard in plan_shards(settings, categories)
+        if not shard.evaluation
+        for job, record in read_shard(shard, settings, categories)
+    }
+    assert sum(split == (STRONG, True) for split in splits.values()) == count
+    assert splits[key] == (STRONG, True) and splits[originals[0].key] == ("weak", False)
+    assert fingerprint(settings) != fingerprint(settings.model_copy(update={"corrected": None}))
+
+
+def test_without_labels_or_with_a_full_folder_nothing_is_written(workdir, tmp_path):
+    workdir, _ = workdir
+    with pytest.raises(UserError, match="no weak labels here"):
+        run("export", "--workdir", tmp_path, "--output", tmp_path / "review")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    with pytest.raises(UserError, match="holds something"):
+        run("export", "--workdir", workdir, "--output", tmp_path / "full")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read as JSON"):
+        run("import", "--annotations", tmp_path / "bad.json", "--images", tmp_path, "--output", tmp_path / "data")
