@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -17,9 +16,7 @@ from trainer.errors import UserError
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 
 
-def evaluate_folders(
-    truth: Path, prediction: Path, categories: str, strong: str, json_path: Path | None, console: Console
-) -> dict:
+def evaluate_folders(truth: Path, prediction: Path, categories: str, strong: str, console: Console) -> dict:
     """Scores every PNG of `truth` against the PNG of the same name in `prediction`, over all pixels that are not void.
 
     Args:
@@ -27,11 +24,10 @@ def evaluate_folders(
       prediction: folder of predicted masks of the same sizes; a pixel predicted void is a miss.
       categories: a split's name, or the foreground names by id, comma-separated.
       strong: comma-separated names of the strong categories; empty means those of the split, or none.
-      json_path: where to write the result; None does not.
       console: gets the table.
 
     Returns:
-      What the JSON holds: miou, strong_miou, weak_miou, boundary_miou, pixel_accuracy (0..1, None for n/a),
+      miou, strong_miou, weak_miou, boundary_miou, pixel_accuracy (0..1, None for n/a),
       per_class (name -> IoU), images (number of masks scored).
 
     Raises:
@@ -52,11 +48,6 @@ def evaluate_folders(
     result = scores(confusion, chosen, boundary)
     values = _to_json(result) | {"images": len(pairs)}
     _print(result, chosen, len(pairs), console)
-    if json_path:
-        try:
-            json_path.write_text(json.dumps(values, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(f"{json_path}: cannot write the scores ({error.strerror})") from None
     return values
 
 

@@ -7,6 +7,17 @@ import os
 import warnings
 from pathlib import Path
 
+_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+
+_shown = False  # whether log lines go to the screen too
+
+
+def show_logs() -> None:
+    """Log lines of every library on the standard error."""
+    global _shown
+    _shown = True
+    logging.basicConfig(format=_FORMAT, level=logging.INFO, force=True)
+
 
 def hush() -> None:
     """No C++ start-up lines, no warnings, no INFO lines."""
@@ -22,9 +33,9 @@ def log_to_file(path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    handler.setFormatter(logging.Formatter(_FORMAT))
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [*root.handlers, handler] if _shown else [handler]
     root.setLevel(logging.INFO)
     absl_logging.use_python_logging(quiet=True)
     absl_logging.set_verbosity(absl_logging.INFO)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -18,19 +15,11 @@ from components.image_example_gen.settings import DatasetSettings, layout_faults
 from components.image_example_gen.tags import read_tags_and_faults
 from components.image_example_gen.transform import plan_shards
 from pipeline.config import RunConfig
+from pipeline.problems import Problem, write_page
 from trainer.categories import Categories
 from trainer.errors import UserError
 
 FEW = 10  # open: training images of a category below which a warning is due
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An error makes the run fail or leave the image out; a warning lets it go on. `what` says what to do."""
-
-    severity: Literal["error", "warning"]
-    where: str
-    what: str
 
 
 def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
@@ -62,11 +51,11 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
     return sorted(problems, key=lambda problem: problem.severity), counts
 
 
-def validate(config: RunConfig, json_path: Path | None, console: Console) -> bool:
-    """Prints the problems as a table; True if a run would use every image. `json_path` gets them too."""
+def validate(config: RunConfig, html_path: Path | None, console: Console) -> list[Problem]:
+    """Prints the problems as a table and returns them; `html_path` gets them as a page with thumbnails."""
     problems, counts = find_problems(config)
-    if json_path:
-        json_path.write_text(json.dumps([asdict(problem) for problem in problems], indent=1) + "\n")
+    if html_path:
+        write_page(html_path, config, problems, counts)
     if problems:
         table = Table("", "where", "what", title=f"{len(problems)} problems", title_justify="left")
         for problem in problems:
@@ -78,7 +67,7 @@ def validate(config: RunConfig, json_path: Path | None, console: Console) -> boo
         console.print(f"usable images: {usable}", highlight=False)
     if not problems:
         console.print("[green]no problems[/]")
-    return not any(problem.severity == "error" for problem in problems)
+    return problems
 
 
 def _splits(counts: dict[str, int]) -> Iterator[Problem]:

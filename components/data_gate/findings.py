@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
+from trainer import features
+
+_NEW_IDS = {anomalies_pb2.AnomalyInfo.INT_TYPE_BIG_INT}
 _REMEDIES = {
     "strong": "no usable training image shows strong categories only; list some and give them masks",
     "weak": "no usable training image has a weak category; list some and give them tags",
@@ -24,10 +27,15 @@ def empty_split_lines(counts: Mapping[str, int], required: Sequence[str]) -> lis
 
 
 def anomaly_lines(split: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """One line for every anomaly of a split: split, feature, description."""
+    """One line for every anomaly of a split: split, feature, description.
+
+    A tag larger than any that the schema was inferred from is none: ImageExampleGen writes ids of known categories
+    alone, and a category that is new need not be in the images that the schema knows.
+    """
     lines = [
         f"split {split}, feature {name}: {info.description or info.short_description}"
         for name, info in sorted(anomalies.anomaly_info.items())
+        if not (name == features.TAGS and {reason.type for reason in info.reason} == _NEW_IDS)
     ]
     if anomalies.HasField("dataset_anomaly_info"):
         lines.append(f"split {split}: {anomalies.dataset_anomaly_info.description}")

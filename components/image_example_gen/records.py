@@ -145,7 +145,11 @@ def read_mask(data: bytes, height: int, width: int, num_classes: int) -> np.ndar
     except Exception as error:  # Pillow raises many kinds on damaged files
         raise BadRecord("mask", f"not a readable PNG: {one_line(error)}") from None
     if mode not in ("P", "L"):
-        raise BadRecord("mask", f"is a {mode} image; masks are palette or 8-bit grey PNGs of category ids")
+        raise BadRecord(
+            "mask",
+            f"is a {mode} image; masks are palette or 8-bit grey PNGs of category ids "
+            "(`transferseg import folder` turns VOC's colours into ids)",
+        )
     ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     odd = [int(i) for i in ids if i >= num_classes and i != VOID]
     if odd:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import PATH, batch, cli, console
+from pipeline.cli.common import JSON, PATH, batch, cli, console, write_json
 
 
 @cli.command()
@@ -25,6 +25,7 @@ from pipeline.cli.common import PATH, batch, cli, console
 )
 @click.option("--settings", type=PATH, help="labels.yaml of a calibration, or a config; its section `labels` is used")
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@JSON
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 def label(
     l_net: Path,
@@ -36,6 +37,7 @@ def label(
     mode: str,
     settings: Path | None,
     max_dead_share: float,
+    json_path: Path | None,
     beam_args: tuple[str, ...],
 ) -> None:
     """Makes pixel labels for a folder of tagged images. Options behind -- go to Beam.
@@ -61,24 +63,33 @@ def label(
             settings=chosen,
             max_dead_share=max_dead_share,
             beam_args=beam_args,
-        )
+        ),
+        json_path,
     )
 
 
 @cli.command()
-@click.option("--model", type=PATH, required=True, help="exported segmentation model (a SavedModel folder)")
+@click.option("--model", type=PATH, required=True, help="exported segmentation model, or its versions' folder")
 @click.option("--images", type=PATH, required=True, help="folder of images")
 @click.option("--output", type=PATH, required=True, help="folder for masks and dead letters")
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@JSON
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
-def predict(model: Path, images: Path, output: Path, max_dead_share: float, beam_args: tuple[str, ...]) -> None:
+def predict(
+    model: Path,
+    images: Path,
+    output: Path,
+    max_dead_share: float,
+    json_path: Path | None,
+    beam_args: tuple[str, ...],
+) -> None:
     """Predicts masks for a folder of images. Options behind -- go to Beam.
 
-    Example: transferseg predict --model build/demo/serving/demo/1700000000 --images photos --output masks
+    Example: transferseg predict --model build/demo/serving/demo --images photos --output masks
     """
     from components.prediction.batch import predict_folder
 
-    batch(lambda: predict_folder(model, images, output, max_dead_share=max_dead_share, beam_args=beam_args))
+    batch(lambda: predict_folder(model, images, output, max_dead_share=max_dead_share, beam_args=beam_args), json_path)
 
 
 @cli.command()
@@ -86,7 +97,7 @@ def predict(model: Path, images: Path, output: Path, max_dead_share: float, beam
 @click.option("--prediction", type=PATH, required=True, help="folder of predicted masks (PNG)")
 @click.option("--categories", required=True, help="a split's name (voc-split-1) or all names by id, comma-separated")
 @click.option("--strong", default="", help="comma-separated names of the strong categories")
-@click.option("--json", "json_path", type=PATH, help="also write the scores here")
+@JSON
 def evaluate(truth: Path, prediction: Path, categories: str, strong: str, json_path: Path | None) -> None:
     """Scores a folder of predicted masks against a folder of true ones.
 
@@ -94,4 +105,5 @@ def evaluate(truth: Path, prediction: Path, categories: str, strong: str, json_p
     """
     from pipeline.evaluate import evaluate_folders
 
-    evaluate_folders(truth, prediction, categories, strong, json_path, console())
+    found = evaluate_folders(truth, prediction, categories, strong, console(json_path))
+    write_json(json_path, found)

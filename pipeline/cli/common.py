@@ -2,36 +2,86 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+from trainer.errors import UserError
 
 PATH = click.Path(path_type=Path)
 EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many records were bad
 EXIT_BAD_INPUT = 2
 
 
+JSON = click.option("--json", "json_path", type=PATH, help="also write the result here; - is the standard output")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("-q", "--quiet", is_flag=True, help="nothing on screen but errors and what --json - asks for")
+@click.option("-v", "--verbose", is_flag=True, help="the libraries' log lines on screen too")
 @click.version_option(package_name="transferseg")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
     """Masks for some categories, tags for the rest: train, gate and serve a segmentation model for all of them.
 
     Example: transferseg demo
     """
+    context.obj = quiet
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    if verbose:
+        from pipeline.quiet import show_logs
+
+        show_logs()
 
 
-def console():
+def is_quiet() -> bool:
+    context = click.get_current_context(silent=True)
+    return bool(context and context.find_root().obj)
+
+
+def say(text: object) -> None:
+    """A line on the screen, unless --quiet."""
+    if not is_quiet():
+        click.echo(text)
+
+
+def console(json_path: Path | None = None):
+    """For tables and progress; it leaves the standard output to --json -. Colours are for terminals alone."""
     from rich.console import Console
 
-    return Console()
+    return Console(quiet=is_quiet(), stderr=str(json_path) == "-")
 
 
-def finish(summary) -> None:
+def write_json(path: Path | None, value: object) -> None:
+    """Where --json points.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    if path is None:
+        return
+    text = json.dumps(value, indent=2)
+    if str(path) == "-":
+        click.echo(text)
+        return
+    try:
+        path.write_text(text + "\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def finish(summary, json_path: Path | None) -> None:
+    """Ends a run's command."""
+    write_json(json_path, asdict(summary))
     sys.exit(0 if summary.pushed_model else EXIT_REFUSED)
 
 
-def batch(work) -> None:
+def batch(work, json_path: Path | None) -> None:
     """Runs a batch job and prints its summary; too many dead letters end with EXIT_REFUSED."""
     from components.batch.faults import TooManyFaults
 
@@ -40,7 +90,8 @@ def batch(work) -> None:
     except TooManyFaults as error:
         click.echo(f"transferseg: {error}", err=True)
         sys.exit(EXIT_REFUSED)
-    click.echo(
+    write_json(json_path, summary)
+    say(
         f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
         f"{summary['images_per_s']:.1f} images/s: {summary['output']}"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_REFUSED, PATH, cli, names_of
+from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, names_of, say, write_json
 from trainer.errors import UserError
 
 _BEAM = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
@@ -34,6 +34,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             skip: str,
             prefix: str,
             max_dead_share: float,
+            json_path: Path | None,
             beam_args: tuple[str, ...],
             **arguments,
         ) -> None:
@@ -42,7 +43,8 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             done = import_dataset(
                 read(**arguments), output, split, skip=names_of(skip) or (), prefix=prefix, beam_args=beam_args
             )
-            click.echo(
+            write_json(json_path, done)
+            say(
                 f"{done['images']} images, {done['masks']} with a mask, {done['left_out']} left out, "
                 f"{done['dead']} not readable, {len(done['categories'])} categories: {output}"
             )
@@ -64,6 +66,7 @@ _SHARED = (
     click.option("--skip", default="", metavar="A,B", help="leave out these categories and images that show them"),
     click.option("--prefix", default="", help="goes before every category name"),
     click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1"),
+    JSON,
 )
 _ANNOTATIONS = click.option("--annotations", required=True, metavar="JSON", help="the export's JSON file")
 _IMAGES = click.option("--images", required=True, metavar="DIR", help="folder of pictures")

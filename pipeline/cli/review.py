@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import PATH, cli
+from pipeline.cli.common import PATH, cli, say
 
 
 @cli.group()
@@ -29,7 +29,7 @@ def export(workdir: Path, output: Path, count: int) -> None:
     from pipeline.review import export_labels
 
     number = export_labels(workdir, output, count)
-    click.echo(f"{number} labels: {output}; start Label Studio with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={output}")
+    say(f"{number} labels: {output}; start Label Studio with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={output}")
 
 
 @review.command("import")
@@ -44,4 +44,4 @@ def import_(annotations: Path, images: Path, output: Path) -> None:
     from pipeline.review import CORRECTED, import_labels
 
     done = import_labels(annotations, images, output)
-    click.echo(f"{done['images']} corrected, {done['dead']} left as they were; set dataset.corrected: {CORRECTED}")
+    say(f"{done['images']} corrected, {done['dead']} left as they were; set dataset.corrected: {CORRECTED}")

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_BAD_INPUT, PATH, cli, console, finish, names_of
+from pipeline.cli.common import EXIT_BAD_INPUT, JSON, PATH, cli, console, finish, names_of, say, write_json
 
 
 @cli.command()
 @click.option("--workdir", type=PATH, default=Path("build/demo"), show_default=True, help="where everything is written")
-def demo(workdir: Path) -> None:
+@JSON
+def demo(workdir: Path, json_path: Path | None) -> None:
     """Draws a small dataset, runs the whole pipeline on it, pushes the model.
 
     Example: transferseg demo --workdir build/demo
     """
     from pipeline.demo import run_demo
 
-    finish(run_demo(workdir, console()))
+    finish(run_demo(workdir, console(json_path)), json_path)
 
 
 @cli.command()
@@ -43,8 +45,9 @@ def init(folder: Path, output: Path, config: Path, weak: str, categories: str, w
 @cli.command()
 @click.argument("config", type=PATH)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
-@click.option("--json", "json_path", type=PATH, help="also write the problems here")
-def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None) -> None:
+@JSON
+@click.option("--html", "html_path", type=PATH, help="also write a page with thumbnails here")
+def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, html_path: Path | None) -> None:
     """Names every problem of a dataset before any training: exit 0 without errors, else 2.
 
     Example: transferseg validate configs/voc-split-1.yaml --set dataset.root=/data/VOC2012
@@ -52,7 +55,9 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None) -
     from pipeline.config import load_config
     from pipeline.validate import validate as run_validate
 
-    if not run_validate(load_config(config, list(overrides)), json_path, console()):
+    problems = run_validate(load_config(config, list(overrides)), html_path, console(json_path))
+    write_json(json_path, [asdict(problem) for problem in problems])
+    if any(problem.severity == "error" for problem in problems):
         sys.exit(EXIT_BAD_INPUT)
 
 
@@ -63,7 +68,8 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None) -
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value, e.g. backbone=tiny"
 )
-def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, ...]) -> None:
+@JSON
+def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, ...], json_path: Path | None) -> None:
     """Runs the pipeline of a config file: exit 0 pushed, 1 refused by the gate, 2 bad input.
 
     A run that was stopped or killed continues where it was.
@@ -76,7 +82,7 @@ def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, .
     check_inputs(loaded)
     from pipeline.run import run_local  # takes seconds to import: only for a config that is right
 
-    finish(run_local(loaded, workdir or Path("build") / loaded.name, console()))
+    finish(run_local(loaded, workdir or Path("build") / loaded.name, console(json_path)), json_path)
 
 
 @cli.command()
@@ -118,7 +124,7 @@ def experiment(
         from pipeline.experiment.networks import Networks
 
         for path in draw_figures(Networks(loaded, workdir), resolve(loaded, names), figures, unseen):
-            click.echo(path)
+            say(path)
 
 
 @cli.command()
@@ -128,7 +134,16 @@ def experiment(
 @click.option("--output", type=PATH, required=True, help="folder for labels.yaml and the curves")
 @click.option("--max-images", type=click.IntRange(1), default=200, show_default=True, help="strong images to use")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
-def calibrate(config: Path, cam: Path, l_net: Path, output: Path, max_images: int, overrides: tuple[str, ...]) -> None:
+@JSON
+def calibrate(
+    config: Path,
+    cam: Path,
+    l_net: Path,
+    output: Path,
+    max_images: int,
+    overrides: tuple[str, ...],
+    json_path: Path | None,
+) -> None:
     """Finds the values of weak labelling (section `labels` of a config) on strong images, whose masks are known.
 
     They are treated as if they were weak, so the L-Net must not have learned their categories. No mask of a weak image
@@ -142,4 +157,5 @@ def calibrate(config: Path, cam: Path, l_net: Path, output: Path, max_images: in
     check_inputs(loaded)
     from pipeline.calibrate import calibrate_folder
 
-    calibrate_folder(loaded, cam, l_net, output, max_images, console())
+    found = calibrate_folder(loaded, cam, l_net, output, max_images, console(json_path))
+    write_json(json_path, {**asdict(found), "settings": found.settings.model_dump(mode="json")})

@@ -172,3 +172,19 @@ def test_classes_nobody_shows_are_named(place):
     _, problems = validate(place)
     about = [problem for problem in problems if problem["where"] == "dragon"]
     assert [problem["severity"] for problem in about] == ["error", "warning"]
+
+
+def test_the_page_has_a_thumbnail_of_what_it_names(place):
+    """The third training image gets a mask of another size; the fourth is no picture, so it has no thumbnail."""
+    from PIL import Image
+
+    root = place / "data"
+    third, fourth = keys_of(root, "train")[2:4]
+    Image.new("L", (3, 3)).save(root / "SegmentationClass" / f"{third}.png")
+    (root / "JPEGImages" / f"{fourth}.jpg").write_bytes(b"<b>no picture</b>")
+    done, problems = validate(place, "--html", str(place / "problems.html"))
+    page = (place / "problems.html").read_text()
+    assert {third, fourth} <= {problem["where"] for problem in problems}
+    assert page.count("<tr><td>") == len(problems)
+    assert f'alt="{third}"' in page and f'alt="{fourth}"' not in page and "data:image/jpeg;base64," in page
+    assert "<b>" not in page and "errors to mend before a run" in page

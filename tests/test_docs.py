@@ -1,0 +1,72 @@
+"""The documentation is built without a dead link, and says what the code says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import cli
+from pipeline.config_reference import PAGE, reference
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+
+
+def test_the_config_reference_is_up_to_date_and_leaves_no_key_unexplained():
+    assert PAGE.read_text() == reference(), "run: python -m pipeline.config_reference"
+    unexplained = re.findall(r"^\| `(\w+)` \|.*\|  *(?:\([^)]*\) )?\|$", reference(), re.MULTILINE)
+    assert unexplained == []
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_dead_link(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    commands = (tmp_path / "commands.html").read_text()
+    assert "transferseg review export" in commands and "--l-net" in commands
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[\w-]*)?\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_docs_exist_with_their_options(page):
+    blocks = re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    for line in lines:
+        words = line.split("#")[0].split()
+        if words[:1] != ["transferseg"] or len(words) < 2:
+            continue
+        command = cli.commands[words[1]]
+        if getattr(command, "commands", None):
+            command = command.commands[words[2]]
+        known = {option for parameter in command.params for option in parameter.opts}
+        options = [word.split("=")[0] for word in words if word.startswith("--") and word != "--"]
+        before_beam = options[: words.index("--")] if "--" in words else options
+        assert set(before_beam) <= known, (line, set(before_beam) - known)
+
+
+def test_messages_in_troubleshooting_are_real():
+    """Each message's longest plain part stands in the code."""
+    folders = ("pipeline", "components", "serving", "trainer")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    code = "\n".join(path.read_text() for path in files)
+    code = re.sub(r'"\s*\n\s*f?"', "", code)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    for message in re.findall(r"^\| (?:label gate: )?`([^`]+)`", page, re.MULTILINE):
+        if message in ("no GPU", "RESOURCE_EXHAUSTED", "Killed"):  # not ours
+            continue
+        parts = re.split(r"\.\.\.|\d[\d.x]*|\[|\]|RGB|'imagenet'|%", message)
+        longest = max(parts, key=len).strip()
+        assert longest in code, longest
