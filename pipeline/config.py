@@ -58,7 +58,7 @@ class GateConfig(Strict):
     """When the Evaluator blesses a model. IoU in 0..1; a drop is allowed up to `max_*_drop` below the blessed model."""
 
     min_miou: float = Field(0.3, ge=0, le=1)  # over all classes
-    min_weak_miou: float = Field(0.2, ge=0, le=1)  # over weak categories
+    min_weak_miou: float | None = Field(0.2, ge=0, le=1)  # over weak categories; null: no masks to score them with
     max_miou_drop: float = Field(0.01, ge=0, le=1)  # below the blessed model, over the categories it knows
     max_weak_miou_drop: float = Field(0.01, ge=0, le=1)  # the same over weak categories
 

@@ -76,15 +76,18 @@ def create_pipeline(
     def evaluator(name: str, model: BaseComponent, baseline=None, gated: bool = False) -> tfx.components.Evaluator:
         gate = config.gate
         drops = {"known_miou": gate.max_miou_drop}
-        if set(categories.weak) - set(config.categories.added):
-            drops["known_weak_miou"] = gate.max_weak_miou_drop
+        minimum = {"miou": gate.min_miou}
+        if gate.min_weak_miou is not None:
+            minimum["weak_miou"] = gate.min_weak_miou
+            if set(categories.weak) - set(config.categories.added):
+                drops["known_weak_miou"] = gate.max_weak_miou_drop
         return tfx.components.Evaluator(
             examples=examples.outputs["examples"],
             model=model.outputs["model"],
             baseline_model=baseline.outputs["model"] if baseline else None,
             eval_config=make_eval_config(
                 categories,
-                minimum={"miou": gate.min_miou, "weak_miou": gate.min_weak_miou} if gated else None,
+                minimum=minimum if gated else None,
                 max_drop=drops if gated else None,
                 added=config.categories.added,
             ),

@@ -31,6 +31,7 @@ class Found:
       tags: whether there is a tags file.
       images: training images by category; `num_train` and `num_val` count lists.
       held_out: whether the evaluation list was made here.
+      weak_scored: whether masks of evaluation images show a weak category.
     """
 
     names: list[str]
@@ -43,6 +44,7 @@ class Found:
     num_train: int
     num_val: int
     held_out: bool
+    weak_scored: bool
 
 
 def look(root: Path, weak: list[str], names: list[str] | None) -> Found:
@@ -76,17 +78,20 @@ def look(root: Path, weak: list[str], names: list[str] | None) -> Found:
         raise UserError(f"--weak {unknown[0]}: no such category; there are {', '.join(names)}")
     used = [name for name in names if name in images or name in with_masks]
     strong = [name for name in used if name in with_masks and name not in weak]
+    evaluated = voc.list_keys(root, val)
+    learned = [name for name in names if name not in strong]
     return Found(
         names,
         strong,
-        [name for name in names if name not in strong],
+        learned,
         train,
         val,
         bool(tags),
         images,
         len(listed),
-        len(voc.list_keys(root, val)),
+        len(evaluated),
         held_out,
+        any(not set(learned).isdisjoint(shown.get(key) or ()) for key in evaluated),
     )
 
 
