@@ -8,7 +8,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from trainer import features
 
-_NEW_IDS = {anomalies_pb2.AnomalyInfo.INT_TYPE_BIG_INT}
+_NEW_IDS = {anomalies_pb2.AnomalyInfo.INT_TYPE_BIG_INT, anomalies_pb2.AnomalyInfo.BOOL_TYPE_BIG_INT}
 _REMEDIES = {
     "strong": "no usable training image shows strong categories only; list some and give them masks",
     "weak": "no usable training image has a weak category; list some and give them tags",
@@ -35,7 +35,7 @@ def anomaly_lines(split: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:
     lines = [
         f"split {split}, feature {name}: {info.description or info.short_description}"
         for name, info in sorted(anomalies.anomaly_info.items())
-        if not (name == features.TAGS and {reason.type for reason in info.reason} == _NEW_IDS)
+        if not (name == features.TAGS and info.reason and {reason.type for reason in info.reason} <= _NEW_IDS)
     ]
     if anomalies.HasField("dataset_anomaly_info"):
         lines.append(f"split {split}: {anomalies.dataset_anomaly_info.description}")

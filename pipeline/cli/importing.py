@@ -17,8 +17,9 @@ _BEAM = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 def import_() -> None:
     """Brings a dataset into VOC's layout: images, masks, tags.csv, categories.txt.
 
-    Several imports into one --output add up; categories keep their ids. Sources may be gs:// or s3:// paths. Options
-    behind -- go to Beam. What cannot be read is listed in import_faults.jsonl.
+    Several imports into one --output add up; categories keep their ids. Sources may be gs:// paths,
+    and s3:// where tensorflow-io is installed. Options behind -- go to Beam. What cannot be read is listed in
+    import_faults.jsonl.
 
     Example: transferseg import coco --annotations instances.json --images train2017 --output data --split train
     """

@@ -5,6 +5,7 @@ import json
 import foreign_datasets
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from skimage.draw import polygon
 
@@ -94,6 +95,26 @@ def test_masks_labelled_here_and_written_as_coco_come_back(tmp_path):
     contents = read_coco(str(tmp_path / "out" / "annotations.json"), str(images))
     for sample, one in zip(contents.samples, originals, strict=True):
         np.testing.assert_array_equal(sample.mask(), one.mask)
+
+
+def test_sources_may_lie_on_any_file_system_tensorflow_knows(tmp_path):
+    """ram:// stands for gs://: no local path works there."""
+    originals = foreign_datasets.drawn_originals()
+    (tmp_path / "foreign").mkdir()
+    foreign_datasets.coco_instances(originals, tmp_path / "foreign")
+    foreign_datasets.write_masks(originals, tmp_path / "foreign" / "masks")
+    for path in (path for path in (tmp_path / "foreign").rglob("*") if path.is_file()):
+        remote = f"ram://bucket/{path.relative_to(tmp_path / 'foreign')}"
+        tf.io.gfile.makedirs(remote.rpartition("/")[0])
+        tf.io.gfile.copy(str(path), remote)
+    readers = {
+        "coco": read_coco("ram://bucket/instances.json", "ram://bucket/images"),
+        "folder": read_folder("ram://bucket/images", "ram://bucket/masks", None, foreign_datasets.VOC),
+    }
+    for name, contents in readers.items():
+        assert import_dataset(contents, tmp_path / name, "train")["images"] == 4
+        for one in originals:
+            np.testing.assert_array_equal(written(tmp_path / name, one.key), one.mask)
 
 
 def test_small_coco_objects_lie_on_top_and_crowds_are_void(tmp_path):

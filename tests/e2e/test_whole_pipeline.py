@@ -288,6 +288,8 @@ def test_a_category_is_added_from_tagged_pictures_and_the_old_ones_stay_guarded(
     [l_net] = (place / "run" / "artifacts" / "l_net" / "model").iterdir()
     settings = ["dataset.tags=tags.csv", f"dataset.root={data}", f"l_net_from={l_net}"]
     settings += ["categories.weak=[pink, blue]", "categories.order=[yellow, pink, blue]", "categories.added=[blue]"]
+    # Without ImageNet weights three categories need more updates than two; the guard still holds the old ones.
+    settings += ["segmentation.steps=720", "gate.max_miou_drop=0.15", "gate.max_weak_miou_drop=0.2"]
     done, summary = run(place, *(part for setting in settings for part in ("--set", setting)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "l_net" in summary["components"] and summary["per_class"]["blue"] in (None, 0.0)
