@@ -37,7 +37,7 @@ class CategoriesConfig(Strict):
     strong: list[str] = []  # names with masks
     weak: list[str] = []  # names with tags alone
     order: list[str] = []  # names in the order of their ids; default: strong, then weak
-    added: list[str] = []  # the gate compares with the blessed model on the other categories alone
+    added: list[str] = []  # the gate looks at the other categories alone
 
     def resolve(self) -> Categories:
         if self.split is None:
@@ -55,11 +55,11 @@ class CategoriesConfig(Strict):
 
 
 class GateConfig(Strict):
-    """When the Evaluator blesses a model. IoU in 0..1; a drop is allowed up to `max_*_drop` below the blessed model."""
+    """When the Evaluator blesses a model. IoU in 0..1, over all classes but those in `categories.added`."""
 
     min_miou: float = Field(0.3, ge=0, le=1)  # over all classes
     min_weak_miou: float | None = Field(0.2, ge=0, le=1)  # over weak categories; null: no masks to score them with
-    max_miou_drop: float = Field(0.01, ge=0, le=1)  # below the blessed model, over the categories it knows
+    max_miou_drop: float = Field(0.01, ge=0, le=1)  # below the blessed model
     max_weak_miou_drop: float = Field(0.01, ge=0, le=1)  # the same over weak categories
 
 

@@ -75,12 +75,10 @@ def create_pipeline(
 
     def evaluator(name: str, model: BaseComponent, baseline=None, gated: bool = False) -> tfx.components.Evaluator:
         gate = config.gate
-        drops = {"known_miou": gate.max_miou_drop}
-        minimum = {"miou": gate.min_miou}
-        if gate.min_weak_miou is not None:
-            minimum["weak_miou"] = gate.min_weak_miou
-            if set(categories.weak) - set(config.categories.added):
-                drops["known_weak_miou"] = gate.max_weak_miou_drop
+        minimum, drops = {"known_miou": gate.min_miou}, {"known_miou": gate.max_miou_drop}
+        if gate.min_weak_miou is not None and set(categories.weak) - set(config.categories.added):
+            minimum["known_weak_miou"] = gate.min_weak_miou
+            drops["known_weak_miou"] = gate.max_weak_miou_drop
         return tfx.components.Evaluator(
             examples=examples.outputs["examples"],
             model=model.outputs["model"],
