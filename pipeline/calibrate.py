@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from components.image_example_gen import voc
 from components.image_example_gen.records import STRONG, BadRecord, read_record
 from components.image_example_gen.tags import read_tags
 from components.label_calibration.known_images import known_images, rehearsal_images
@@ -47,7 +46,7 @@ def _strong_examples(config: RunConfig) -> list[tf.train.Example]:
     dataset, categories = config.dataset, config.categories.resolve()
     tags = read_tags(dataset.tags_path, categories) if dataset.tags_path else None
     examples = []
-    for key in voc.list_keys(dataset.root, dataset.train, dataset.train_limit):
+    for key in dataset.train_keys():
         try:
             record = read_record(dataset.root, key, categories, tags=None if tags is None else tags[key])
         except (BadRecord, KeyError):

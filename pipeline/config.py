@@ -78,7 +78,9 @@ class RunConfig(Strict):
     seed: int = Field(0, ge=0)
     cam: StageConfig = StageConfig()
     l_net: StageConfig = StageConfig()
-    l_net_from: str | None = None  # folder of an exported L-Net that is used instead of training one
+    cam_from: str | None = None  # folder of an exported CAM classifier that is used instead of training one
+    l_net_from: str | None = None  # as cam_from, for L-Net; with both, only images that are new get new weak labels
+    warm_start: bool = False  # the segmentation network begins as the latest blessed model, if it knows the same names
     maps: MapsConfig = MapsConfig()
     labels: LabelSettings = LabelSettings()
     calibrate: bool = False  # search the values of `labels` first, by an L-Net that knows half the strong categories

@@ -32,11 +32,13 @@ _ALL, _STRONG = ["strong", "weak"], ["strong"]
 
 @dataclass(frozen=True)
 class Places:
-    """Folders of a run: artifacts, training checkpoints (to resume from), and TF Serving's model base folder."""
+    """Folders of a run: artifacts, training checkpoints (to resume from), TF Serving's model base folder, and weak
+    labels that later runs need not make again."""
 
     artifacts: str
     checkpoints: str
     serving: str
+    label_store: str
 
 
 def create_pipeline(
@@ -108,14 +110,14 @@ def create_pipeline(
         "data_gate"
     )
 
-    cam = trainer("cam", "cam", examples.outputs["examples"], _ALL, config.cam)
-    learners = [cam]
+    learners = []
+    if config.cam_from:
+        cam = _imported("cam", config.cam_from)
+    else:
+        cam = trainer("cam", "cam", examples.outputs["examples"], _ALL, config.cam)
+        learners.append(cam)
     if config.l_net_from:
-        l_net = tfx.dsl.Importer(
-            source_uri=exported_folder(config.l_net_from),
-            artifact_type=tfx.types.standard_artifacts.Model,
-            output_key="model",
-        ).with_id("l_net")
+        l_net = _imported("l_net", config.l_net_from)
     else:
         l_net = trainer("l_net", "l_net", examples.outputs["examples"], _STRONG, config.l_net)
         learners.append(l_net)
@@ -140,6 +142,7 @@ def create_pipeline(
         categories=categories,
         max_dead_share=config.dataset.max_bad_share,
         calibration=calibration.outputs["calibration"] if calibration else None,
+        store=places.label_store,
     ).with_id("weak_labels")
     labelled = weak_labels.outputs["examples"]
     label_gate = WeakLabelGate(
@@ -148,16 +151,23 @@ def create_pipeline(
         categories=categories,
         settings=config.label_gate,
     ).with_id("label_gate")
-    segmentation = trainer("segmentation", "segmentation", labelled, _ALL, config.segmentation)
-    segmentation.add_upstream_node(label_gate)
-    served = {"config_hash": training_hash(config)}  # only here: it would spoil the cache of every other trainer
-    p_net = trainer("p_net", "p_net", labelled, _ALL, config.p_net, base_model=segmentation, metadata=served)
-
     blessed = tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
     ).with_id("latest_blessed")
+    segmentation = trainer(
+        "segmentation",
+        "segmentation",
+        labelled,
+        _ALL,
+        config.segmentation,
+        base_model=blessed if config.warm_start else None,
+    )
+    segmentation.add_upstream_node(label_gate)
+    served = {"config_hash": training_hash(config)}  # only here: it would spoil the cache of every other trainer
+    p_net = trainer("p_net", "p_net", labelled, _ALL, config.p_net, base_model=segmentation, metadata=served)
+
     # A model that cannot be served is not judged further: blessed, it would become the next run's baseline.
     docker_check = _docker_check(p_net, config.serving_check.docker_tag)
     serving_check = ServingValidator(
@@ -189,8 +199,8 @@ def create_pipeline(
         strong_only = trainer("strong_only", "segmentation", examples.outputs["examples"], _STRONG, config.segmentation)
         learners.append(strong_only)
         components += [strong_only, evaluator("evaluator_strong_only", strong_only)]
-    for learner in learners:
-        learner.add_upstream_node(data_gate)
+    for first in learners or [weak_labels]:
+        first.add_upstream_node(data_gate)
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.artifacts,
@@ -213,16 +223,25 @@ def _docker_check(model: BaseComponent, tag: str | None) -> tfx.components.Infra
     )
 
 
-def exported_folder(path: str) -> str:
+def _imported(name: str, path: str) -> tfx.dsl.Importer:
+    """A network of an earlier run, in place of the Trainer `name`."""
+    return tfx.dsl.Importer(
+        source_uri=exported_folder(name, path),
+        artifact_type=tfx.types.standard_artifacts.Model,
+        output_key="model",
+    ).with_id(name)
+
+
+def exported_folder(name: str, path: str) -> str:
     """The folder of a Trainer's model artifact, of an exported model's path: the artifact's or the SavedModel's own.
 
     Raises:
-      UserError: no SavedModel there.
+      UserError: no SavedModel there; names the key <name>_from.
     """
     folder = Path(path).parent if (Path(path) / "saved_model.pb").is_file() else Path(path)
     if not Path(path_utils.serving_model_path(str(folder)), "saved_model.pb").is_file():
         raise UserError(
-            f"l_net_from: no exported L-Net in {path}; give <workdir>/artifacts/l_net/model/<n> of an earlier run"
+            f"{name}_from: no exported model in {path}; give <workdir>/artifacts/{name}/model/<n> of an earlier run"
         )
     return str(folder.resolve())
 

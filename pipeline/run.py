@@ -22,8 +22,9 @@ from trainer.errors import UserError
 def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     """Runs the pipeline in this process; a killed run continues where it was.
 
-    Leaves in `workdir`: artifacts/, metadata.sqlite, serving/<name>/<version>/ (when pushed), config.yaml, run.log,
-    summary.json and report.html. A component that refuses its input ends the run; the summary holds its reason.
+    Leaves in `workdir`: artifacts/, label_store/, metadata.sqlite, serving/<name>/<version>/ (when pushed),
+    config.yaml, run.log, summary.json and report.html. A component that refuses its input ends the run; the summary
+    holds its reason.
 
     Raises:
       UserError: the dataset or the config is wrong; nothing was started.
@@ -39,6 +40,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
         artifacts=str(workdir / "artifacts"),
         checkpoints=str(workdir / "checkpoints"),
         serving=str(workdir / "serving" / config.name),
+        label_store=str(workdir / "label_store"),
     )
     metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
 

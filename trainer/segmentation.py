@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -18,15 +18,25 @@ from trainer.supervised import batches_of, num_steps
 
 
 def train_segmentation(
-    patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
+    patterns: Sequence[str],
+    categories: Categories,
+    network: NetworkConfig,
+    stage: StageConfig,
+    folders: RunFolders,
+    restore: Callable[[tf.keras.Model], None] | None = None,
 ) -> tf.keras.Model:
-    """Trains the segmentation network on the masks of the images behind the TFRecord patterns (method section 2)."""
+    """Trains the segmentation network on the masks of the images behind the TFRecord patterns (method section 2).
+
+    `restore` sets the weights to begin with, for a warm start; None: ImageNet's, and a random head.
+    """
 
     def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
         return segmentation_loss(logits, batch["labels"])
 
     with prepare(network).scope():
         net = build_segmentation(network.backbone, categories.num_classes, network.weights, network.seed)
+        if restore:
+            restore(net)
         batches, steps = batches_of(patterns, categories, network, stage), num_steps(patterns, stage)
         fit(net, loss, batches, stage, steps, folders, segmentation_panel, network.xla)
     return net

@@ -38,6 +38,11 @@ class Sample:
     stamp: str = ""
 
 
+def stamp_of(recipe: str, tags: tuple[int, ...], image: bytes) -> str:
+    """32 hex digits that name the mask of these bytes, with these tags, made by this recipe (models and settings)."""
+    return hashlib.sha256(f"{recipe} {tags} ".encode() + image).hexdigest()[:32]
+
+
 def list_images(folder: str | Path) -> list[Path]:
     """Image files directly in `folder`, by suffix, hidden ones left out; sorted by name."""
     return sorted(
@@ -59,7 +64,7 @@ class ReadImages(beam.DoFn):
         except OSError as error:
             yield beam.pvalue.TaggedOutput(DEAD, dead_letter(source.key, Fault("read", error.strerror or error)))
             return
-        stamp = hashlib.sha256(f"{self.recipe} {source.tags} ".encode() + data).hexdigest()[:32]
+        stamp = stamp_of(self.recipe, source.tags, data)
         if read_note(mask_path(self.output, source.key)).get("stamp") == stamp:
             self.kept.inc()
         else:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from components.batch.faults import refuse_above
 from components.batch.images import DEAD, ReadImages, Sample, Source
-from components.batch.masks import WriteMasks, mask_path, read_note, remove_unfinished, write_atomic
+from components.batch.masks import MaskStore, WriteMasks, mask_path, read_note, remove_unfinished, write_atomic
 from components.batch.networks import BATCH_SIZE, RunNetworks
 from trainer.errors import UserError
 
@@ -35,9 +35,11 @@ _POLL = 1.0  # seconds between looks at the output folder
 class MakeMasks(beam.PTransform):
     """PCollection of Samples -> PCollection of dead letters; masks are written to `folder`."""
 
-    def __init__(self, networks: RunNetworks, folder: str, batch_size: int = BATCH_SIZE):
+    def __init__(
+        self, networks: RunNetworks, folder: str, batch_size: int = BATCH_SIZE, store: MaskStore | None = None
+    ):
         super().__init__()
-        self._networks, self._folder, self._batch_size = networks, folder, batch_size
+        self._networks, self._folder, self._batch_size, self._store = networks, folder, batch_size, store
 
     def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[dict[str, str]]:
         results = (
@@ -45,7 +47,7 @@ class MakeMasks(beam.PTransform):
             | "Batch" >> beam.BatchElements(min_batch_size=self._batch_size, max_batch_size=self._batch_size)
             | "Networks" >> beam.ParDo(self._networks).with_outputs(DEAD, main="results")
         )
-        unwritten = results["results"] | "WriteMasks" >> beam.ParDo(WriteMasks(self._folder))
+        unwritten = results["results"] | "WriteMasks" >> beam.ParDo(WriteMasks(self._folder, self._store))
         return (results[DEAD], unwritten) | "AllDead" >> beam.Flatten()
 
 
@@ -125,7 +127,7 @@ def run(
     dead.sort(key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
     lines = "".join(json.dumps(letter, ensure_ascii=False) + "\n" for letter in dead)
     write_atomic(f"{output}/{DEAD_LETTERS}", lines.encode())
-    return Outcome(done, dead, _counter(result, "kept"), time.monotonic() - started)
+    return Outcome(done, dead, counter(result, "kept"), time.monotonic() - started)
 
 
 def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: str) -> None:
@@ -168,23 +170,32 @@ def prepare_output(output: str | Path, images: str | Path) -> Path:
 
 
 def model_digest(directory: str | Path) -> str:
-    """Hex digest of a SavedModel's graph and weights.
+    """Hex digest of a SavedModel's graph and weights, on any file system.
 
     Raises:
       UserError: no SavedModel there.
     """
-    root = Path(directory)
-    if not (root / "saved_model.pb").is_file():
+    import tensorflow as tf
+
+    root = str(directory)
+    if not tf.io.gfile.exists(f"{root}/saved_model.pb"):
         raise UserError(f"{root}: not a SavedModel (no saved_model.pb); give the folder of an exported model")
     digest = hashlib.sha256()
-    for path in [root / "saved_model.pb", *sorted((root / "variables").glob("*"))]:
-        digest.update(path.read_bytes())
+    for path in [f"{root}/saved_model.pb", *sorted(tf.io.gfile.glob(f"{root}/variables/*"))]:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            digest.update(file.read())
     return digest.hexdigest()
 
 
-def _counter(result: beam.runners.runner.PipelineResult, name: str) -> int:
+def recipe_of(*parts: object) -> str:
+    """Hex digest of everything but the image that decides a mask, as JSON-ready or plain values."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def counter(result: beam.runners.runner.PipelineResult, name: str) -> int:
+    """The committed value of a Beam counter, over all steps; 0 where nothing counted."""
     found = result.metrics().query(beam.metrics.MetricsFilter().with_name(name))["counters"]
-    return sum(counter.committed for counter in found)
+    return sum(value.committed for value in found)
 
 
 @contextmanager

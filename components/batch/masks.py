@@ -45,16 +45,20 @@ def encode(mask: np.ndarray, note: dict[str, Any]) -> bytes:
 
 def read_note(path: str) -> dict[str, Any]:
     """The note in a mask written by `encode`; {} if there is no such file or it is not ours. Pixels stay packed."""
+    import tensorflow as tf
+
     try:
-        with Image.open(path) as image:
+        with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as image:
             return json.loads(image.info.get(_NOTE, "{}"))
-    except (OSError, ValueError, SyntaxError):
+    except (tf.errors.OpError, OSError, ValueError, SyntaxError):
         return {}
 
 
 def read_mask(path: str) -> np.ndarray:
     """uint8 [H, W] of ids from a palette or grey PNG."""
-    with Image.open(path) as image:
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as image:
         return np.array(image, np.uint8)
 
 
@@ -81,16 +85,45 @@ def remove_unfinished(folder: str) -> None:
         tf.io.gfile.remove(path)
 
 
-class WriteMasks(beam.DoFn):
-    """Result -> <folder>/<key>.png; yields a dead letter for each mask that could not be written."""
+@dataclass(frozen=True)
+class MaskStore:
+    """Masks by their stamp, kept from run to run: an image that is labelled the same way again is a copy."""
 
-    def __init__(self, folder: str):
-        self.folder = folder
+    root: str
+
+    def put(self, stamp: str, data: bytes) -> None:
+        import tensorflow as tf
+
+        tf.io.gfile.makedirs(self._path(stamp).rpartition("/")[0])
+        write_atomic(self._path(stamp), data)
+
+    def get(self, stamp: str) -> bytes | None:
+        """The encoded mask, or None."""
+        import tensorflow as tf
+
+        path = self._path(stamp)
+        if not tf.io.gfile.exists(path):
+            return None
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+
+    def _path(self, stamp: str) -> str:
+        return f"{self.root}/{stamp[:2]}/{stamp}.png"
+
+
+class WriteMasks(beam.DoFn):
+    """Result -> <folder>/<key>.png, and into the store if there is one; yields a dead letter if that fails."""
+
+    def __init__(self, folder: str, store: MaskStore | None = None):
+        self.folder, self.store = folder, store
         self.written = beam.metrics.Metrics.counter("transferseg", "written")
 
     def process(self, result: Result) -> Iterable[dict[str, str]]:
         try:
-            write_atomic(mask_path(self.folder, result.key), encode(result.mask, result.note))
+            data = encode(result.mask, result.note)
+            write_atomic(mask_path(self.folder, result.key), data)
+            if self.store:
+                self.store.put(result.note["stamp"], data)
             self.written.inc()
         except Exception as error:  # a full disk is this image's fault here and the share rule's later
             yield dead_letter(result.key, Fault("write", error))

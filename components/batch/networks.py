@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -57,7 +56,10 @@ class Networks:
 
 
 def _image_size(directory: str) -> int:
-    return json.loads((Path(directory) / "assets.extra" / "metadata.json").read_text())["image_size"]
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(f"{directory}/assets.extra/metadata.json") as file:
+        return json.loads(file.read())["image_size"]
 
 
 # (sample, uint8 [H, W, 3], each model's outputs, each model's image size) -> result

@@ -14,6 +14,7 @@ from tfx.types import artifact_utils
 from components.image_example_gen.records import SPLITS
 from components.image_example_gen.settings import DatasetSettings, check_dataset
 from components.image_example_gen.transform import REJECTED, WriteExamples, read_rejected, read_summary
+from components.image_example_gen.voc import spans
 from trainer.categories import Categories
 from trainer.errors import UserError
 
@@ -33,7 +34,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
           input_dict: empty.
           output_dict:
             - examples: one Examples artifact; gets Split-strong, Split-weak and Split-eval (GZIP TFRecords of
-              tf.Examples, keys in trainer.features), summary.json and rejected.jsonl.
+              tf.Examples, keys in trainer.features), summary.json and rejected.jsonl. Its span is the newest one.
           exec_properties:
             - dataset: JSON of DatasetSettings.
             - categories: JSON of Categories.to_dict().
@@ -53,7 +54,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         refuse_if_too_bad(examples.uri, settings.max_bad_share)
 
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-        examples.span, examples.version = 0, 0
+        examples.span, examples.version = max(spans(settings.root, settings.train)), 0
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from etils import epath
 from PIL import Image
 
 from components.batch.faults import one_line
@@ -76,7 +76,7 @@ def read_record(
     tagged_weak = tags is not None and categories.is_weak_image(tags) and not evaluation and not corrected
     path = voc.mask_path(root, key)
     mask = None
-    if not tagged_weak or (use_strong_masks and os.path.exists(path)):
+    if not tagged_weak or (use_strong_masks and path.exists()):
         mask = read_mask(_read_bytes(path, "mask"), height, width, categories.num_classes)
     if tags is None or evaluation or corrected:
         tags = tags_of(mask)
@@ -183,11 +183,11 @@ def _check_tags(tags: tuple[int, ...], seen: tuple[int, ...], categories: Catego
         raise BadRecord("tags", f"the mask shows {', '.join(hidden)} (weak), the tags do not; correct one of them")
 
 
-def _read_bytes(path: Path, stage: str) -> bytes:
+def _read_bytes(path: epath.Path, stage: str) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise BadRecord(stage, f"cannot read {path}: {error.strerror}") from None
+    except (OSError, tf.errors.OpError) as error:
+        raise BadRecord(stage, f"cannot read {path}: {getattr(error, 'strerror', None) or one_line(error)}") from None
     except ValueError as error:  # a NUL in the name
         raise BadRecord(stage, f"cannot read the file: {error}") from None
 

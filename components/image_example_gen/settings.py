@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
+import tensorflow as tf
+from etils import epath
 from pydantic import Field
 
 from components.image_example_gen import voc
@@ -20,9 +20,10 @@ from trainer.errors import UserError
 class DatasetSettings(Strict):
     """A dataset on disk. Defaults are VOC's own names."""
 
-    root: str  # folder with JPEGImages, SegmentationClass and ImageSets
+    root: str  # folder with JPEGImages, SegmentationClass and ImageSets; also gs:// or s3://
     format: Literal["voc"] = "voc"  # other formats are brought in by `transferseg import`
-    train: str = "train"  # ImageSets/Segmentation/<train>.txt
+    train: str = "train"  # ImageSets/Segmentation/<train>.txt; train-{SPAN} means train-1.txt, train-2.txt, ...
+    newest_spans: int | None = Field(None, ge=1)  # of a list in spans, only so many last ones; null: all
     eval: str = "val"  # as train; its masks are for scores alone
     tags: str | None = None  # CSV `image,tags` in root; null: tags are taken from the masks, which are then dropped
     mixed_images: Literal["ignore_strong_masks", "use_strong_masks"] = Field(
@@ -34,8 +35,16 @@ class DatasetSettings(Strict):
     eval_limit: int | None = Field(None, ge=1)  # as train_limit
 
     @property
-    def tags_path(self) -> Path | None:
-        return Path(self.root) / self.tags if self.tags else None
+    def tags_path(self) -> epath.Path | None:
+        return epath.Path(self.root) / self.tags if self.tags else None
+
+    def train_keys(self) -> list[str]:
+        """Names of the training images, in order; UserError if a list cannot be read."""
+        return voc.list_keys(self.root, self.train, self.train_limit, self.newest_spans)
+
+    def eval_keys(self) -> list[str]:
+        """As train_keys, of the evaluation images."""
+        return voc.list_keys(self.root, self.eval, self.eval_limit)
 
 
 def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
@@ -52,16 +61,16 @@ def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
 
 def layout_faults(settings: DatasetSettings) -> Iterator[tuple[str, str]]:
     """(where, what) of each folder or list that is missing or empty; `where`: "dataset.root", a folder or a split."""
-    root = Path(settings.root)
+    root = epath.Path(settings.root)
     if not root.is_dir():
         yield "dataset.root", f"no folder {root}; give the folder that holds JPEGImages and ImageSets"
         return
     for folder in (voc.IMAGES, voc.MASKS):
         if not (root / folder).is_dir():
             yield folder, f"{root} has no folder {folder}; the format is PASCAL VOC's"
-    for split in (settings.train, settings.eval):
+    for split, keys in ((settings.train, settings.train_keys), (settings.eval, settings.eval_keys)):
         try:
-            if not voc.list_keys(root, split):
+            if not keys():
                 yield split, f"{voc.list_path(root, split)}: lists no image; write one image name a line"
         except UserError as error:
             yield split, str(error)
@@ -69,16 +78,20 @@ def layout_faults(settings: DatasetSettings) -> Iterator[tuple[str, str]]:
 
 def fingerprint(settings: DatasetSettings) -> str:
     """Hex digest that changes when a file the settings use changes: over names, sizes and times, not contents."""
-    root = Path(settings.root)
+    root = settings.root
     digest = hashlib.sha256()
 
-    def add(path: Path) -> None:
-        state = path.stat() if os.path.exists(path) else None
-        digest.update(f"{path}:{state.st_size}:{state.st_mtime_ns}\n".encode() if state else f"{path}:-\n".encode())
+    def add(path: epath.Path) -> None:
+        try:
+            state = tf.io.gfile.stat(str(path))
+            digest.update(f"{path}:{state.length}:{state.mtime_nsec}\n".encode())
+        except tf.errors.NotFoundError:
+            digest.update(f"{path}:-\n".encode())
 
-    for split, limit in ((settings.train, settings.train_limit), (settings.eval, settings.eval_limit)):
-        add(voc.list_path(root, split))
-        for key in voc.list_keys(root, split, limit):
+    for split, keys in ((settings.train, settings.train_keys()), (settings.eval, settings.eval_keys())):
+        for path in voc.spans(root, split).values():
+            add(path)
+        for key in keys:
             add(voc.image_path(root, key))
             add(voc.mask_path(root, key))
     if settings.tags_path:

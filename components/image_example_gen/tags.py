@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from etils import epath
+
 from components.image_example_gen.voc import IMAGE_SUFFIXES
 from trainer.categories import Categories
 from trainer.errors import UserError
@@ -35,9 +37,9 @@ def read_tags_and_faults(path: str | Path, categories: Categories) -> tuple[dict
     Raises:
       UserError: no such file or no header.
     """
-    path = Path(path)
+    path = epath.Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise UserError(f"{path}: no such tags file; give a CSV with the columns image,tags") from None
     except (UnicodeDecodeError, IsADirectoryError):

@@ -94,8 +94,7 @@ def plan_shards(
     """
     if tags is None:
         tags = read_tags(settings.tags_path, categories) if settings.tags_path else {}
-    evaluated = voc.list_keys(settings.root, settings.eval, settings.eval_limit)
-    trained = voc.list_keys(settings.root, settings.train, settings.train_limit)
+    evaluated, trained = settings.eval_keys(), settings.train_keys()
     held_out = set(evaluated)
     corrected = set(voc.list_keys(settings.root, settings.corrected)) if settings.corrected else set()
     shards = []

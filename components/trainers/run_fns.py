@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from serving.export import export_maps, export_segmentation, restore_net
+from serving.export import export_maps, export_segmentation, read_categories, restore_net
 from trainer import features
 from trainer.cam import train_cam
 from trainer.categories import Categories
@@ -43,9 +44,17 @@ def l_net(fn_args: FnArgs) -> None:
 
 
 def segmentation(fn_args: FnArgs) -> None:
-    """Trains the segmentation network on the given splits and exports the served model."""
+    """Trains the segmentation network on the given splits and exports the served model.
+
+    It begins as the base model, if there is one of the same categories.
+    """
     categories, network, stage = _settings(fn_args, StageConfig)
-    net = train_segmentation(fn_args.train_files, categories, network, stage, _folders(fn_args, "segmentation"))
+    restore = None
+    if fn_args.base_model and read_categories(fn_args.base_model).foreground == categories.foreground:
+        restore = partial(restore_net, saved_model=fn_args.base_model)
+    net = train_segmentation(
+        fn_args.train_files, categories, network, stage, _folders(fn_args, "segmentation"), restore
+    )
     _export_segmentation(net, fn_args, categories, network)
 
 
@@ -59,7 +68,7 @@ def p_net(fn_args: FnArgs) -> None:
         network,
         settings,
         _folders(fn_args, "P-Net"),
-        restore=lambda net: restore_net(net, fn_args.base_model),
+        restore=partial(restore_net, saved_model=fn_args.base_model),
     )
     _export_segmentation(net, fn_args, categories, network)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -80,7 +79,7 @@ def label_folder(
             threads=threads_per_worker(beam_args),
         ),
         output,
-        recipe=_recipe(settings.model_dump_json(), categories.names, *digests),
+        recipe=job.recipe_of(settings.model_dump_json(), categories.names, *digests),
         beam_args=beam_args,
         title="Labels",
     )
@@ -91,7 +90,3 @@ def label_folder(
     elif format == "tfrecord":
         write_examples(output, done)
     return job.finish(outcome, output, max_dead_share, categories=list(categories.names), format=format)
-
-
-def _recipe(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()

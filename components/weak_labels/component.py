@@ -20,6 +20,7 @@ class WeakLabelsSpec(types.ComponentSpec):
         "settings": component_spec.ExecutionParameter(type=str),
         "categories": component_spec.ExecutionParameter(type=str),
         "max_dead_share": component_spec.ExecutionParameter(type=float),
+        "store": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
         "unlabelled_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -45,6 +46,7 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
         categories: Categories,
         max_dead_share: float = 0.05,
         calibration: types.BaseChannel | None = None,
+        store: str | None = None,
     ):
         """Constructs the component.
 
@@ -56,12 +58,14 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
           categories: of the run.
           max_dead_share: open: share of weak images that may fail, 0..1.
           calibration: of LabelCalibration; its values replace `settings`.
+          store: folder of masks kept from run to run; None labels every image anew.
         """
         super().__init__(
             WeakLabelsSpec(
                 settings=settings.model_dump_json(),
                 categories=json.dumps(categories.to_dict()),
                 max_dead_share=max_dead_share,
+                store=store,
                 unlabelled_examples=examples,
                 cam=cam,
                 l_net=l_net,

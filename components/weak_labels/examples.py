@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from components.batch.images import Sample
-from components.batch.masks import mask_path, read_mask, read_note
+from components.batch.images import Sample, stamp_of
+from components.batch.masks import MaskStore, mask_path, read_mask, read_note, write_atomic
 from components.weak_labels.outputs import encode_grey
 from components.weak_labels.transform import mask_shares
 from trainer import features
@@ -57,14 +57,37 @@ def tags_of(example: tf.train.Example) -> tuple[int, ...]:
     return tuple(example.features.feature[features.TAGS].int64_list.value)
 
 
+@dataclass(frozen=True)
+class Known:
+    """Where masks of earlier runs are, which recipe they must be of, and the folder they are wanted in."""
+
+    store: MaskStore
+    recipe: str
+    folder: str
+
+
 class ReadSamples(beam.DoFn):
-    """Slice -> its Samples."""
+    """Slice -> its Samples, without those whose mask is `known`: that is copied instead.
+
+    Beam counter (namespace transferseg): kept.
+    """
+
+    def __init__(self, known: Known | None = None):
+        self.known = known
+        self.kept = beam.metrics.Metrics.counter("transferseg", "kept")
 
     def process(self, piece: Slice) -> Iterable[Sample]:
         for i, example in enumerate(read_examples(piece.file)):
             if i % _PARTS == piece.part:
                 image = example.features.feature[features.IMAGE].bytes_list.value[0]
-                yield Sample(key_of(example), image, tags_of(example))
+                sample = Sample(key_of(example), image, tags_of(example))
+                if self.known:
+                    sample = replace(sample, stamp=stamp_of(self.known.recipe, sample.tags, image))
+                    if data := self.known.store.get(sample.stamp):
+                        write_atomic(mask_path(self.known.folder, sample.key), data)
+                        self.kept.inc()
+                        continue
+                yield sample
 
 
 def write_labelled(input_uri: str, masks: str, output_uri: str) -> list[dict[str, Any]]:

@@ -14,12 +14,14 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.batch.faults import refuse_above
-from components.batch.job import DEAD_LETTERS, write_json_lines
+from components.batch.job import DEAD_LETTERS, SUMMARY, counter, model_digest, recipe_of, write_json_lines
+from components.batch.masks import MaskStore
 from components.batch.networks import threads_per_worker
 from components.image_example_gen.records import STRONG, WEAK
 from components.label_calibration.outputs import VALUES, read_label_settings
 from components.weak_labels.examples import (
     LABELS,
+    Known,
     ReadSamples,
     plan_slices,
     read_lines,
@@ -56,11 +58,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
           output_dict:
             - examples: gets Split-strong (copied files), Split-weak (same examples with mask/encoded as grey
               PNG and mask/source "generated"; those that failed are left out), masks/<key>.png, labels.jsonl (an
-              image a line, see examples.write_labelled) and dead_letters.jsonl (key, stage, reason).
+              image a line, see examples.write_labelled), dead_letters.jsonl (key, stage, reason) and summary.json
+              (images labelled, kept of these from earlier runs, dead).
           exec_properties:
             - settings: JSON of LabelSettings.
             - categories: JSON of Categories.to_dict().
             - max_dead_share: share of weak images that may fail, 0..1.
+            - store: folder of masks kept from run to run, or None: an image with the same bytes and tags that was
+              labelled by the same networks and settings is not labelled again.
 
         Raises:
           UserError: the CAM knows other categories.
@@ -78,20 +83,24 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         weak = artifact_utils.get_split_uri([examples], WEAK)
         masks, dead_letters = f"{output.uri}/{MASKS}", f"{output.uri}/{DEAD_LETTERS}"
         tf.io.gfile.makedirs(masks)
+        settings = _settings(input_dict, exec_properties)
+        store = MaskStore(exec_properties["store"]) if exec_properties.get("store") else None
         label = LabelImages(
             cam,
             l_net,
-            _settings(input_dict, exec_properties),
+            settings,
             masks,
             max_pixels=MAX_PIXELS,
             threads=threads_per_worker(self._beam_pipeline_args),
+            store=store,
         )
+        recipe = recipe_of(settings.model_dump_json(), model_digest(cam), model_digest(l_net))
         with self._make_beam_pipeline() as pipeline:
             dead = (
                 pipeline
                 | "Slices" >> beam.Create(plan_slices(weak))
                 | "Spread" >> beam.Reshuffle()
-                | "ReadSamples" >> beam.ParDo(ReadSamples())
+                | "ReadSamples" >> beam.ParDo(ReadSamples(Known(store, recipe, masks) if store else None))
                 | "LabelImages" >> label
             )
             write_json_lines(dead, dead_letters, "Letters")
@@ -103,6 +112,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         io_utils.copy_dir(artifact_utils.get_split_uri([examples], STRONG), f"{output.uri}/Split-{STRONG}")
         records = write_labelled(weak, masks, f"{output.uri}/Split-{WEAK}")
         write_lines(f"{output.uri}/{LABELS}", records)
+        counts = {"labelled": len(records), "kept": counter(pipeline.result, "kept"), "dead": len(faults)}
+        with tf.io.gfile.GFile(f"{output.uri}/{SUMMARY}", "w") as file:
+            file.write(json.dumps(counts))
         refuse_above(exec_properties["max_dead_share"], faults, len(records) + len(faults), dead_letters)
 
         output.split_names = artifact_utils.encode_split_names([STRONG, WEAK])

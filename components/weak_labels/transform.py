@@ -14,7 +14,7 @@ import numpy as np
 from components.batch.faults import Fault
 from components.batch.images import Sample
 from components.batch.job import MakeMasks
-from components.batch.masks import Result
+from components.batch.masks import MaskStore, Result
 from components.batch.networks import RunNetworks
 from components.weak_labels.core import label_image
 from components.weak_labels.geometry import map_on_stored_pixels
@@ -92,6 +92,7 @@ class LabelImages(beam.PTransform):
         *,
         max_pixels: int,
         threads: int | None = None,
+        store: MaskStore | None = None,
     ):
         """Args:
         cam, l_net: SavedModel folders that every worker sees; no CAM labels single-tag images by objectness alone.
@@ -99,13 +100,14 @@ class LabelImages(beam.PTransform):
         folder: where masks go; must exist.
         max_pixels: larger images are refused before they are decoded.
         threads: TensorFlow threads of each worker process; None for TensorFlow's own choice.
+        store: gets a copy of each mask under the sample's stamp.
         """
         super().__init__()
-        self._folder = folder
+        self._folder, self._store = folder, store
         self._networks = label_networks(cam, l_net, settings, max_pixels=max_pixels, threads=threads)
 
     def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[dict[str, str]]:
-        return samples | MakeMasks(self._networks, self._folder)
+        return samples | MakeMasks(self._networks, self._folder, store=self._store)
 
 
 def label_networks(

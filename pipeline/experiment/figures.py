@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from components.batch.images import list_images
-from components.image_example_gen import voc
 from components.image_example_gen.records import read_record
 from pipeline.experiment import erasing, methods
 from pipeline.experiment.networks import Networks, held_back
@@ -54,7 +53,7 @@ def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: 
 def draw_predictions(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
     """Figure 6: evaluation images of weak categories by AE, L-Net, P-Net and full supervision, and the truth."""
     config = networks.config
-    keys = voc.list_keys(config.dataset.root, config.dataset.eval)
+    keys = config.dataset.eval_keys()
     records = (read_record(config.dataset.root, key, categories, evaluation=True) for key in keys)
     weak = [record for record in records if categories.is_weak_image(record.tags)]
     examples = [tf.train.Example.FromString(record.example) for record in _spread(weak, rows)]

@@ -136,7 +136,7 @@ class Networks:
             paths = {split: partial / split / "data.gz" for split in (STRONG, WEAK)}
             writers = {split: tf.io.TFRecordWriter(str(path), "GZIP") for split, path in paths.items()}
             counts = dict.fromkeys(writers, 0)
-            for key in voc.list_keys(self.config.dataset.root, self.config.dataset.train):
+            for key in self.config.dataset.train_keys():
                 record = read_record(self.config.dataset.root, key, categories)
                 writers[record.split].write(record.example)
                 counts[record.split] += 1

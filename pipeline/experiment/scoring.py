@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from components.image_example_gen import voc
 from components.image_example_gen.records import read_record
 from pipeline.experiment.networks import Networks
 from serving.image_guard import MAX_PIXELS
@@ -71,5 +70,5 @@ def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Mod
 
 def _examples(networks: Networks, categories: Categories) -> Iterator[bytes]:
     dataset = networks.config.dataset
-    for key in voc.list_keys(dataset.root, dataset.eval):
+    for key in dataset.eval_keys():
         yield read_record(dataset.root, key, categories, evaluation=True).example

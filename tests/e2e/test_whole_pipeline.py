@@ -297,4 +297,4 @@ def test_a_category_is_added_from_tagged_pictures_and_the_old_ones_stay_guarded(
     arguments = ["--model", summary["pushed_model"], "--images", str(folder), "--output", str(out)]
     assert subprocess.run([*COMMAND, "predict", *arguments], cwd=ROOT).returncode == 0
     seen = sum((np.array(Image.open(path)) == 3).mean() for path in out.glob("*.png")) / 16
-    assert 0.02 < seen < 0.5, seen
+    assert 0.005 < seen < 0.5, seen  # the discs cover .12; labels of a colour L-Net never saw cover .03

@@ -30,7 +30,7 @@ def nodes_of(root, **options):
         },
         "test",
     )
-    places = Places("artifacts", "checkpoints", "serving")
+    places = Places("artifacts", "checkpoints", "serving", "labels")
     return {component.id: component for component in create_pipeline(config, places, None).components}
 
 

@@ -1,0 +1,90 @@
+"""New images among old ones: the label step makes masks for the new ones alone."""
+
+import json
+
+import pytest
+import tensorflow as tf
+from labelling_samples import CATEGORIES, encode, models, scene  # noqa: F401
+from tfx.components.util import examples_utils
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.weak_labels.executor import Executor
+from components.weak_labels.settings import LabelSettings
+from trainer import features
+
+GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
+
+
+def weak(i: int, tag: int = 2) -> bytes:
+    image = encode(scene(tag, i, 36, 48)[0])
+    example = features.make_example(f"w{i:05}", image, 36, 48, [tag], None, features.NONE)
+    return example.SerializeToString(deterministic=True)
+
+
+@pytest.fixture()
+def label(models, tmp_path):  # noqa: F811
+    """label(name, records) -> (summary.json, key -> mask bytes) of a run of the executor on those weak examples."""
+
+    def run(name: str, records: list[bytes], store: str | None = "store", **settings) -> tuple[dict, dict[str, bytes]]:
+        source, output = standard_artifacts.Examples(), standard_artifacts.Examples()
+        source.uri, output.uri = str(tmp_path / name / "in"), str(tmp_path / name / "out")
+        for split in ("strong", "weak"):
+            (tmp_path / name / "in" / f"Split-{split}").mkdir(parents=True)
+        for shard in range(0, len(records), 1000):
+            path = tmp_path / name / "in" / "Split-weak" / f"data_tfrecord-{shard // 1000:05}-of-00010.gz"
+            with tf.io.TFRecordWriter(str(path), GZIP) as writer:
+                for record in records[shard : shard + 1000]:
+                    writer.write(record)
+        source.split_names = artifact_utils.encode_split_names(["strong", "weak"])
+        source.span, source.version = 0, 0
+        examples_utils.set_file_format(source, "tfrecords_gzip")
+        examples_utils.set_payload_format(source, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        inputs = {"unlabelled_examples": [source]}
+        for kind in ("cam", "l_net"):
+            model = standard_artifacts.Model()
+            model.uri = str(tmp_path / kind)
+            if not (tmp_path / kind).exists():
+                (tmp_path / kind).mkdir()
+                (tmp_path / kind / "Format-Serving").symlink_to(models[kind])
+            inputs[kind] = [model]
+        properties = {
+            "settings": LabelSettings(**settings).model_dump_json(),
+            "categories": json.dumps(CATEGORIES.to_dict()),
+            "max_dead_share": 0.5,
+            "store": str(tmp_path / store) if store else None,
+        }
+        Executor().Do(inputs, {"examples": [output]}, properties)
+        summary = json.loads((tmp_path / name / "out" / "summary.json").read_text())
+        return summary, {path.stem: path.read_bytes() for path in (tmp_path / name / "out" / "masks").glob("*.png")}
+
+    return run
+
+
+def test_what_was_labelled_the_same_way_before_is_copied(label):
+    first, masks = label("first", [weak(i) for i in range(5)])
+    assert first == {"labelled": 5, "kept": 0, "dead": 0}
+    again, copies = label("again", [weak(i) for i in range(7)])
+    assert again == {"labelled": 7, "kept": 5, "dead": 0}
+    assert {key: copies[key] for key in masks} == masks
+    afresh, made = label("afresh", [weak(i) for i in range(7)], store=None)
+    assert afresh["kept"] == 0 and made.keys() == copies.keys()
+
+
+def test_other_tags_pixels_or_settings_are_labelled_again(label):
+    label("first", [weak(i) for i in range(3)])
+    changed, _ = label("changed", [weak(0), weak(1, tag=3), weak(7)])
+    assert changed == {"labelled": 3, "kept": 1, "dead": 0}
+    other, _ = label("other", [weak(i) for i in range(3)], objectness_weight=0.4)
+    assert other["kept"] == 0
+    broken = features.make_example("w00000", b"broken", 36, 48, [2], None, features.NONE).SerializeToString()
+    dead, masks = label("dead", [broken, weak(1)])
+    assert dead == {"labelled": 1, "kept": 1, "dead": 1} and masks.keys() == {"w00001"}
+
+
+@pytest.mark.slow
+def test_of_10000_images_only_the_100_new_ones_are_labelled(label):
+    records = [weak(i) for i in range(10_000)]
+    assert label("first", records[:9_900])[0] == {"labelled": 9_900, "kept": 0, "dead": 0}
+    second, masks = label("second", records)
+    assert second == {"labelled": 10_000, "kept": 9_900, "dead": 0} and len(masks) == 10_000
