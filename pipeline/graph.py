@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tensorflow_data_validation as tfdv
 from ml_metadata.proto import metadata_store_pb2
@@ -24,6 +25,7 @@ from components.weak_label_validator.component import WeakLabelGate
 from components.weak_labels.component import WeakLabels
 from pipeline.config import RunConfig
 from trainer import features
+from trainer.categories import Categories
 from trainer.config import Strict
 from trainer.errors import UserError
 
@@ -65,14 +67,7 @@ def create_pipeline(
             base_model=base_model.outputs["model"] if base_model else None,
             train_args=tfx.proto.TrainArgs(splits=splits),
             eval_args=tfx.proto.EvalArgs(splits=_STRONG),  # unused: models are scored by the Evaluator alone
-            custom_config={
-                "network": config.network.model_dump(mode="json"),
-                "stage": stage.model_dump(mode="json"),
-                **({"views": config.maps.model_dump(mode="json")} if run_fn in ("cam", "l_net") else {}),
-                "categories": categories.to_dict(),
-                "checkpoint_root": places.checkpoints,
-                "metadata": {"pipeline": config.name, **(metadata or {})},
-            },
+            custom_config=trainer_config(config, run_fn, stage, places.checkpoints, categories, metadata),
         ).with_id(name)
 
     def evaluator(name: str, model: BaseComponent, baseline=None, gated: bool = False) -> tfx.components.Evaluator:
@@ -211,6 +206,25 @@ def create_pipeline(
     )
 
 
+def trainer_config(
+    config: RunConfig,
+    run_fn: str,
+    stage: Strict,
+    checkpoints: str,
+    categories: Categories | None = None,
+    metadata: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """A run_fn's `custom_config` (see components.trainers.run_fns)."""
+    return {
+        "network": config.network.model_dump(mode="json"),
+        "stage": stage.model_dump(mode="json"),
+        **({"views": config.maps.model_dump(mode="json")} if run_fn in ("cam", "l_net") else {}),
+        "categories": (categories or config.categories.resolve()).to_dict(),
+        "checkpoint_root": checkpoints,
+        "metadata": {"pipeline": config.name, **(metadata or {})},
+    }
+
+
 def _docker_check(model: BaseComponent, tag: str | None) -> tfx.components.InfraValidator | None:
     """TFX's own check: does tensorflow/serving:<tag> in docker load the model?"""
     if tag is None:
@@ -226,22 +240,22 @@ def _docker_check(model: BaseComponent, tag: str | None) -> tfx.components.Infra
 def _imported(name: str, path: str) -> tfx.dsl.Importer:
     """A network of an earlier run, in place of the Trainer `name`."""
     return tfx.dsl.Importer(
-        source_uri=exported_folder(name, path),
+        source_uri=exported_folder(f"{name}_from", path),
         artifact_type=tfx.types.standard_artifacts.Model,
         output_key="model",
     ).with_id(name)
 
 
-def exported_folder(name: str, path: str) -> str:
+def exported_folder(key: str, path: str) -> str:
     """The folder of a Trainer's model artifact, of an exported model's path: the artifact's or the SavedModel's own.
 
     Raises:
-      UserError: no SavedModel there; names the key <name>_from.
+      UserError: no SavedModel there; names the key or option that gave the path.
     """
     folder = Path(path).parent if (Path(path) / "saved_model.pb").is_file() else Path(path)
     if not Path(path_utils.serving_model_path(str(folder)), "saved_model.pb").is_file():
         raise UserError(
-            f"{name}_from: no exported model in {path}; give <workdir>/artifacts/{name}/model/<n> of an earlier run"
+            f"{key}: no exported model in {path}; give <workdir>/artifacts/<component>/model/<n> of an earlier run"
         )
     return str(folder.resolve())
 

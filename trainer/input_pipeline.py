@@ -16,6 +16,7 @@ from trainer.colour import jitter
 from trainer.errors import UserError
 from trainer.orientation import exif_orientation, upright
 from trainer.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
+from trainer.replicas import input_share
 
 _SHUFFLE_BUFFER = 2048  # encoded examples, about 200 MB of VOC-sized JPEGs
 
@@ -64,10 +65,11 @@ def training_batches(
     start_step: int = 0,
     without: Sequence[int] = (),
 ) -> tf.data.Dataset:
-    """Endless augmented batches, beginning at `start_step`.
+    """Endless augmented batches, beginning at `start_step`; with several hosts, this one's share of each.
 
     Args:
       files: GZIP TFRecord files.
+      batch_size: B, over all hosts together.
       num_categories: K, foreground categories.
       image_size: S.
       scale: range of the random rescaling; 1 means the longer side is S, larger values are cropped to S.
@@ -79,6 +81,7 @@ def training_batches(
       Dataset of dicts: `image` float32 [B, S, S, 3] in 0..255, `labels` uint8 [B, S, S] ids with 255 void (padding and
       images without a mask are void), `tags` float32 [B, K] multi-hot, `key` string [B].
     """
+    share = input_share()
     augment = _Augmentation(image_size, seed, scale, mirror, colour_jitter)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
@@ -109,8 +112,9 @@ def training_batches(
         .flat_map(epoch)
         .enumerate()
         .skip(start_step * batch_size)
+        .shard(share.number, share.index)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size // share.number, drop_remainder=True)
         .prefetch(2)
     )
 

@@ -7,11 +7,13 @@ the parts of a share and then over the replicas before anything is divided, so n
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
 from trainer.errors import UserError
+from trainer.hosts import Hosts, hosts
 
 Batch = dict[str, tf.Tensor]
 
@@ -27,13 +29,22 @@ def check_batch_size(batch_size: int, accumulate: int) -> None:
 
 
 def spread(batches: tf.data.Dataset) -> Any:
-    """The same batches, each split evenly over the replicas; on one device, `batches` itself (any iterable)."""
+    """This host's batches, each split evenly over its replicas; on one device, `batches` itself (any iterable)."""
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return batches
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return strategy.experimental_distribute_dataset(batches.with_options(options))
+    local = strategy.num_replicas_in_sync // input_share().number
+
+    def per_replica(_: tf.distribute.InputContext) -> tf.data.Dataset:
+        return batches.map(lambda batch: tf.nest.map_structure(partial(_in_parts, parts=local), batch)).unbatch()
+
+    return strategy.distribute_datasets_from_function(per_replica)
+
+
+def input_share() -> Hosts:
+    """Which share of each batch this host reads: all of it, unless the current strategy spans several hosts."""
+    spans = isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
+    return hosts() if spans else Hosts()
 
 
 def on_replicas(step: Callable[[Batch], tuple[tf.Tensor, ...]]) -> Callable[[Batch], tuple[tf.Tensor, ...]]:
@@ -72,6 +83,11 @@ def first(value: Any) -> tf.Tensor:
 def whole(value: Any) -> tf.Tensor:
     """All replicas' shares of a distributed value, joined along the batch axis."""
     return tf.concat(tf.distribute.get_strategy().experimental_local_results(value), axis=0)
+
+
+def _in_parts(value: tf.Tensor, parts: int) -> tf.Tensor:
+    """[B, ...] -> [parts, B / parts, ...]."""
+    return tf.reshape(value, tf.concat([[parts, -1], tf.shape(value)[1:]], axis=0))
 
 
 def _part(batch: Batch, index: int, parts: int) -> Batch:

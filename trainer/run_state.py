@@ -24,6 +24,7 @@ class Checkpoints:
 
     def __init__(self, directory: str, **state: tf.Variable | tf.Module):
         self._checkpoint = tf.train.Checkpoint(**state)
+        _ = self._checkpoint.save_counter  # made now, on every host: a variable made by the chief alone blocks them all
         self._manager = tf.train.CheckpointManager(self._checkpoint, directory, max_to_keep=2)
 
     def restore(self) -> str | None:

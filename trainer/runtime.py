@@ -7,6 +7,8 @@ import functools
 import tensorflow as tf
 
 from trainer.config import NetworkConfig
+from trainer.errors import UserError
+from trainer.hosts import hosts
 
 
 def resolve_precision(precision: str) -> str:
@@ -31,17 +33,36 @@ def prepare(network: NetworkConfig) -> tf.distribute.Strategy:
     """Sets the precision policy and every random state from the config; forgets networks built before.
 
     Returns:
-      The strategy in whose scope to build and train: TensorFlow's default for one device, else MirroredStrategy.
+      The strategy in whose scope to build and train: over all hosts that TF_CONFIG names, else over all GPUs here, else
+      TensorFlow's default for one device. With several hosts nothing may have used TensorFlow in this process before.
+
+    Raises:
+      UserError: TF_CONFIG is wrong.
     """
+    strategy = _over_hosts() if network.devices == "auto" and hosts().number > 1 else None
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
     tf.keras.utils.set_random_seed(network.seed + 1)  # tf.data takes no seed tensor beside a global seed of 0
     if not network.xla:  # XLA has no deterministic gradient of max pooling, which P-Net and VGG-16 need
         tf.config.experimental.enable_op_determinism()
+    if strategy:
+        return strategy
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if network.devices == "one" or len(devices) == 1:
         return tf.distribute.get_strategy()
     return _mirrored(tuple(device.name for device in devices))
+
+
+@functools.lru_cache
+def _over_hosts() -> tf.distribute.MultiWorkerMirroredStrategy:
+    """One a process; it connects to the other hosts and waits until all are there."""
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise UserError(
+            f"TF_CONFIG names {hosts().number} hosts, but this process has used TensorFlow before ({error}); "
+            "train in a process of its own, or unset TF_CONFIG"
+        ) from None
 
 
 @functools.lru_cache

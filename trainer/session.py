@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from trainer.curves import draw_curves
 from trainer.errors import UserError
+from trainer.hosts import hosts
 from trainer.panels import Panel
 from trainer.replicas import Batch, first, whole
 from trainer.run_state import Checkpoints, History, Preempted, StopSignal
@@ -38,6 +39,8 @@ class RunFolders:
 class Session:
     """Context around a training loop; restores the newest checkpoint on entry, saves the last one on a good exit.
 
+    With several hosts, all of them restore the same checkpoint, and the chief alone writes.
+
     Attributes:
       step: updates done so far.
       done: whether all `num_steps` are.
@@ -47,6 +50,7 @@ class Session:
     def __init__(self, folders: RunFolders, num_steps: int, checkpoint_every: int, **state: tf.Module):
         """`state`: everything beside the step that a resumed run needs (networks, optimisers)."""
         self._folders, self._num_steps, self._checkpoint_every = folders, num_steps, checkpoint_every
+        self._hosts = hosts()
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.saved = False
         self._checkpoints = Checkpoints(folders.checkpoints, step=self._step, **state)
@@ -62,8 +66,9 @@ class Session:
 
     def __enter__(self) -> Session:
         self._checkpoints.restore()
-        self._history = History(self._folders.logs, first_step=self.step)
-        self._board = tf.summary.create_file_writer(self._folders.logs)
+        chief = self._hosts.chief
+        self._history = History(self._folders.logs, first_step=self.step) if chief else None
+        self._board = tf.summary.create_file_writer(self._folders.logs) if chief else tf.summary.create_noop_writer()
         self._bar = tqdm(
             total=self._num_steps,
             initial=self.step,
@@ -71,15 +76,21 @@ class Session:
             unit="step",
             mininterval=1.0,
             dynamic_ncols=True,
+            disable=not chief,
         )
         self._stop.__enter__()
         return self
 
-    def __exit__(self, error_type: type[BaseException] | None, *error: object) -> None:
-        self._stop.__exit__(error_type, *error)
+    def __exit__(self, error_type: type[BaseException] | None, error: BaseException | None, *more: object) -> None:
+        self._stop.__exit__(error_type, error, *more)
         self._bar.close()
         self._board.close()
-        if error_type is None:
+        if self._hosts.number > 1 and isinstance(error, tf.errors.OpError):
+            raise UserError(
+                f"{self._folders.name}: lost another of the {self._hosts.number} hosts at step {self.step}; "
+                f"start all of them again to continue from the last checkpoint ({type(error).__name__})"
+            ) from error
+        if error is None and self._history:
             self._checkpoints.save(self.step)
             draw_curves(self._history.path, self._folders.name)
 
@@ -103,14 +114,14 @@ class Session:
             )
         self._step.assign_add(1)
         self._bar.update()
-        if self.step % _LOG_EVERY == 0 or self.done:
+        if self._history and (self.step % _LOG_EVERY == 0 or self.done):
             self._history.append({"step": self.step, **row})
             name, value = next(iter(row.items()))
             self._bar.set_postfix({name: f"{value:.3f}"}, refresh=False)
             with self._board.as_default(step=self.step):
                 for name, value in row.items():
                     tf.summary.scalar(name, value)
-        self.saved = self.step % self._checkpoint_every == 0 or self._stop.raised
+        self.saved = self._hosts.chief and (self.step % self._checkpoint_every == 0 or self._stop.raised)
         if self.saved:
             self._checkpoints.save(self.step)
         if self._stop.raised:
@@ -124,6 +135,8 @@ class Session:
 
     def warn(self, message: str) -> None:
         """Tells whoever watches, and keeps the message in warnings.txt beside the history."""
+        if not self._history:
+            return
         self._bar.write(f"      {self._folders.name}: {message}")
         with open(self._history.path.with_name(WARNINGS), "a") as file:
             file.write(message + "\n")

@@ -1,5 +1,7 @@
 """The four run_fns of the TFX Trainers: unpack the arguments, train, export. The training itself lives in `trainer/`.
 
+Where several hosts train together (TF_CONFIG), each of them calls the run_fn, and the chief alone exports.
+
 `custom_config` of each Trainer holds JSON-ready dicts: `network` (NetworkConfig), `stage` (StageConfig, or
 AdversarialConfig for P-Net), `views` (MapsConfig, only for CAM and L-Net), `categories` (Categories.to_dict),
 `metadata` (goes into the model's assets) and `checkpoint_root`, a folder that outlives a killed run.
@@ -19,6 +21,7 @@ from trainer import features
 from trainer.cam import train_cam
 from trainer.categories import Categories
 from trainer.config import AdversarialConfig, MapsConfig, NetworkConfig, StageConfig
+from trainer.hosts import hosts
 from trainer.input_pipeline import read_records
 from trainer.l_net import train_l_net
 from trainer.p_net import refine_segmentation
@@ -92,6 +95,8 @@ def _folders(fn_args: FnArgs, name: str) -> RunFolders:
 def _export_maps(
     net: tf.keras.Model, fn_args: FnArgs, kind: str, categories: Categories, network: NetworkConfig
 ) -> None:
+    if not hosts().chief:
+        return
     export_maps(
         net,
         fn_args.serving_model_dir,
@@ -104,6 +109,8 @@ def _export_maps(
 
 
 def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig) -> None:
+    if not hosts().chief:
+        return
     images = _first_images(fn_args.train_files, _PREDICTED_IMAGES)
     export_segmentation(
         net,

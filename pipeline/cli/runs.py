@@ -86,6 +86,28 @@ def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, .
 
 
 @cli.command()
+@click.argument("stage", type=click.Choice(["cam", "l_net", "segmentation", "p_net"]))
+@click.argument("config", type=PATH)
+@click.option("--examples", type=PATH, required=True, help="artifact of examples, for segmentation and p_net of labels")
+@click.option("--output", type=PATH, required=True, help="folder for model, history and checkpoints")
+@click.option("--base-model", type=PATH, help="network to refine (p_net) or to begin with (segmentation)")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
+def train(
+    stage: str, config: Path, examples: Path, output: Path, base_model: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Trains one stage outside of a pipeline run, here or on each of several hosts (TF_CONFIG).
+
+    Example: transferseg train l_net mine.yaml --examples runs/one/artifacts/examples/examples/1 --output l_net
+    """
+    from pipeline.config import load_config
+
+    loaded = load_config(config, list(overrides))
+    from pipeline.train import train_stage
+
+    say(train_stage(loaded, stage, examples, output, base_model))
+
+
+@cli.command()
 @click.argument("config", type=PATH)
 @click.option("--methods", default="full,strong-only,wssl,ae,l-net,p-net,p-net-direct", show_default=True)
 @click.option("--splits", default="1,2,3", show_default=True, help="numbers of VOC's splits, or own: the config's")

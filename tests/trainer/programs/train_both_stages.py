@@ -2,7 +2,8 @@
 
     python train_both_stages.py FOLDER NUM_DEVICES SEGMENTATION_STEPS P_NET_STEPS
 
-Prints "ready" before training; writes the final weights to FOLDER/weights.npz. The same FOLDER resumes.
+With TF_CONFIG it is one of several hosts. Prints "ready" before training; writes the final weights to
+FOLDER/weights.npz. The same FOLDER resumes.
 """
 
 import sys
@@ -15,6 +16,7 @@ import tensorflow as tf
 from trainer import features
 from trainer.categories import from_lists
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
+from trainer.hosts import hosts
 from trainer.p_net import refine_segmentation
 from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
@@ -24,9 +26,10 @@ NETWORK = NetworkConfig(backbone="tiny", weights=None, image_size=65, precision=
 
 
 def main(folder: Path, num_devices: int, segmentation_steps: int, p_net_steps: int) -> None:
+    place = hosts()
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices)
-    records = [write_records(folder / "records.gz", count=8)]
+    records = [write_records(folder / f"records{place.index}.gz", count=8)]
     stage = StageConfig(
         batch_size=4,
         accumulate=2,
@@ -56,7 +59,8 @@ def main(folder: Path, num_devices: int, segmentation_steps: int, p_net_steps: i
     refined = refine_segmentation(
         records, records, CATEGORIES, NETWORK, p_net, folders("p_net"), lambda net: net.set_weights(trained)
     )
-    np.savez(folder / "weights.npz", *trained, *refined.get_weights())
+    if place.chief:
+        np.savez(folder / "weights.npz", *trained, *refined.get_weights())
 
 
 def write_records(path: Path, count: int) -> str:

@@ -1,0 +1,92 @@
+"""`transferseg train`: one stage by hand, as the pipeline's Trainer does it."""
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from click.testing import CliRunner
+
+from components.image_example_gen.transform import WriteExamples
+from pipeline.cli import cli
+from pipeline.config import make_config
+from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+from pipeline.train import train_stage
+from serving.export import read_categories
+from trainer.errors import UserError
+
+STAGE = {"steps": 2, "batch_size": 2}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return draw_demo_dataset(tmp_path_factory.mktemp("demo") / "set", train=12, val=2, progress=False)
+
+
+@pytest.fixture(scope="module")
+def config(root):
+    values = {
+        "dataset": {"root": str(root)},
+        "categories": {"strong": list(DEMO_STRONG), "weak": list(DEMO_WEAK)},
+        "backbone": "tiny",
+        "weights": None,
+        "image_size": 65,
+        "precision": "float32",
+    }
+    return make_config(values | {"cam": STAGE, "l_net": STAGE, "segmentation": STAGE}, "test")
+
+
+@pytest.fixture(scope="module")
+def examples(root, config, tmp_path_factory):
+    uri = tmp_path_factory.mktemp("examples")
+    with beam.Pipeline() as pipeline:
+        _ = pipeline | WriteExamples(str(uri), config.dataset, config.categories.resolve())
+    return uri
+
+
+def kernel(model) -> np.ndarray:
+    reader = tf.train.load_checkpoint(str(model / "variables" / "variables"))
+    names = sorted(name for name, shape in reader.get_variable_to_shape_map().items() if len(shape) == 4)
+    return np.concatenate([reader.get_tensor(name).ravel() for name in names])
+
+
+def test_a_stage_leaves_a_model_and_its_curves(config, examples, tmp_path):
+    model = train_stage(config, "l_net", examples, tmp_path / "l_net", None)
+    assert read_categories(model) == config.categories.resolve()
+    assert (tmp_path / "l_net" / "run" / "curves.png").exists()
+    with pytest.raises(UserError, match="holds a trained model"):
+        train_stage(config, "l_net", examples, tmp_path / "l_net", None)
+
+
+def test_a_warm_start_begins_where_the_base_model_ended(config, examples, tmp_path):
+    strong = tmp_path / "strong"  # segmentation learns from masks: the strong split stands for both
+    (strong / "Split-weak").mkdir(parents=True)
+    (strong / "Split-strong").symlink_to(examples / "Split-strong")
+    base = train_stage(config, "segmentation", strong, tmp_path / "base", None)
+    still = config.model_copy(
+        update={"seed": 5, "segmentation": config.segmentation.model_copy(update={"learning_rate": 1e-9})}
+    )
+    warm = train_stage(still, "segmentation", strong, tmp_path / "warm", base)
+    cold = train_stage(still, "segmentation", strong, tmp_path / "cold", None)
+    np.testing.assert_allclose(kernel(warm), kernel(base), atol=1e-5)
+    assert np.abs(kernel(cold) - kernel(base)).max() > 0.01
+    fewer = make_config(
+        {**still.model_dump(mode="json"), "categories": {"strong": list(DEMO_STRONG), "weak": DEMO_WEAK[:-1]}}, "test"
+    )
+    train_stage(fewer, "segmentation", strong, tmp_path / "fewer", base)  # other categories: begins afresh
+
+
+def test_wrong_folders_are_named(config, examples, tmp_path):
+    with pytest.raises(UserError, match="has no folder Split-strong; give an examples artifact"):
+        train_stage(config, "l_net", tmp_path, tmp_path / "out", None)
+    with pytest.raises(UserError, match="p_net refines a segmentation network"):
+        train_stage(config, "p_net", examples, tmp_path / "out", None)
+    with pytest.raises(UserError, match="--base-model: no exported model in"):
+        train_stage(config, "p_net", examples, tmp_path / "out", tmp_path)
+
+
+def test_the_command_says_where_the_model_is(config, examples, root, tmp_path):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    arguments = ["train", "cam", str(tmp_path / "c.yaml"), "--examples", str(examples), "--output", str(tmp_path / "o")]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0 and done.output.strip().endswith(str(tmp_path / "o" / "Format-Serving")), done.output
