@@ -1,0 +1,154 @@
+"""Every Beam step on a portable runner: a job service, and workers that are processes of their own, joined by sockets.
+
+That is how Dataflow, Flink and Spark run Python: whatever a step uses must be pickled, importable or on a shared file
+system. Here all three processes share a machine, nothing else.
+"""
+
+import importlib
+import json
+import os
+import pkgutil
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from test_whole_pipeline import draw_dataset
+
+import components
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+STAGE = {"steps": 60, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "head_multiplier": 1.0}
+RUN = {"WriteShard", "ReadSamples", "RunNetworks", "WriteMasks"}
+LABEL = {"ReadImages", "RunNetworks", "WriteMasks"}
+VALIDATE, IMPORT = {"InspectShard"}, {"_WriteSample"}
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """(Beam options of the portable runner, a function that tells how many worker processes were started so far)."""
+    folder = tmp_path_factory.mktemp("beam")
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    with socket.create_server(("localhost", 0)) as free:
+        pool_port = free.getsockname()[1]
+    module = "apache_beam.runners"
+    commands = {
+        "service": [f"{module}.portability.local_job_service_main", "--port_file", str(folder / "port")],
+        "pool": [f"{module}.worker.worker_pool_main", "--service_port", str(pool_port)],
+    }
+    processes = []
+    for name, command in commands.items():
+        with open(folder / f"{name}.log", "w") as log:
+            command = [sys.executable, "-m", *command]
+            processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder))
+    deadline = time.monotonic() + 60
+    while not (folder / "port").exists() or not listens(pool_port):
+        assert time.monotonic() < deadline and all(p.poll() is None for p in processes), "no job service"
+        time.sleep(0.2)
+    options = [
+        "--runner=PortableRunner",
+        f"--job_endpoint=localhost:{(folder / 'port').read_text()}",
+        "--environment_type=EXTERNAL",
+        f"--environment_config=localhost:{pool_port}",
+    ]
+    yield options, lambda: (folder / "pool.log").read_text().count("Starting worker with command")
+    for process in processes:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("localhost", port)):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("place")
+    draw_dataset(place / "data")
+    config = {
+        "name": "discs",
+        "dataset": {"root": str(place / "data")},
+        "categories": {"strong": ["yellow"], "weak": ["pink"]},
+        "backbone": "tiny",
+        "weights": None,
+        "image_size": 97,
+        "cam": STAGE,
+        "l_net": STAGE,
+        "segmentation": STAGE,
+        "p_net": {"steps": 2, "batch_size": 8, "pretrain_epochs": 1},
+        "serving_check": {"images": 2, "timed_calls": 2, "max_latency_ms": 60_000},
+        "label_gate": {"max_empty_share": 1.0},
+        "gate": {"min_miou": 0.0, "min_weak_miou": 0.0},
+    }
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    return place
+
+
+def transferseg(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+
+
+def test_every_step_of_a_run_and_of_the_commands_works_in_other_processes(workers, place):
+    options, started = workers
+    tests = RUN | LABEL | VALIDATE | IMPORT
+    for module in pkgutil.walk_packages(components.__path__, "components."):
+        if not module.name.endswith("probe"):
+            importlib.import_module(module.name)
+    known = {kind.__name__ for kind in beam.DoFn.__subclasses__() if kind.__module__.startswith("components.")}
+    assert known == tests, "a step that no worker process has run: use it below"
+
+    beam_args = "beam_args=" + json.dumps(options)
+    done = transferseg("run", place / "config.yaml", "--workdir", place / "run", "--set", beam_args)
+    summary = json.loads((place / "run" / "summary.json").read_text())
+    assert done.returncode in (0, 1) and summary["miou"] is not None, done.stdout + done.stderr
+    labels = place / "run" / "artifacts" / "weak_labels" / "examples"
+    [counts] = [json.loads(path.read_text()) for path in labels.glob("*/summary.json")]
+    assert counts == {"labelled": 16, "kept": 0, "dead": 0}
+    assert started() >= 4  # examples, statistics, labels, evaluation
+
+    before = started()
+    done = transferseg("validate", place / "config.yaml", "--set", beam_args)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    models = {
+        name: next((place / "run" / "artifacts" / name / "model").iterdir()) / "Format-Serving"
+        for name in ("cam", "l_net", "segmentation")
+    }
+    images = place / "data" / "JPEGImages"
+    lines = [f"{path.name},pink" for path in sorted(images.glob("*.jpg"))]
+    (place / "tags.csv").write_text("\n".join(["image,tags", *lines]))
+    paths = ["--l-net", models["l_net"], "--cam", models["cam"], "--images", images, "--tags", place / "tags.csv"]
+    done = transferseg("label", *paths, "--output", place / "labels", "--", *options)
+    assert done.returncode == 0 and len(list((place / "labels").glob("*.png"))) == 40, done.stdout + done.stderr
+
+    model = ["--model", models["segmentation"], "--images", images]
+    for output, more in (("here", []), ("there", ["--", *options])):
+        done = transferseg("predict", *model, "--output", place / output, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+    for path in (place / "here").glob("*.png"):
+        np.testing.assert_array_equal(Image.open(path), Image.open(place / "there" / path.name))
+
+    foreign = ["--images", images, "--masks", place / "data" / "SegmentationClass", "--categories", "yellow,pink"]
+    shutil.rmtree(place / "imported", ignore_errors=True)
+    done = transferseg("import", "folder", *foreign, "--output", place / "imported", "--split", "all", "--", *options)
+    assert done.returncode == 0 and re.search("40 images, 40 with a mask", done.stdout), done.stdout + done.stderr
+    assert started() >= before + 4
