@@ -23,6 +23,7 @@ def hush() -> None:
     """No C++ start-up lines, no warnings, no INFO lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("GLOG_minloglevel", "3")  # ml-metadata's
     warnings.filterwarnings("ignore")
     logging.getLogger().setLevel(logging.ERROR)
 

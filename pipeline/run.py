@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from tfx import v1 as tfx
 
 from components.batch.faults import TooManyFaults
 from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import Places, create_pipeline, training_hash
+from pipeline.metadata_server import connect
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
 from pipeline.runners.local import ComponentRun, LocalRunner
@@ -34,6 +34,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     check_inputs(config)
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
+    connection = connect(config.metadata, workdir)
     (workdir / "config.yaml").write_text(dump_config(config))
     log_to_file(workdir / "run.log")
     places = Places(
@@ -42,7 +43,6 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
         serving=str(workdir / "serving" / config.name),
         label_store=str(workdir / "label_store"),
     )
-    metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
 
     def on_start(name: str, position: int, total: int) -> None:
         console.print(f"[bold]{position:2}/{total}[/bold] {name} ...", highlight=False)
@@ -51,7 +51,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
         state = "[red]failed[/red]" if component.error else component.state
         console.print(f"      {component.name}: {state}, {component.wall_s:.1f} s", highlight=False)
 
-    dag = create_pipeline(config, places, metadata)
+    dag = create_pipeline(config, places, connection)
     runner = LocalRunner(on_start, on_end)
     start = time.monotonic()
     try:
