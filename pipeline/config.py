@@ -92,6 +92,7 @@ class RunConfig(Strict):
     serving_check: ServingCheckSettings = ServingCheckSettings()
     compare_strong_only: bool = False  # also train and score a model on the strong images alone
     metadata: MetadataConfig = MetadataConfig()
+    push_metrics: str | None = None  # URL of a Prometheus Pushgateway that gets each run's metrics
     beam_args: list[str] = []  # Beam options of every data step, e.g. --direct_num_workers=2
 
     @property

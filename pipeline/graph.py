@@ -248,5 +248,6 @@ def exported_folder(name: str, path: str) -> str:
 
 def training_hash(config: RunConfig) -> str:
     """12 hex digits over what decides the weights: not the gates, not how and where it runs."""
-    kept = config.model_dump_json(exclude={"gate", "serving_check", "metadata", "beam_args", "compare_strong_only"})
+    others = {"gate", "serving_check", "metadata", "push_metrics", "beam_args", "compare_strong_only"}
+    kept = config.model_dump_json(exclude=others)
     return hashlib.sha256(kept.encode()).hexdigest()[:12]

@@ -8,6 +8,7 @@ from tfx.dsl.compiler.compiler import Compiler
 
 from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline
+from pipeline.logs import new_run_id
 from pipeline.metadata_server import connect
 from pipeline.runners.local import LocalRunner
 
@@ -20,6 +21,6 @@ compiled = Compiler().compile(dag)
 kept = [node for node in compiled.nodes if node.pipeline_node.node_info.id in DATA_STEPS]
 del compiled.nodes[:]
 compiled.nodes.extend(kept)
-runner = LocalRunner(lambda *_: None, lambda _: None)
+runner = LocalRunner(new_run_id(), lambda *_: None, lambda _: None)
 runner.run_with_ir(compiled)
 print(json.dumps({component.name: component.state for component in runner.components}))
