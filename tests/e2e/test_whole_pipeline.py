@@ -92,6 +92,19 @@ def test_reruns_are_cached_and_keep_the_model(place, pushed):
     assert summary["pushed_model"] and summary["miou"] == pushed["miou"]
 
 
+def test_a_rerun_after_a_clean_up_is_still_cached(place, pushed):
+    (place / "run" / "checkpoints" / "CAM-of-a-killed-run").mkdir(parents=True)
+    command = [*COMMAND, "clean", "--workdir", str(place / "run"), "--keep", "1", "--keep-versions", "2", "--json", "-"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoints" in [entry["name"] for entry in json.loads(done.stdout)["removed"]]
+    done, summary = run(place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work = {name: entry["cached"] for name, entry in summary["components"].items() if name != "latest_blessed"}
+    assert all(work.values()), work
+    assert Path(summary["pushed_model"], "saved_model.pb").is_file()
+
+
 def test_a_model_below_the_threshold_is_refused_and_not_pushed(place, pushed):
     before = sorted((place / "run" / "serving" / "discs").iterdir())
     done, summary = run(place, "--set", "gate.min_weak_miou=0.999")
