@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 from click.testing import CliRunner
+from ml_metadata.proto import metadata_store_pb2
 from small_pipeline import PAYLOAD, run_small
 
 from pipeline.cli import cli
@@ -35,6 +36,10 @@ def test_the_newest_executions_stay_and_stay_cached(workdir):
     assert models(workdir) == before[1:] == numbers(workdir, "artifacts/p_net/model_run/*")
     assert numbers(workdir, "serving/small/*") == versions[2:]
     assert sum(entry.bytes for entry in removed if entry.name == "serving/small") == 2 * len(PAYLOAD)
+    with sqlite3.connect(workdir / "metadata.sqlite") as store:
+        known = dict(store.execute("SELECT uri, state FROM Artifact").fetchall())
+    gone = {entry.path for entry in removed if entry.kind == "artifact"}
+    assert gone and gone == {uri for uri, state in known.items() if state == metadata_store_pb2.Artifact.DELETED}
     assert set(run_small(workdir, steps=3).values()) == {"cached"}
     again = run_small(workdir, steps=2)  # its model is there, its version is not: it is pushed again
     assert (again["p_net"], again["evaluator"], again["pusher"]) == ("cached", "cached", "done")
