@@ -24,6 +24,7 @@ setup(
         "threadpoolctl",
         "tensorflow-serving-api>=2.15,<2.16",
         "prometheus-client",
+        "python-json-logger",
         "click",
         "PyYAML",
         "pydantic>=2",

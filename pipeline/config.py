@@ -13,6 +13,7 @@ from components.image_example_gen.settings import DatasetSettings, check_dataset
 from components.serving_validator.settings import ServingCheckSettings
 from components.weak_label_validator.settings import LabelGateSettings
 from components.weak_labels.settings import LabelSettings
+from pipeline.metadata_settings import MetadataConfig
 from trainer.categories import Categories, from_lists, named_split
 from trainer.config import (
     AdversarialConfig,
@@ -90,6 +91,8 @@ class RunConfig(Strict):
     gate: GateConfig = GateConfig()
     serving_check: ServingCheckSettings = ServingCheckSettings()
     compare_strong_only: bool = False  # also train and score a model on the strong images alone
+    metadata: MetadataConfig = MetadataConfig()
+    push_metrics: str | None = None  # URL of a Prometheus Pushgateway that gets each run's metrics
     beam_args: list[str] = []  # Beam options of every data step, e.g. --direct_num_workers=2
 
     @property

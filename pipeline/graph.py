@@ -261,6 +261,7 @@ def exported_folder(key: str, path: str) -> str:
 
 
 def training_hash(config: RunConfig) -> str:
-    """12 hex digits over what decides the weights: not the gates, not Beam's options."""
-    kept = config.model_dump_json(exclude={"gate", "serving_check", "beam_args", "compare_strong_only"})
+    """12 hex digits over what decides the weights: not the gates, not how and where it runs."""
+    others = {"gate", "serving_check", "metadata", "push_metrics", "beam_args", "compare_strong_only"}
+    kept = config.model_dump_json(exclude=others)
     return hashlib.sha256(kept.encode()).hexdigest()[:12]

@@ -7,7 +7,7 @@ import os
 import warnings
 from pathlib import Path
 
-_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+_SCREEN_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 _shown = False  # whether log lines go to the screen too
 
@@ -16,24 +16,25 @@ def show_logs() -> None:
     """Log lines of every library on the standard error."""
     global _shown
     _shown = True
-    logging.basicConfig(format=_FORMAT, level=logging.INFO, force=True)
+    logging.basicConfig(format=_SCREEN_FORMAT, level=logging.INFO, force=True)
 
 
 def hush() -> None:
     """No C++ start-up lines, no warnings, no INFO lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("GLOG_minloglevel", "3")  # ml-metadata's
     warnings.filterwarnings("ignore")
     logging.getLogger().setLevel(logging.ERROR)
 
 
-def log_to_file(path: Path) -> None:
-    """Sends every Python log line (absl's, TFX's, Beam's too) to a file instead of the screen."""
+def log_to_file(path: Path, formatter: logging.Formatter) -> None:
+    """Sends every Python log line (absl's, TFX's, Beam's too) to the end of a file instead of the screen."""
     from absl import logging as absl_logging
 
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [*root.handlers, handler] if _shown else [handler]
     root.setLevel(logging.INFO)

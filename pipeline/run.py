@@ -1,58 +1,78 @@
-"""One run: config in, pipeline executed, summary and report out."""
+"""One run: config in, pipeline executed; summary, report, log and metrics out."""
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import time
 from pathlib import Path
 
 from rich.console import Console
-from tfx import v1 as tfx
 
 from components.batch.faults import TooManyFaults
+from components.trainers.run_fns import RUN_ID
 from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import Places, create_pipeline, training_hash
+from pipeline.lock import locked
+from pipeline.logs import RunLines, new_run_id
+from pipeline.metadata_server import connect
+from pipeline.metrics import publish, run_metrics
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
 from pipeline.runners.local import ComponentRun, LocalRunner
 from pipeline.summary import Summary, print_summary, summarise
 from trainer.errors import UserError
 
+_LOG = logging.getLogger("transferseg")
+
 
 def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     """Runs the pipeline in this process; a killed run continues where it was.
 
     Leaves in `workdir`: artifacts/, label_store/, metadata.sqlite, serving/<name>/<version>/ (when pushed),
-    config.yaml, run.log, summary.json and report.html. A component that refuses its input ends the run; the summary
-    holds its reason.
+    config.yaml, run.log, summary.json, metrics.prom and report.html. A component that refuses its input ends the run;
+    the summary holds its reason.
 
     Raises:
-      UserError: the dataset or the config is wrong; nothing was started.
+      UserError: the dataset or the config is wrong, or another run is going on in `workdir`; nothing was started.
       Preempted: the process was asked to stop; the next run continues.
     """
-    categories = config.categories.resolve()
     check_inputs(config)
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
+    run_id = new_run_id()
+    with locked(workdir, f"run {run_id}"):
+        return _run(config, workdir, console, run_id)
+
+
+def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Summary:
+    categories = config.categories.resolve()
+    connection = connect(config.metadata, workdir)
     (workdir / "config.yaml").write_text(dump_config(config))
-    log_to_file(workdir / "run.log")
+    lines = RunLines(run_id)
+    log_to_file(workdir / "run.log", lines)
+    os.environ[RUN_ID] = run_id
     places = Places(
         artifacts=str(workdir / "artifacts"),
         checkpoints=str(workdir / "checkpoints"),
         serving=str(workdir / "serving" / config.name),
         label_store=str(workdir / "label_store"),
     )
-    metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
 
     def on_start(name: str, position: int, total: int) -> None:
+        lines.component = name
         console.print(f"[bold]{position:2}/{total}[/bold] {name} ...", highlight=False)
 
     def on_end(component: ComponentRun) -> None:
+        level = logging.ERROR if component.error else logging.INFO
+        _LOG.log(level, "%s: %s, %.1f s", component.name, component.state, component.wall_s, exc_info=component.error)
+        lines.component = None
         state = "[red]failed[/red]" if component.error else component.state
         console.print(f"      {component.name}: {state}, {component.wall_s:.1f} s", highlight=False)
 
-    dag = create_pipeline(config, places, metadata)
-    runner = LocalRunner(on_start, on_end)
+    dag = create_pipeline(config, places, connection)
+    runner = LocalRunner(run_id, on_start, on_end)
     start = time.monotonic()
     try:
         runner.run(dag)
@@ -60,13 +80,18 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     except (UserError, TooManyFaults):
         pass  # a gate or a component refused; the summary says which and why
     finally:
-        summary = summarise(runner.components, categories, time.monotonic() - start, training_hash(config))
+        summary = summarise(runner.components, categories, time.monotonic() - start, training_hash(config), run_id)
         summary.write(workdir / "summary.json")
+        metrics = run_metrics(config.name, runner.components, summary)
+        if failure := publish(metrics, workdir, config.name, config.push_metrics):
+            _LOG.warning(failure)
+            console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
     report = write_report(workdir, config, runner.components, summary)
     print_summary(summary, categories, console)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
     if summary.pushed_model:
         console.print(f"model:  {summary.pushed_model}", highlight=False, soft_wrap=True)
     for reason in summary.refused_because:
+        _LOG.error("not pushed: %s", reason)
         console.print(f"[red]not pushed:[/red] {reason}", highlight=False, soft_wrap=True)
     return summary

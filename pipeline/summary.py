@@ -41,6 +41,7 @@ class Summary:
     serving: dict = field(default_factory=dict)  # latency_ms, memory_mb, load_s, agreement: see ServingReport
     wall_s: float = 0.0
     config_hash: str = ""
+    run_id: str = ""  # the same in run.log, and of the metadata store's pipeline_run context
     strong_only_miou: float | None = None
     strong_only_per_class: dict[str, float | None] = field(default_factory=dict)
 
@@ -51,10 +52,12 @@ class Summary:
         os.replace(partial, path)
 
 
-def summarise(components: list[ComponentRun], categories: Categories, wall_s: float, config_hash: str) -> Summary:
+def summarise(
+    components: list[ComponentRun], categories: Categories, wall_s: float, config_hash: str, run_id: str = ""
+) -> Summary:
     """Gathers scores, verdict and times from what the components put out."""
     by_name = {component.name: component for component in components}
-    summary = Summary(wall_s=round(wall_s, 2), config_hash=config_hash)
+    summary = Summary(wall_s=round(wall_s, 2), config_hash=config_hash, run_id=run_id)
     summary.components = {
         c.name: {"wall_s": round(c.wall_s, 2), "cached": c.cached, "state": c.state} for c in components
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from functools import partial
 
 import tensorflow as tf
@@ -29,6 +30,7 @@ from trainer.run_state import read_history
 from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
 
+RUN_ID = "TRANSFERSEG_RUN_ID"  # environment variable; as a parameter it would spoil the cache
 _WARMUP_IMAGES, _PREDICTED_IMAGES = 2, 8  # open
 
 
@@ -127,7 +129,8 @@ def _metadata(fn_args: FnArgs) -> dict:
     """What the assets say of the model's origin: the run's own words, the artifacts used, the last losses."""
     rows = read_history(f"{fn_args.model_run_dir}/history.csv")
     lineage = {"examples": list(fn_args.train_files), "base_model": fn_args.base_model, "run": fn_args.model_run_dir}
-    return {**fn_args.custom_config["metadata"], "lineage": lineage, "training": rows[-1] if rows else {}}
+    own = fn_args.custom_config["metadata"] | {"run_id": os.environ.get(RUN_ID)}
+    return {**own, "lineage": lineage, "training": rows[-1] if rows else {}}
 
 
 def _first_images(patterns: list[str], number: int) -> list[bytes]:

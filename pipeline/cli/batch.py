@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import JSON, PATH, batch, cli, console, write_json
+from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, write_json
 
 
 @cli.command()
@@ -25,6 +25,7 @@ from pipeline.cli.common import JSON, PATH, batch, cli, console, write_json
 )
 @click.option("--settings", type=PATH, help="labels.yaml of a calibration, or a config; its section `labels` is used")
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@LOG
 @JSON
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 def label(
@@ -73,6 +74,7 @@ def label(
 @click.option("--images", type=PATH, required=True, help="folder of images")
 @click.option("--output", type=PATH, required=True, help="folder for masks and dead letters")
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@LOG
 @JSON
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 def predict(

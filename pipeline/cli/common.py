@@ -17,7 +17,21 @@ EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many 
 EXIT_BAD_INPUT = 2
 
 
+def _log_to(_: click.Context, __: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        from pipeline.logs import RunLines, new_run_id
+        from pipeline.quiet import log_to_file
+
+        try:
+            log_to_file(path, RunLines(new_run_id()))
+        except OSError as error:
+            raise UserError(f"--log {path}: cannot be written ({error.strerror})") from None
+
+
 JSON = click.option("--json", "json_path", type=PATH, help="also write the result here; - is the standard output")
+LOG = click.option(
+    "--log", type=PATH, callback=_log_to, expose_value=False, help="also log here, a JSON object a line, as run.log"
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipeline.cli import batch, importing, review, runs, serving  # noqa: F401 - their commands join the group
+from pipeline.cli import batch, cleaning, importing, review, runs, serving  # noqa: F401 - their commands join the group
 from pipeline.cli.common import EXIT_BAD_INPUT, cli
 from pipeline.quiet import hush
 from trainer.errors import UserError

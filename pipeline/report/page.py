@@ -28,8 +28,8 @@ _SCORED, _SCORED_SLOW = 60, 16  # open: eval images scored to choose the shown o
 def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun], summary: Summary) -> Path:
     """Writes `workdir`/report.html: self-contained, no network; without scripts only the sliders are missing.
 
-    A report of the same results is left as it is, with the times of the run that made them; so a cached run is quick.
-    What a failed or refused run has not got is left out.
+    A report of the same results is left as it is, with the times and the id of the run that made them; so a cached
+    run is quick. What a failed or refused run has not got is left out.
 
     Args:
       workdir: the run's folder.
@@ -54,8 +54,8 @@ def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun
 
 
 def _content_key(config: RunConfig, components: list[ComponentRun], summary: Summary) -> str:
-    """Changes with everything the page shows but times and cache states."""
-    results = {name: value for name, value in asdict(summary).items() if name not in ("components", "wall_s")}
+    """Changes with everything the page shows but times, cache states and the run's id."""
+    results = {name: value for name, value in asdict(summary).items() if name not in ("components", "wall_s", "run_id")}
     artifacts = [
         [component.name, sorted(artifact.uri for group in component.outputs.values() for artifact in group)]
         for component in components

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,15 +51,16 @@ class LocalRunner(tfx_runner.IrBasedRunner):
     A component's exception ends the run and is raised; its ComponentRun carries it too.
     """
 
-    def __init__(self, on_start: Callable[[str, int, int], None], on_end: Callable[[ComponentRun], None]):
-        """`on_start(name, position, total)` and `on_end(component)` are called around each component."""
-        self._on_start, self._on_end = on_start, on_end
+    def __init__(self, run_id: str, on_start: Callable[[str, int, int], None], on_end: Callable[[ComponentRun], None]):
+        """`on_start(name, position, total)` and `on_end(component)` are called around each component.
+
+        `run_id` names the run in the metadata store; no other run of the pipeline has it.
+        """
+        self._run_id, self._on_start, self._on_end = run_id, on_start, on_end
         self.components: list[ComponentRun] = []
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: None = None) -> None:
-        runtime_parameter_utils.substitute_runtime_parameter(
-            pipeline, {"pipeline-run-id": datetime.datetime.now().isoformat()}
-        )
+        runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": self._run_id})
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         connection = deployment.metadata_connection_config
         connection = getattr(connection, connection.WhichOneof("connection_config"))

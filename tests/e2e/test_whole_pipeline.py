@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,63 +17,20 @@ import numpy as np
 import pytest
 import requests
 import yaml
+from discs import config_of, draw_dataset
 from PIL import Image
-
-from trainer.categories import palette
 
 pytestmark = pytest.mark.e2e
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
 ROOT, PROGRAMS = Path(__file__).parents[2], Path(__file__).parent / "programs"
-COLOURS = {1: (240, 200, 60), 2: (240, 80, 220)}  # 1 "yellow" is strong, 2 "pink" is weak
-
-
-def draw_dataset(root: Path, train: int = 32, val: int = 8) -> None:
-    """Bright discs on dark ground, all noisy; in every second image they are pink, so it is weak."""
-    rng = np.random.default_rng(0)
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True)
-    for split, count in (("train", train), ("val", val)):
-        keys = [f"{split}{index:03}" for index in range(count)]
-        for index, key in enumerate(keys):
-            image = np.full((96, 120, 3), 70, np.uint8)
-            mask = np.zeros((96, 120), np.uint8)
-            category = 2 if index % 2 else 1
-            for _ in range(2):
-                centre, radius = (int(rng.integers(16, 104)), int(rng.integers(16, 80))), int(rng.integers(12, 18))
-                cv2.circle(image, centre, radius, COLOURS[category], -1)
-                cv2.circle(mask, centre, radius, category, -1)
-            image = (image + rng.normal(0, 20, image.shape)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(image).save(root / "JPEGImages" / f"{key}.jpg", quality=95)
-            palette_image = Image.fromarray(mask, "P")
-            palette_image.putpalette(palette().ravel().tolist())
-            palette_image.save(root / "SegmentationClass" / f"{key}.png")
-        (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("\n".join(keys) + "\n")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("pipeline")
     draw_dataset(place / "data")
-    stage = {"steps": 160, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "head_multiplier": 1.0}
-    stage |= {"clip_norm": 5.0, "checkpoint_every": 20}
-    config = {
-        "name": "discs",
-        "dataset": {"root": str(place / "data")},
-        "categories": {"strong": ["yellow"], "weak": ["pink"]},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 97,
-        "cam": stage,
-        "l_net": stage,
-        "segmentation": stage | {"steps": 240},
-        "p_net": {"steps": 10, "batch_size": 8, "pretrain_epochs": 1, "checkpoint_every": 5},
-        # So few pictures teach the CAM which image has a pink disc, not where: let L-Net decide about background.
-        "labels": {"objectness_weight": 0.7, "background_cut": 0.6},
-        "serving_check": {"images": 4, "timed_calls": 5},
-        "gate": {"min_miou": 0.4, "min_weak_miou": 0.2, "max_miou_drop": 0.05, "max_weak_miou_drop": 0.05},
-    }
-    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    (place / "config.yaml").write_text(yaml.safe_dump(config_of(place / "data")))
     return place
 
 
@@ -103,8 +61,26 @@ def test_a_first_run_pushes_a_model_and_says_what_it_did(place, pushed):
     about = json.loads((Path(pushed["pushed_model"]) / "assets.extra" / "metadata.json").read_text())
     assert about["config_hash"] == pushed["config_hash"] and about["training"]["step"] == 12  # 2 + 10
     assert all(Path(pattern).parent.is_dir() for pattern in about["lineage"]["examples"])
+    assert list(Path(about["lineage"]["run"]).glob("events.out.tfevents.*"))  # for TensorBoard
     page = (place / "run" / "report.html").read_text()
     assert "pink" in page and "data:image" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_one_id_names_a_first_run_everywhere(place, pushed):
+    run_id, folder = pushed["run_id"], place / "run"
+    lines = [json.loads(line) for line in (folder / "run.log").read_text().splitlines()]
+    assert {line["run_id"] for line in lines} == {run_id}
+    assert set(pushed["components"]) <= {line["component"] for line in lines}
+    about = json.loads((Path(pushed["pushed_model"]) / "assets.extra" / "metadata.json").read_text())
+    assert about["run_id"] == run_id and run_id in (folder / "report.html").read_text()
+    with sqlite3.connect(folder / "metadata.sqlite") as store:
+        assert (run_id,) in store.execute("SELECT name FROM Context").fetchall()
+    assert run_id not in metrics(place) and 'success{pipeline="discs"} 1.0' in metrics(place)
+    assert 'transferseg_images{component="weak_labels",pipeline="discs"} 16.0' in metrics(place)
+
+
+def metrics(place: Path) -> str:
+    return (place / "run" / "metrics.prom").read_text()
 
 
 def test_reruns_are_cached_and_keep_the_model(place, pushed):
@@ -116,6 +92,19 @@ def test_reruns_are_cached_and_keep_the_model(place, pushed):
     assert summary["pushed_model"] and summary["miou"] == pushed["miou"]
 
 
+def test_a_rerun_after_a_clean_up_is_still_cached(place, pushed):
+    (place / "run" / "checkpoints" / "CAM-of-a-killed-run").mkdir(parents=True)
+    command = [*COMMAND, "clean", "--workdir", str(place / "run"), "--keep", "1", "--keep-versions", "2", "--json", "-"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoints" in [entry["name"] for entry in json.loads(done.stdout)["removed"]]
+    done, summary = run(place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    work = {name: entry["cached"] for name, entry in summary["components"].items() if name != "latest_blessed"}
+    assert all(work.values()), work
+    assert Path(summary["pushed_model"], "saved_model.pb").is_file()
+
+
 def test_a_model_below_the_threshold_is_refused_and_not_pushed(place, pushed):
     before = sorted((place / "run" / "serving" / "discs").iterdir())
     done, summary = run(place, "--set", "gate.min_weak_miou=0.999")
@@ -124,6 +113,7 @@ def test_a_model_below_the_threshold_is_refused_and_not_pushed(place, pushed):
     [reason] = summary["refused_because"]
     assert re.search(r"weak-category mIoU is 0\.\d+, 0\.\d+ below the threshold 0\.9990", reason)
     assert reason in done.stdout
+    assert 'success{pipeline="discs"} 0.0' in metrics(place)
     assert sorted((place / "run" / "serving" / "discs").iterdir()) == before
 
 

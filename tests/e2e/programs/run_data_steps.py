@@ -1,0 +1,26 @@
+"""`python run_data_steps.py CONFIG WORKDIR`: the run's first five components; prints each one's state as JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+from tfx.dsl.compiler.compiler import Compiler
+
+from pipeline.config import load_config
+from pipeline.graph import Places, create_pipeline
+from pipeline.logs import new_run_id
+from pipeline.metadata_server import connect
+from pipeline.runners.local import LocalRunner
+
+DATA_STEPS = {"examples", "statistics", "schema", "anomalies", "data_gate"}
+
+config, workdir = load_config(sys.argv[1]), Path(sys.argv[2])
+places = Places(*(str(workdir / name) for name in ("artifacts", "checkpoints", "serving", "label_store")))
+dag = create_pipeline(config, places, connect(config.metadata, workdir))
+compiled = Compiler().compile(dag)
+kept = [node for node in compiled.nodes if node.pipeline_node.node_info.id in DATA_STEPS]
+del compiled.nodes[:]
+compiled.nodes.extend(kept)
+runner = LocalRunner(new_run_id(), lambda *_: None, lambda _: None)
+runner.run_with_ir(compiled)
+print(json.dumps({component.name: component.state for component in runner.components}))

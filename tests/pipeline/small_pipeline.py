@@ -1,0 +1,100 @@
+"""A pipeline with the artifacts of the real one and none of its work: seconds, for tests of what is around it.
+
+`data` and `steps` stand for settings: a change of one runs what depends on it again. A model with `good=0` is refused,
+a `warm` one begins as the latest blessed one.
+"""
+
+from pathlib import Path
+
+from tfx import v1 as tfx
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
+
+from pipeline.logs import new_run_id
+from pipeline.metadata_server import connect
+from pipeline.metadata_settings import MetadataConfig
+from pipeline.runners.local import LocalRunner
+
+PAYLOAD = "x" * 1000
+
+
+def fill(artifact):
+    (Path(artifact.uri) / "payload").write_text(PAYLOAD)
+
+
+@component
+def Examples(examples: OutputArtifact[standard_artifacts.Examples], data: Parameter[int]):
+    if data < 0:
+        raise KeyboardInterrupt
+    fill(examples)
+
+
+@component
+def Train(
+    examples: InputArtifact[standard_artifacts.Examples],
+    model: OutputArtifact[standard_artifacts.Model],
+    model_run: OutputArtifact[standard_artifacts.ModelRun],
+    steps: Parameter[int],
+    base_model: InputArtifact[standard_artifacts.Model] = None,
+):
+    if steps < 0:
+        (Path(model.uri) / "half").write_text(PAYLOAD)
+        raise KeyboardInterrupt
+    fill(model)
+    fill(model_run)
+
+
+@component
+def Evaluate(
+    model: InputArtifact[standard_artifacts.Model],
+    blessing: OutputArtifact[standard_artifacts.ModelBlessing],
+    good: Parameter[int],
+):
+    fill(blessing)
+    blessing.set_int_custom_property("blessed", good)
+    blessing.set_int_custom_property("current_model_id", model.id)
+
+
+@component
+def Push(
+    model: InputArtifact[standard_artifacts.Model],
+    blessing: InputArtifact[standard_artifacts.ModelBlessing],
+    pushed_model: OutputArtifact[standard_artifacts.PushedModel],
+    serving: Parameter[str],
+):
+    if not blessing.get_int_custom_property("blessed"):
+        return
+    version = Path(serving) / Path(pushed_model.uri).name
+    version.mkdir(parents=True)
+    (version / "payload").write_text(PAYLOAD)
+    pushed_model.set_string_custom_property("pushed_destination", str(version))
+
+
+def run_small(
+    workdir: Path, name: str = "small", data: int = 1, steps: int = 1, good: int = 1, warm: bool = False
+) -> dict[str, str]:
+    """One run; the state of each component."""
+    examples = Examples(data=data).with_id("examples")
+    blessed = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("latest_blessed")
+    start = {"base_model": blessed.outputs["model"]} if warm else {}
+    train = Train(examples=examples.outputs["examples"], steps=steps, **start).with_id("p_net")
+    evaluate = Evaluate(model=train.outputs["model"], good=good).with_id("evaluator")
+    push = Push(
+        model=train.outputs["model"], blessing=evaluate.outputs["blessing"], serving=str(workdir / "serving" / name)
+    ).with_id("pusher")
+    (workdir / "config.yaml").write_text(f"name: {name}\ndataset: {{root: data}}\ncategories: {{split: voc-split-1}}\n")
+    dag = tfx.dsl.Pipeline(
+        pipeline_name=name,
+        pipeline_root=str(workdir / "artifacts"),
+        components=[examples, blessed, train, evaluate, push],
+        enable_cache=True,
+        metadata_connection_config=connect(MetadataConfig(), workdir),
+    )
+    runner = LocalRunner(new_run_id(), lambda *_: None, lambda _: None)
+    runner.run(dag)
+    return {component.name: component.state for component in runner.components if component.name != "latest_blessed"}

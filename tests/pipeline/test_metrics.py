@@ -1,0 +1,125 @@
+"""What Prometheus gets of a run: the file and the push."""
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from tfx.types import standard_artifacts
+
+from pipeline.metrics import publish, run_metrics
+from pipeline.runners.local import ComponentRun
+from pipeline.summary import Summary
+
+
+def artifact(kind, folder):
+    folder.mkdir()
+    made = kind()
+    made.uri = str(folder)
+    return [made]
+
+
+def write_lines(path, records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.fixture
+def components(tmp_path):
+    examples = artifact(standard_artifacts.Examples, tmp_path / "examples")
+    labels = artifact(standard_artifacts.Examples, tmp_path / "labels")
+    run = artifact(standard_artifacts.ModelRun, tmp_path / "run")
+    (tmp_path / "examples/summary.json").write_text(json.dumps({"splits": {"strong": 7, "weak": 10, "eval": 12}}))
+    write_lines(tmp_path / "examples/rejected.jsonl", [{"key": "a", "stage": "mask", "reason": "odd"}])
+    write_lines(tmp_path / "labels/labels.jsonl", [{"key": str(i)} for i in range(8)])
+    dead = [{"key": "x", "stage": stage, "reason": "odd"} for stage in ("read", "network", "network")]
+    write_lines(tmp_path / "labels/dead_letters.jsonl", dead)
+    (tmp_path / "run/history.csv").write_text("step,loss\n10,1.5\n20,0.5\n")
+    return [
+        ComponentRun("examples", 3.2, outputs={"examples": examples}),
+        ComponentRun("cam", 12.5, cached=True, outputs={"model_run": run}),
+        ComponentRun("weak_labels", 7.0, outputs={"examples": labels}),
+        ComponentRun("label_gate", 0.1, error=ValueError("too bad")),
+    ]
+
+
+def read(text):
+    families = text_string_to_metric_families(text)
+    samples = [sample for family in families for sample in family.samples]
+    assert {sample.labels["pipeline"] for sample in samples} == {"pets"}
+    return {
+        (s.name.removeprefix("transferseg_"), *(v for k, v in s.labels.items() if k != "pipeline")): s.value
+        for s in samples
+    }
+
+
+def test_a_pushed_run(components, tmp_path):
+    summary = Summary(miou=0.7, strong_miou=0.8, weak_miou=0.6, pushed_model="/m/1", wall_s=99.5, run_id="secret-id")
+    assert publish(run_metrics("pets", components, summary), tmp_path, "pets", None) is None
+    text = (tmp_path / "metrics.prom").read_text()
+    assert "secret-id" not in text  # a label with a new value at every run would never end
+    found = read(text)
+    assert found["run_success",] == 1 and found["run_seconds",] == 99.5
+    assert found["run_end_timestamp_seconds",] > 1.7e9
+    assert found["component_seconds", "cam"] == 12.5
+    assert found["component_state", "cam", "cached"] == 1 == found["component_state", "label_gate", "failed"]
+    assert (found["miou", "all"], found["miou", "strong"], found["miou", "weak"]) == (0.7, 0.8, 0.6)
+    assert ("miou", "boundary") not in found
+    assert found["images", "examples"] == 29 and found["images", "weak_labels"] == 8
+    assert found["dead_images", "examples", "mask"] == 1 == found["dead_images", "weak_labels", "read"]
+    assert found["dead_images", "weak_labels", "network"] == 2
+    assert found["training", "cam", "loss"] == 0.5 and found["training", "cam", "step"] == 20
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("metrics")] == ["metrics.prom"]
+
+
+def test_the_docs_name_metrics_that_exist(components):
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    summary = Summary(miou=0.7, pushed_model="/m/1")
+    known = {family.name for family in run_metrics("pets", components, summary).collect()}
+    assert set(re.findall(r"transferseg_\w+", page)) == known
+    rules = yaml.safe_load(re.search(r"```yaml\n(groups:.*?)```", page, re.DOTALL)[1])["groups"][0]["rules"]
+    assert len(rules) == 4 and all(re.search(r"transferseg_\w+", rule["expr"])[0] in known for rule in rules)
+
+
+def test_a_run_that_got_nowhere(tmp_path):
+    publish(run_metrics("pets", [ComponentRun("examples", error=ValueError())], Summary()), tmp_path, "pets", None)
+    found = read((tmp_path / "metrics.prom").read_text())
+    assert found["run_success",] == 0 and found["component_state", "examples", "failed"] == 1
+
+
+@pytest.fixture
+def gateway():
+    """An HTTP server that keeps what is put there; answers 500 to a path with `broken`."""
+    received = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            received[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.send_response(500 if "broken" in self.path else 200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", received
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_gateway_gets_what_the_file_says(components, gateway, tmp_path):
+    url, received = gateway
+    assert publish(run_metrics("pets", components, Summary()), tmp_path, "pets", url) is None
+    assert received == {"/metrics/job/transferseg/pipeline/pets": (tmp_path / "metrics.prom").read_text()}
+
+
+@pytest.mark.parametrize("path", ["/broken", None])
+def test_a_gateway_that_does_not_answer_is_a_warning(components, gateway, tmp_path, path):
+    url = gateway[0] + path if path else "http://127.0.0.1:1"
+    message = publish(run_metrics("pets", components, Summary()), tmp_path, "pets", url)
+    assert message.startswith(f"push_metrics: {url} did not take the metrics (") and "\n" not in message
+    assert (tmp_path / "metrics.prom").exists()

@@ -1,0 +1,154 @@
+"""What a clean-up takes and what it leaves, on a real metadata store."""
+
+import json
+import sqlite3
+
+import pytest
+from click.testing import CliRunner
+from ml_metadata.proto import metadata_store_pb2
+from small_pipeline import PAYLOAD, run_small
+
+from pipeline.cli import cli
+from pipeline.lock import locked
+from pipeline.retention import clean
+from trainer.errors import UserError
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return tmp_path.resolve()
+
+
+def numbers(workdir, pattern):
+    return sorted(int(path.name) for path in workdir.glob(pattern))
+
+
+def models(workdir):
+    return numbers(workdir, "artifacts/p_net/model/*")
+
+
+def test_the_newest_executions_stay_and_stay_cached(workdir):
+    for steps in (1, 2, 3):
+        run_small(workdir, steps=steps)
+    before = models(workdir)
+    versions = numbers(workdir, "serving/small/*")
+    removed = clean(workdir, keep=2, keep_versions=1)
+    assert models(workdir) == before[1:] == numbers(workdir, "artifacts/p_net/model_run/*")
+    assert numbers(workdir, "serving/small/*") == versions[2:]
+    assert sum(entry.bytes for entry in removed if entry.name == "serving/small") == 2 * len(PAYLOAD)
+    with sqlite3.connect(workdir / "metadata.sqlite") as store:
+        known = dict(store.execute("SELECT uri, state FROM Artifact").fetchall())
+    gone = {entry.path for entry in removed if entry.kind == "artifact"}
+    assert gone and gone == {uri for uri, state in known.items() if state == metadata_store_pb2.Artifact.DELETED}
+    assert set(run_small(workdir, steps=3).values()) == {"cached"}
+    again = run_small(workdir, steps=2)  # its model is there, its version is not: it is pushed again
+    assert (again["p_net"], again["evaluator"], again["pusher"]) == ("cached", "cached", "done")
+    assert len(numbers(workdir, "serving/small/*")) == 2
+    again = run_small(workdir, steps=1)
+    assert (again["examples"], again["p_net"]) == ("cached", "done")
+
+
+def test_what_the_served_model_was_made_from_stays_however_old(workdir):
+    run_small(workdir, data=1, good=1)
+    lineage = {path for path in workdir.glob("artifacts/*/[!.]*/*")}
+    assert len(lineage) == 5
+    for data in (2, 3, 4):
+        run_small(workdir, data=data, good=0)
+    clean(workdir, keep=1, keep_versions=1)
+    assert lineage <= set(workdir.glob("artifacts/*/[!.]*/*"))
+    assert len(models(workdir)) == len(numbers(workdir, "artifacts/examples/examples/*")) == 2
+    assert len(numbers(workdir, "serving/small/*")) == 1
+    states = run_small(workdir, data=1, good=1)
+    assert set(states.values()) == {"cached"}
+
+
+def test_a_chain_of_warm_starts_ends(workdir):
+    for data in range(4):
+        run_small(workdir, data=data, warm=data > 0)
+    before = models(workdir)
+    clean(workdir, keep=1, keep_versions=1)
+    assert models(workdir) == before[-1:]
+    assert set(run_small(workdir, data=9, warm=True).values()) == {"done"}
+
+
+def test_the_latest_blessed_model_stays_even_if_its_version_is_gone(workdir):
+    run_small(workdir, data=1)
+    run_small(workdir, data=2, good=0)
+    run_small(workdir, data=3, good=0)
+    for version in (workdir / "serving/small").iterdir():
+        (version / "payload").unlink()
+        version.rmdir()
+    first = models(workdir)[0]
+    clean(workdir, keep=1, keep_versions=1)
+    assert first in models(workdir)
+
+
+def test_leftovers_of_a_killed_run_go_and_other_files_stay(workdir):
+    run_small(workdir)
+    whole = models(workdir)
+    with pytest.raises(KeyboardInterrupt):
+        run_small(workdir, steps=-1)
+    with sqlite3.connect(workdir / "metadata.sqlite") as store:
+        [killed] = store.execute("SELECT max(id) FROM Execution").fetchone()
+    half = workdir / "artifacts/p_net/model" / str(killed)
+    half.mkdir(exist_ok=True)  # a kill -9 leaves the folder
+    (half / "half").write_text(PAYLOAD)
+    (workdir / "checkpoints/CAM-1").mkdir(parents=True)
+    (workdir / "checkpoints/CAM-1/data").write_text(PAYLOAD)
+    (workdir / "notes").write_text("mine")
+    kinds = {entry.kind: entry.bytes for entry in clean(workdir, keep=1, keep_versions=1) if entry.bytes}
+    assert kinds == {"unfinished": len(PAYLOAD), "checkpoints": len(PAYLOAD)}
+    assert models(workdir) == whole and not (workdir / "checkpoints").exists() and (workdir / "notes").exists()
+    assert set(run_small(workdir).values()) == {"cached"}
+
+
+def test_a_moved_work_folder_loses_nothing(workdir):
+    (workdir / "one").mkdir()
+    run_small(workdir / "one")
+    (workdir / "one").rename(workdir / "two")
+    assert clean(workdir / "two", keep=1, keep_versions=1) == []
+    assert len(models(workdir / "two")) == 1
+
+
+def test_nothing_but_a_failed_first_component(workdir):
+    with pytest.raises(KeyboardInterrupt):
+        run_small(workdir, data=-1)
+    clean(workdir, keep=1, keep_versions=1)
+
+
+def test_another_pipeline_in_the_same_folder_is_left_alone(workdir):
+    run_small(workdir, name="other")
+    run_small(workdir, name="small")
+    run_small(workdir, name="small", data=2)
+    before = models(workdir)
+    clean(workdir, keep=1, keep_versions=1)
+    assert before[0] in models(workdir) and len(numbers(workdir, "serving/other/*")) == 1
+
+
+def test_the_command_tells_before_it_does(workdir):
+    for data in (1, 2, 3):
+        run_small(workdir, data=data)
+    before = sorted(workdir.rglob("*"))
+    arguments = ["clean", "--workdir", str(workdir), "--keep", "1", "--keep-versions", "1"]
+    done = CliRunner().invoke(cli, [*arguments, "--dry-run", "--json", "-"], catch_exceptions=False)
+    told = json.loads(done.stdout)
+    assert told["dry_run"] and "Would be freed" in done.stderr and "artifacts/p_net/model" in done.stderr
+    assert [path for path in sorted(workdir.rglob("*")) if path.name != "lock"] == before
+    done = CliRunner().invoke(cli, [*arguments, "--json", "-"], catch_exceptions=False)
+    assert json.loads(done.stdout) == told | {"dry_run": False}
+    assert told["bytes"] == 2 * 5 * len(PAYLOAD) and len(models(workdir)) == 1
+
+
+def test_not_while_a_run_is_going_on(workdir):
+    run_small(workdir)
+    with locked(workdir, "run 7"), pytest.raises(UserError, match="run 7 is going on in this folder"):
+        clean(workdir, keep=1, keep_versions=1)
+    clean(workdir, keep=1, keep_versions=1)
+
+
+def test_where_no_run_has_been(workdir):
+    (workdir / "config.yaml").write_text("name: somebody_elses")
+    (workdir / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="no run has been here"):
+        clean(workdir, keep=1, keep_versions=1)
+    assert sorted(path.name for path in workdir.iterdir()) == ["checkpoints", "config.yaml"]
