@@ -20,8 +20,8 @@ import apache_beam as beam
 import numpy as np
 import pytest
 import yaml
+from discs import draw_dataset
 from PIL import Image
-from test_whole_pipeline import draw_dataset
 
 import components
 
