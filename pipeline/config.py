@@ -13,6 +13,7 @@ from components.image_example_gen.settings import DatasetSettings, check_dataset
 from components.serving_validator.settings import ServingCheckSettings
 from components.weak_label_validator.settings import LabelGateSettings
 from components.weak_labels.settings import LabelSettings
+from pipeline.runners.settings import ClusterSettings
 from trainer.categories import Categories, from_lists, named_split
 from trainer.config import (
     AdversarialConfig,
@@ -91,6 +92,7 @@ class RunConfig(Strict):
     serving_check: ServingCheckSettings = ServingCheckSettings()
     compare_strong_only: bool = False  # also train and score a model on the strong images alone
     beam_args: list[str] = []  # Beam options of every data step, e.g. --direct_num_workers=2
+    cluster: ClusterSettings | None = None
 
     @property
     def network(self) -> NetworkConfig:

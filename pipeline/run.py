@@ -7,14 +7,13 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from tfx import v1 as tfx
 
 from components.batch.faults import TooManyFaults
 from pipeline.config import RunConfig, check_inputs, dump_config
-from pipeline.graph import Places, create_pipeline, training_hash
+from pipeline.graph import training_hash
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
-from pipeline.runners.local import ComponentRun, LocalRunner
+from pipeline.runners.local import CHECKPOINTS, ComponentRun, LocalRunner, build
 from pipeline.summary import Summary, print_summary, summarise
 from trainer.errors import UserError
 
@@ -36,13 +35,6 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "config.yaml").write_text(dump_config(config))
     log_to_file(workdir / "run.log")
-    places = Places(
-        artifacts=str(workdir / "artifacts"),
-        checkpoints=str(workdir / "checkpoints"),
-        serving=str(workdir / "serving" / config.name),
-        label_store=str(workdir / "label_store"),
-    )
-    metadata = tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
 
     def on_start(name: str, position: int, total: int) -> None:
         console.print(f"[bold]{position:2}/{total}[/bold] {name} ...", highlight=False)
@@ -51,12 +43,12 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
         state = "[red]failed[/red]" if component.error else component.state
         console.print(f"      {component.name}: {state}, {component.wall_s:.1f} s", highlight=False)
 
-    dag = create_pipeline(config, places, metadata)
+    dag = build(config, workdir)
     runner = LocalRunner(on_start, on_end)
     start = time.monotonic()
     try:
         runner.run(dag)
-        shutil.rmtree(places.checkpoints, ignore_errors=True)  # every stage is an artifact now
+        shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # every stage is an artifact now
     except (UserError, TooManyFaults):
         pass  # a gate or a component refused; the summary says which and why
     finally:
