@@ -60,7 +60,7 @@ def run_step(arguments: Sequence[str], mounts: Mapping[str, str] = MOUNTS) -> No
         result = json.loads(found.read_text())
         for key, artifact in _artifacts(result).items():
             artifact["uri"] = outputs[key]
-            shutil.copytree(f"{scratch}/{key}", _folder(outputs[key], mounts), dirs_exist_ok=True)
+            _copy_files(Path(scratch, key), Path(_folder(outputs[key], mounts)))
     metadata.parent.mkdir(parents=True, exist_ok=True)
     metadata.write_text(json.dumps(result))
 
@@ -68,6 +68,15 @@ def run_step(arguments: Sequence[str], mounts: Mapping[str, str] = MOUNTS) -> No
 def _artifacts(holder: dict) -> dict[str, dict]:
     """Key -> its artifact; TFX's channels hold one each."""
     return {key: each["artifacts"][0] for key, each in holder.get("artifacts", {}).items() if each.get("artifacts")}
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Contents alone: a mounted bucket keeps no modes or times, and no empty folders."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def _folder(uri: str, mounts: Mapping[str, str]) -> str:
