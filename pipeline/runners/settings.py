@@ -25,7 +25,7 @@ class ClusterSettings(Strict):
     """What `transferseg run --runner kubeflow` compiles for; see [cluster.md](cluster.md)."""
 
     image: str = Field(min_length=1)  # container image of every step, see docker/
-    root: str  # gs://bucket/folder, or a folder mounted in every step: holds checkpoints/ and serving/
+    root: str  # gs://bucket/folder, or a folder mounted in every step: checkpoints, pushed models
     volumes: dict[str, str] = {}  # Kubernetes: claim -> folder it is mounted at in every step
     spot_label: str = Field(
         "cloud.google.com/gke-spot=true",

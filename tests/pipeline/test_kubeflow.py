@@ -112,6 +112,15 @@ def test_only_vertex_looks_up_the_blessed_model(compiled):
     assert "resolver" not in yaml.safe_dump(spec) and "only the gate's minima hold there" in screen
 
 
+def test_a_warm_start_is_for_vertex_alone_and_the_command_says_so(tmp_path, data):
+    result = compile_with(tmp_path, data, CLUSTER, warm_start=True)
+    assert result.exit_code == 0 and "no training starts warm" in result.output
+    job = json.loads((tmp_path / "out" / "demo.vertex.json").read_text())
+    spec = next(yaml.safe_load_all((tmp_path / "out" / "demo.kfp.yaml").read_text()))
+    inputs = [one["root"]["dag"]["tasks"]["segmentation"]["inputs"]["artifacts"] for one in (job["pipelineSpec"], spec)]
+    assert set(inputs[0]) == {"base_model", "examples"} and set(inputs[1]) == {"examples"}
+
+
 def test_every_step_runs_the_image_with_the_resources_asked_for(compiled):
     _, job, spec, _ = compiled
     for name in EDGES:
@@ -179,6 +188,8 @@ def test_a_dataset_that_is_only_in_the_cluster_is_read_in_every_run(tmp_path, da
     result = compile_with(tmp_path, data, CLUSTER, dataset={"root": "/mnt/only-there"})
     assert result.exit_code == 0 and "no folder /mnt/only-there here" in result.output
     assert cached(tmp_path) == (False, "")
+    result = compile_with(tmp_path, data, CLUSTER, dataset={"root": "gs://bucket/voc"})
+    assert result.exit_code == 0 and "no folder gs://bucket/voc here" in result.output
     compile_with(tmp_path, data, CLUSTER | {"reread": True})
     assert cached(tmp_path) == (False, "")
 
@@ -205,6 +216,7 @@ def test_a_mounted_root_leaves_artifacts_to_kubeflow_and_makes_no_vertex_job(tmp
         (CLUSTER, {"dataset": {"root": "data"}}, "dataset.root: data is no absolute path"),
         (CLUSTER, {"weights": "vgg.h5"}, "weights: vgg.h5 is no absolute path"),
         (CLUSTER, {"l_net_from": "runs/one"}, "l_net_from: runs/one is no URI"),
+        (CLUSTER, {"cam_from": "/runs/one"}, "cam_from: /runs/one is no URI"),
         (CLUSTER, {"serving_check": {"docker_tag": "2.15.1"}}, "serving_check.docker_tag"),
         (CLUSTER, {"dataset": {"root": "/tmp"}}, "dataset.root: /tmp has no folder JPEGImages"),
     ],
