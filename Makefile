@@ -1,4 +1,4 @@
-.PHONY: setup demo test test-fast lint bench lock
+.PHONY: setup demo test test-fast test-airflow lint bench images lock
 
 TRANSFERSEG := .venv/bin/transferseg
 PYTEST := .venv/bin/python -m pytest
@@ -15,11 +15,19 @@ test: setup       ## every test: unit, slow, e2e
 test-fast: setup  ## unit tests only
 	@$(PYTEST) -m "not slow and not e2e"
 
+test-airflow: ## the Airflow DAG, in an environment of its own: .venv-airflow
+	@VENV=.venv-airflow LOCK=requirements-airflow.lock ./bootstrap.sh
+	@.venv-airflow/bin/python -m pytest tests/e2e/test_airflow.py
+
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
 bench: setup      ## BENCH=labels runs one group
 	@.venv/bin/python -m benchmarks $(BENCH)
 
-lock:             ## resolve requirements.in again
+images:           ## docker/: CPU, CUDA and Beam worker, built and tried; skips without docker
+	@docker/build.sh
+
+lock:             ## resolve requirements.in and requirements-airflow.in again
 	@uv pip compile --python-version 3.10 --no-header --no-annotate requirements.in -o requirements.lock
+	@uv pip compile --python-version 3.10 --no-header --no-annotate requirements-airflow.in -o requirements-airflow.lock

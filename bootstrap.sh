@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Makes .venv (Python 3.10 and the locked packages). Does nothing when .venv already matches the lock.
+# Makes .venv (Python 3.10 and the locked packages). Does nothing when it already matches the lock.
+# VENV and LOCK name another environment and its lock.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-stamp=.venv/.lock.sha256
-want=$(cat requirements.lock setup.py | sha256sum | cut -d' ' -f1)
-if [ -x .venv/bin/transferseg ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then exit 0; fi
+venv=${VENV:-.venv}
+lock=${LOCK:-requirements.lock}
+stamp=$venv/.lock.sha256
+want=$(cat "$lock" setup.py | sha256sum | cut -d' ' -f1)
+if [ -x "$venv/bin/transferseg" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then exit 0; fi
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
 
@@ -39,10 +42,10 @@ find_python() {
 }
 
 python=$(find_python)
-say "making .venv with Python $python"
-"$uv" venv --quiet --clear --python "$python" .venv
+say "making $venv with Python $python"
+"$uv" venv --quiet --clear --python "$python" "$venv"
 say "installing the locked packages (about 2.7 GB, 20-90 s)"
-"$uv" pip install --quiet --python .venv/bin/python -r requirements.lock
-"$uv" pip install --quiet --python .venv/bin/python --no-deps -e .
+"$uv" pip install --quiet --python "$venv/bin/python" -r "$lock"
+"$uv" pip install --quiet --python "$venv/bin/python" --no-deps -e .
 echo "$want" >"$stamp"
-say "ready: .venv/bin/transferseg"
+say "ready: $venv/bin/transferseg"

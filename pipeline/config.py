@@ -14,6 +14,7 @@ from components.serving_validator.settings import ServingCheckSettings
 from components.weak_label_validator.settings import LabelGateSettings
 from components.weak_labels.settings import LabelSettings
 from pipeline.metadata_settings import MetadataConfig
+from pipeline.runners.settings import ClusterSettings
 from trainer.categories import Categories, from_lists, named_split
 from trainer.config import (
     AdversarialConfig,
@@ -94,6 +95,7 @@ class RunConfig(Strict):
     metadata: MetadataConfig = MetadataConfig()
     push_metrics: str | None = None  # URL of a Prometheus Pushgateway that gets each run's metrics
     beam_args: list[str] = []  # Beam options of every data step, e.g. --direct_num_workers=2
+    cluster: ClusterSettings | None = None
 
     @property
     def network(self) -> NetworkConfig:

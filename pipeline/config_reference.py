@@ -34,6 +34,10 @@ def reference() -> str:
             sections.setdefault(section, []).append(name)
     plain = {name: field for name, field in RunConfig.model_fields.items() if _section(field) is None}
     parts = [HEAD, "## Top level\n", _table(RunConfig, plain)]
+    for owner, names in list(sections.items()):
+        for name, field in owner.model_fields.items():
+            if (section := _section(field)) is not None:
+                sections[section] = [f"{names[0]}.{name}"]
     for section, names in sections.items():
         parts += [f"\n## {', '.join(f'`{name}`' for name in names)}\n", inspect.getdoc(section).split("\n\n")[0] + "\n"]
         parts.append(_table(section, section.model_fields))
@@ -41,8 +45,9 @@ def reference() -> str:
 
 
 def _section(field: FieldInfo) -> type[Strict] | None:
-    kind = field.annotation
-    return kind if inspect.isclass(kind) and issubclass(kind, Strict) else None
+    """The settings class of a field, of an optional one, or of a mapping's values."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, Strict)), None)
 
 
 def _table(owner: type[Strict], fields: dict[str, FieldInfo]) -> str:
@@ -78,6 +83,10 @@ def _kind(annotation: Any) -> str:
         inner = [option for option in options if option is not Ellipsis]
         number = f"{len(inner)} of " if get_origin(annotation) is tuple else ""
         return f"list of {number}{_kind(inner[0])}"
+    if get_origin(annotation) is dict:
+        return f"mapping to {_kind(options[1])}"
+    if inspect.isclass(annotation) and issubclass(annotation, Strict):
+        return "section"
     if "Annotated" in str(annotation):
         return _kind(options[0])
     if options:

@@ -47,9 +47,14 @@ def create_pipeline(
     config: RunConfig,
     places: Places,
     metadata_connection: metadata_store_pb2.ConnectionConfig | None,
+    dataset_state: str | None = None,
 ) -> tfx.dsl.Pipeline:
-    """Builds the DAG; touches no file but the dataset's listing (for the cache key of the examples)."""
+    """Builds the DAG; touches no file but the dataset's listing (for the cache key of the examples).
+
+    `dataset_state` is that key where the dataset is not at hand; by default its fingerprint now.
+    """
     categories = config.categories.resolve()
+    state = fingerprint(config.dataset) if dataset_state is None else dataset_state
 
     def trainer(
         name: str,
@@ -88,7 +93,7 @@ def create_pipeline(
             ),
         ).with_id(name)
 
-    examples = ImageExampleGen(config.dataset, categories, fingerprint(config.dataset)).with_id("examples")
+    examples = ImageExampleGen(config.dataset, categories, state).with_id("examples")
     statistics = tfx.components.StatisticsGen(
         examples=examples.outputs["examples"],
         # Encoded images and masks are opaque bytes: no statistics beyond their presence are worth their cost.
@@ -249,9 +254,13 @@ def _imported(name: str, path: str) -> tfx.dsl.Importer:
 def exported_folder(key: str, path: str) -> str:
     """The folder of a Trainer's model artifact, of an exported model's path: the artifact's or the SavedModel's own.
 
+    A URI is taken as it is: the orchestrator that imports it finds out whether it is there.
+
     Raises:
       UserError: no SavedModel there; names the key or option that gave the path.
     """
+    if "://" in path:
+        return path
     folder = Path(path).parent if (Path(path) / "saved_model.pb").is_file() else Path(path)
     if not Path(path_utils.serving_model_path(str(folder)), "saved_model.pb").is_file():
         raise UserError(
@@ -262,6 +271,6 @@ def exported_folder(key: str, path: str) -> str:
 
 def training_hash(config: RunConfig) -> str:
     """12 hex digits over what decides the weights: not the gates, not how and where it runs."""
-    others = {"gate", "serving_check", "metadata", "push_metrics", "beam_args", "compare_strong_only"}
+    others = {"gate", "serving_check", "metadata", "push_metrics", "beam_args", "compare_strong_only", "cluster"}
     kept = config.model_dump_json(exclude=others)
     return hashlib.sha256(kept.encode()).hexdigest()[:12]

@@ -13,14 +13,13 @@ from rich.console import Console
 from components.batch.faults import TooManyFaults
 from components.trainers.run_fns import RUN_ID
 from pipeline.config import RunConfig, check_inputs, dump_config
-from pipeline.graph import Places, create_pipeline, training_hash
+from pipeline.graph import training_hash
 from pipeline.lock import locked
 from pipeline.logs import RunLines, new_run_id
-from pipeline.metadata_server import connect
 from pipeline.metrics import publish, run_metrics
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
-from pipeline.runners.local import ComponentRun, LocalRunner
+from pipeline.runners.local import CHECKPOINTS, ComponentRun, LocalRunner, build
 from pipeline.summary import Summary, print_summary, summarise
 from trainer.errors import UserError
 
@@ -48,17 +47,11 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
 
 def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Summary:
     categories = config.categories.resolve()
-    connection = connect(config.metadata, workdir)
+    dag = build(config, workdir)
     (workdir / "config.yaml").write_text(dump_config(config))
     lines = RunLines(run_id)
     log_to_file(workdir / "run.log", lines)
     os.environ[RUN_ID] = run_id
-    places = Places(
-        artifacts=str(workdir / "artifacts"),
-        checkpoints=str(workdir / "checkpoints"),
-        serving=str(workdir / "serving" / config.name),
-        label_store=str(workdir / "label_store"),
-    )
 
     def on_start(name: str, position: int, total: int) -> None:
         lines.component = name
@@ -71,12 +64,11 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
         state = "[red]failed[/red]" if component.error else component.state
         console.print(f"      {component.name}: {state}, {component.wall_s:.1f} s", highlight=False)
 
-    dag = create_pipeline(config, places, connection)
     runner = LocalRunner(run_id, on_start, on_end)
     start = time.monotonic()
     try:
         runner.run(dag)
-        shutil.rmtree(places.checkpoints, ignore_errors=True)  # every stage is an artifact now
+        shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # every stage is an artifact now
     except (UserError, TooManyFaults):
         pass  # a gate or a component refused; the summary says which and why
     finally:

@@ -15,7 +15,7 @@ from components.data_gate.executor import Executor
 class DataBlessing(types.Artifact):
     """Says that the examples passed; its folder holds blessed.json, the number of examples of each split."""
 
-    TYPE_NAME = "DataBlessing"
+    TYPE_NAME = "transferseg.DataBlessing"  # Kubeflow wants a name in two parts
 
 
 class DataGateSpec(types.ComponentSpec):

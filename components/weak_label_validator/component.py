@@ -16,7 +16,7 @@ from trainer.categories import Categories
 class LabelBlessing(types.Artifact):
     """Says that the labels may be trained on; its folder holds statistics.json for the report."""
 
-    TYPE_NAME = "LabelBlessing"
+    TYPE_NAME = "transferseg.LabelBlessing"  # Kubeflow wants a name in two parts
 
 
 class WeakLabelGateSpec(types.ComponentSpec):

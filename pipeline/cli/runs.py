@@ -64,7 +64,7 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
 @cli.command()
 @click.argument("config", type=PATH)
 @click.option("--workdir", type=PATH, help="where everything is written [default: build/<name of the config>]")
-@click.option("--runner", type=click.Choice(["local"]), default="local", show_default=True)
+@click.option("--runner", type=click.Choice(["local", "kubeflow"]), default="local", show_default=True)
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value, e.g. backbone=tiny"
 )
@@ -72,17 +72,27 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
 def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, ...], json_path: Path | None) -> None:
     """Runs the pipeline of a config file: exit 0 pushed, 1 refused by the gate, 2 bad input.
 
-    A run that was stopped or killed continues where it was.
+    A run that was stopped or killed continues where it was. With --runner kubeflow nothing is run: the pipeline is
+    compiled for Vertex AI and Kubeflow Pipelines into the work folder.
 
     Example: transferseg run configs/voc-split-1.yaml --set dataset.root=/data/VOC2012 --workdir runs/one
     """
     from pipeline.config import check_inputs, load_config
 
     loaded = load_config(config, list(overrides))
+    workdir = workdir or Path("build") / loaded.name
+    if runner == "kubeflow":
+        from pipeline.runners.kubeflow import compile_pipeline
+
+        compiled = compile_pipeline(loaded, workdir)
+        write_json(json_path, asdict(compiled))
+        for line in [*compiled.files, *compiled.notes]:
+            console(json_path).print(line, highlight=False, soft_wrap=True)
+        return
     check_inputs(loaded)
     from pipeline.run import run_local  # takes seconds to import: only for a config that is right
 
-    finish(run_local(loaded, workdir or Path("build") / loaded.name, console(json_path)), json_path)
+    finish(run_local(loaded, workdir, console(json_path)), json_path)
 
 
 @cli.command()

@@ -1,18 +1,26 @@
-"""Runs the pipeline in this process, a line on screen per component, and reports what each one did."""
+"""Runs the pipeline on this machine: all of it, with a report on each component, or one component of it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
+from tfx import v1 as tfx
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
+
+from pipeline.config import RunConfig
+from pipeline.graph import Places, create_pipeline
+from pipeline.metadata_server import connect
+
+CHECKPOINTS = "checkpoints"  # in the work folder; of no use after a run
 
 
 @dataclass
@@ -45,6 +53,41 @@ class ComponentRun:
         return artifact.uri
 
 
+def build(config: RunConfig, workdir: Path) -> tfx.dsl.Pipeline:
+    """The pipeline with its folders in `workdir`, an absolute path, and the metadata store that the config names.
+
+    Raises:
+      UserError: the metadata server cannot be reached.
+    """
+    places = Places(
+        artifacts=str(workdir / "artifacts"),
+        checkpoints=str(workdir / CHECKPOINTS),
+        serving=str(workdir / "serving" / config.name),
+        label_store=str(workdir / "label_store"),
+    )
+    return create_pipeline(config, places, connect(config.metadata, workdir))
+
+
+def launch(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode) -> int | None:
+    """Runs one component, with driver, cache and metadata; its execution's id, None if its condition did not hold."""
+    deployment = runner_utils.extract_local_deployment_config(pipeline)
+    name = node.pipeline_node.node_info.id
+    info = launcher.Launcher(
+        pipeline_node=node.pipeline_node,
+        mlmd_connection=metadata.Metadata(_connection(pipeline)),
+        pipeline_info=pipeline.pipeline_info,
+        pipeline_runtime_spec=pipeline.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, name),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+    ).launch()
+    return info.execution_id or None if info else None
+
+
+def _connection(pipeline: pipeline_pb2.Pipeline) -> metadata_store_pb2.ConnectionConfig:
+    connection = runner_utils.extract_local_deployment_config(pipeline).metadata_connection_config
+    return getattr(connection, connection.WhichOneof("connection_config"))
+
+
 class LocalRunner(tfx_runner.IrBasedRunner):
     """TFX's LocalDagRunner with a report. After `run`, `components` holds what happened, in order.
 
@@ -61,9 +104,6 @@ class LocalRunner(tfx_runner.IrBasedRunner):
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: None = None) -> None:
         runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": self._run_id})
-        deployment = runner_utils.extract_local_deployment_config(pipeline)
-        connection = deployment.metadata_connection_config
-        connection = getattr(connection, connection.WhichOneof("connection_config"))
         for position, node in enumerate(pipeline.nodes, start=1):
             name = node.pipeline_node.node_info.id
             self._on_start(name, position, len(pipeline.nodes))
@@ -71,14 +111,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
             self.components.append(component)
             start = time.monotonic()
             try:
-                info = launcher.Launcher(
-                    pipeline_node=node.pipeline_node,
-                    mlmd_connection=metadata.Metadata(connection),
-                    pipeline_info=pipeline.pipeline_info,
-                    pipeline_runtime_spec=pipeline.runtime_spec,
-                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-                ).launch()
+                execution_id = launch(pipeline, node)
             except BaseException as error:
                 component.error = error
                 raise
@@ -86,10 +119,10 @@ class LocalRunner(tfx_runner.IrBasedRunner):
                 component.wall_s = time.monotonic() - start
                 if component.error:
                     self._on_end(component)
-            component.skipped = not (info and info.execution_id)
+            component.skipped = execution_id is None
             if not component.skipped:
-                with metadata.Metadata(connection) as handle:
-                    _read_outcome(handle, info.execution_id, component)
+                with metadata.Metadata(_connection(pipeline)) as handle:
+                    _read_outcome(handle, execution_id, component)
             self._on_end(component)
 
 

@@ -1,0 +1,87 @@
+"""The Airflow DAG, run with dag.test() on SQLite. Needs the environment of `make test-airflow`."""
+
+import importlib.util
+
+import pytest
+import yaml
+from test_whole_pipeline import draw_dataset
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        importlib.util.find_spec("airflow") is None,
+        reason="Airflow is not in this environment; `make test-airflow` makes one that has it",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A dataset, a config and Airflow's database."""
+    place = tmp_path_factory.mktemp("airflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_HOME", str(place / "home"))
+        patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "false")
+        patch.setenv("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
+        from airflow.utils.db import initdb
+
+        initdb()
+        draw_dataset(place / "data")
+        stage = {"steps": 80, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "head_multiplier": 1.0}
+        stage |= {"clip_norm": 5.0}
+        config = {
+            "name": "discs",
+            "dataset": {"root": str(place / "data")},
+            "categories": {"strong": ["yellow"], "weak": ["pink"]},
+            "backbone": "tiny",
+            "weights": None,
+            "image_size": 97,
+            "cam": stage,
+            "l_net": stage,
+            "segmentation": stage | {"steps": 160},
+            "p_net": {"steps": 2, "batch_size": 8, "pretrain_epochs": 1},
+            "labels": {"objectness_weight": 0.7, "background_cut": 0.6},
+            "serving_check": {"images": 4, "timed_calls": 5},
+            "gate": {"min_miou": 0, "min_weak_miou": 0},
+        }
+        (place / "config.yaml").write_text(yaml.safe_dump(config))
+        yield place
+
+
+def states(run) -> dict[str, str]:
+    return {task.task_id: task.state for task in run.get_task_instances()}
+
+
+def test_the_dag_ends_in_a_pushed_model(place, monkeypatch):
+    from pipeline.runners.airflow import make_dag
+
+    monkeypatch.setenv("TRANSFERSEG_CONFIG", str(place / "config.yaml"))
+    monkeypatch.setenv("TRANSFERSEG_WORKDIR", str(place / "work"))
+    dag = make_dag()
+    assert dag.get_task("segmentation").upstream_task_ids == {"weak_labels", "label_gate"}
+    found = states(dag.test())
+    assert set(found.values()) == {"success"} and {"examples", "l_net", "evaluator", "pusher"} <= set(found)
+    [version] = (place / "work" / "serving" / "discs").iterdir()
+    assert (version / "saved_model.pb").is_file()
+
+
+def test_a_model_that_fails_the_serving_check_is_neither_judged_nor_pushed(place):
+    """In the same work folder, so everything before the check comes from the cache."""
+    from pipeline.runners.airflow import make_dag
+
+    config = yaml.safe_load((place / "config.yaml").read_text())
+    config["serving_check"]["max_latency_ms"] = 0.001
+    (place / "strict.yaml").write_text(yaml.safe_dump(config))
+    found = states(make_dag(str(place / "strict.yaml"), str(place / "work")).test())
+    assert {name for name, state in found.items() if state == "skipped"} == {"evaluator", "pusher"}
+    assert len(list((place / "work" / "serving" / "discs").iterdir())) == 1
+
+
+def test_a_refused_dataset_fails_its_task_with_the_line_a_person_reads(place):
+    from airflow.exceptions import AirflowFailException
+
+    from pipeline.runners.airflow import run_component
+
+    (place / "data" / "ImageSets" / "Segmentation" / "train.txt").rename(place / "train.txt")
+    with pytest.raises(AirflowFailException, match="train.txt: no such"):
+        run_component(str(place / "config.yaml"), str(place / "work"), "examples", "run")
