@@ -51,12 +51,16 @@ def finish_hosts(folder: Path, *steps: int) -> list[np.ndarray]:
     return weights(folder)
 
 
+def finish_alone(folder: Path, *steps: int) -> list[np.ndarray]:
+    folder.mkdir()
+    command = [sys.executable, str(PROGRAM), str(folder), "1", *map(str, steps)]
+    subprocess.run(command, check=True, capture_output=True, timeout=400)
+    return weights(folder)
+
+
 @pytest.mark.slow
 def test_two_hosts_train_like_one_and_the_chief_alone_writes(tmp_path):
-    (tmp_path / "one").mkdir()
-    command = [sys.executable, str(PROGRAM), str(tmp_path / "one"), "1", "6", "3"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    one, two = weights(tmp_path / "one"), finish_hosts(tmp_path / "two", 6, 3)
+    one, two = finish_alone(tmp_path / "one", 6, 3), finish_hosts(tmp_path / "two", 6, 3)
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=5e-4)  # sums in another order, as for mirrored devices
     assert any((a != b).any() for a, b in zip(one, two, strict=True)), "equal to the last bit: were there two hosts?"
@@ -68,7 +72,7 @@ def test_two_hosts_train_like_one_and_the_chief_alone_writes(tmp_path):
 
 @pytest.mark.slow
 def test_a_lost_host_ends_the_others_and_all_continue_when_started_again(tmp_path):
-    straight = finish_hosts(tmp_path / "straight", 40, 2)
+    straight = finish_alone(tmp_path / "straight", 40, 2)
     chief, other = start_hosts(tmp_path / "lost", 40, 2)
     checkpoints = tmp_path / "lost" / "segmentation.state"
     while not list(checkpoints.glob("ckpt-*.index")):
