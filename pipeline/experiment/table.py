@@ -85,7 +85,9 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
         axis.set_title(split)
         axis.grid(axis="y", alpha=0.3)
     axes[0][0].set_ylabel("mIoU in percent")
-    axes[0][0].legend()
+    figure.legend(
+        *axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=2, bbox_to_anchor=(0.5, 1.0), frameon=False
+    )
     figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
