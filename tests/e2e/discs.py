@@ -54,3 +54,11 @@ def config_of(root: Path) -> dict:
         "serving_check": {"images": 4, "timed_calls": 5},
         "gate": {"min_miou": 0.4, "min_weak_miou": 0.2, "max_miou_drop": 0.05, "max_weak_miou_drop": 0.05},
     }
+
+
+def quick_config_of(root: Path) -> dict:
+    """A minute on two idle cores; nothing is asked of the model."""
+    config = config_of(root)
+    for name, steps in (("cam", 80), ("l_net", 80), ("segmentation", 160), ("p_net", 2)):
+        config[name] = config[name] | {"steps": steps}
+    return config | {"gate": {"min_miou": 0, "min_weak_miou": 0}}

@@ -27,24 +27,7 @@ def place(tmp_path_factory):
 
         initdb()
         draw_dataset(place / "data")
-        stage = {"steps": 80, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "head_multiplier": 1.0}
-        stage |= {"clip_norm": 5.0}
-        config = {
-            "name": "discs",
-            "dataset": {"root": str(place / "data")},
-            "categories": {"strong": ["yellow"], "weak": ["pink"]},
-            "backbone": "tiny",
-            "weights": None,
-            "image_size": 97,
-            "cam": stage,
-            "l_net": stage,
-            "segmentation": stage | {"steps": 160},
-            "p_net": {"steps": 2, "batch_size": 8, "pretrain_epochs": 1},
-            "labels": {"objectness_weight": 0.7, "background_cut": 0.6},
-            "serving_check": {"images": 4, "timed_calls": 5},
-            "gate": {"min_miou": 0, "min_weak_miou": 0},
-        }
-        (place / "config.yaml").write_text(yaml.safe_dump(config))
+        (place / "config.yaml").write_text(yaml.safe_dump(quick_config_of(place / "data")))
         yield place
 
 

@@ -20,7 +20,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 import yaml
-from discs import draw_dataset
+from discs import draw_dataset, quick_config_of
 from PIL import Image
 
 import components
@@ -28,7 +28,6 @@ import components
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
-STAGE = {"steps": 60, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "head_multiplier": 1.0}
 RUN = {"WriteShard", "ReadSamples", "RunNetworks", "WriteMasks"}
 LABEL = {"ReadImages", "RunNetworks", "WriteMasks"}
 VALIDATE, IMPORT = {"InspectShard"}, {"_WriteSample"}
@@ -83,21 +82,8 @@ def listens(port: int) -> bool:
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     draw_dataset(place / "data")
-    config = {
-        "name": "discs",
-        "dataset": {"root": str(place / "data")},
-        "categories": {"strong": ["yellow"], "weak": ["pink"]},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 97,
-        "cam": STAGE,
-        "l_net": STAGE,
-        "segmentation": STAGE,
-        "p_net": {"steps": 2, "batch_size": 8, "pretrain_epochs": 1},
-        "serving_check": {"images": 2, "timed_calls": 2, "max_latency_ms": 60_000},
-        "label_gate": {"max_empty_share": 1.0},
-        "gate": {"min_miou": 0.0, "min_weak_miou": 0.0},
-    }
+    config = quick_config_of(place / "data")
+    config["label_gate"] = {"max_empty_share": 1.0}
     (place / "config.yaml").write_text(yaml.safe_dump(config))
     return place
 

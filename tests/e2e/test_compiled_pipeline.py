@@ -84,25 +84,8 @@ def holds(condition: str | None, inputs: dict) -> bool:
 
 
 def compiled(place: Path, root: str, **options) -> dict:
-    stage = {"steps": 80, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "head_multiplier": 1.0}
-    stage |= {"clip_norm": 5.0}
-    config = {
-        "name": "discs",
-        "dataset": {"root": str(place / "data")},
-        "categories": {"strong": ["yellow"], "weak": ["pink"]},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 97,
-        "cam": stage,
-        "l_net": stage,
-        "segmentation": stage | {"steps": 160},
-        "p_net": {"steps": 2, "batch_size": 8, "pretrain_epochs": 1},
-        "labels": {"objectness_weight": 0.7, "background_cut": 0.6},
-        "serving_check": {"images": 4, "timed_calls": 5},
-        "gate": {"min_miou": 0, "min_weak_miou": 0},
-        "cluster": {"image": "transferseg:1", "root": str(place / root)},
-        **options,
-    }
+    config = quick_config_of(place / "data")
+    config |= {"cluster": {"image": "transferseg:1", "root": str(place / root)}, **options}
     compile_pipeline(make_config(config, "test"), place)
     return next(yaml.safe_load_all((place / "discs.kfp.yaml").read_text()))
 
