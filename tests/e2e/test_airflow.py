@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 import yaml
-from test_whole_pipeline import draw_dataset
+from discs import draw_dataset, quick_config_of
 
 pytestmark = [
     pytest.mark.e2e,

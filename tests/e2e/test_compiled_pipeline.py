@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_whole_pipeline import draw_dataset
+from discs import draw_dataset, quick_config_of
 
 from pipeline.config import make_config
 from pipeline.runners.kubeflow import compile_pipeline
