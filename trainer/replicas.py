@@ -29,14 +29,16 @@ def check_batch_size(batch_size: int, accumulate: int) -> None:
 
 
 def spread(batches: tf.data.Dataset) -> Any:
-    """This host's batches, each split evenly over its replicas; on one device, `batches` itself (any iterable)."""
+    """This host's endless batches, split evenly over its replicas; on one device, `batches` itself (any iterable)."""
     strategy = tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync == 1:
         return batches
     local = strategy.num_replicas_in_sync // input_share().number
 
     def per_replica(_: tf.distribute.InputContext) -> tf.data.Dataset:
-        return batches.map(lambda batch: tf.nest.map_structure(partial(_in_parts, parts=local), batch)).unbatch()
+        shares = batches.map(lambda batch: tf.nest.map_structure(partial(_in_parts, parts=local), batch)).unbatch()
+        # Else hosts would ask each other before every batch whether one has come to an end.
+        return shares.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     return strategy.distribute_datasets_from_function(per_replica)
 

@@ -23,8 +23,8 @@ def measure(run: Path) -> dict:
     """Figures of a run that was not cached and not disturbed.
 
     Returns:
-      cores; images by split; seconds per image of each step (of a training stage: per image and epoch); the same of
-      what one process does alone (`serial`); bytes per image of what is stored.
+      how: a word on where the figures are from; cores; images by split; seconds per image of each step (of a training
+      stage: per image and epoch); the same of what one process does alone (`serial`); bytes per image of what is stored.
 
     Raises:
       UserError: the run is not there, did not finish, or took steps from the cache.
@@ -61,6 +61,7 @@ def measure(run: Path) -> dict:
             / images["weak"],
         }
     return {
+        "how": "one run of the pipeline",
         "config": config.name,
         "config_hash": summary["config_hash"],
         "cores": len(os.sched_getaffinity(0)),

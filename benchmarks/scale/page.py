@@ -34,7 +34,7 @@ def page(
     names = ("examples", "cam", "l_net", "weak_labels", "segmentation", "p_net", "evaluator")
     template = environment.from_string(Path(__file__).with_name("page.md.jinja").read_text())
     return template.render(
-        **{key: measured[key] for key in ("config", "cores", "images")},
+        **{key: measured[key] for key in ("how", "config", "cores", "images")},
         total=sum(measured["images"].values()),
         price=price,
         workers=workers,
