@@ -24,7 +24,7 @@ def measure(run: Path) -> dict:
 
     Returns:
       how: a word on where the figures are from; cores; images by split; seconds per image of each step (of a training
-      stage: per image and epoch); the same of what one process does alone (`serial`); bytes per image of what is stored.
+      stage: per image and epoch); the same of what one process does alone (`serial`); bytes per stored image.
 
     Raises:
       UserError: the run is not there, did not finish, or took steps from the cache.
