@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from components.batch.job import DEAD_LETTERS
+from components.batch.job import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.transform import read_rejected, read_summary
 from components.label_calibration.outputs import CURVES as CALIBRATION
 from components.miou.metric import CONFUSION
@@ -120,12 +121,14 @@ def dataset(examples_uri: str | None) -> dict[str, Any] | None:
 
 
 def label_quality(labelled_uri: str | None, categories: Categories) -> dict[str, Any] | None:
-    """`label_statistics` of the weak labels, `dead` (key, stage, reason) and `confidences` (key -> 0..1)."""
+    """`label_statistics` of the weak labels, `dead` (key, stage, reason), `kept` (labels that an earlier run had made
+    already) and `confidences` (key -> 0..1)."""
     if labelled_uri is None:
         return None
     records, dead = read_lines(f"{labelled_uri}/{LABELS}"), read_lines(f"{labelled_uri}/{DEAD_LETTERS}")
     inputs = {letter["key"]: () for letter in dead} | {record["key"]: record["tags"] for record in records}
     statistics = label_statistics(records, inputs, categories)
+    statistics["kept"] = json.loads(Path(labelled_uri, SUMMARY).read_text())["kept"]
     return statistics | {"dead": dead, "confidences": {record["key"]: record["confidence"] for record in records}}
 
 

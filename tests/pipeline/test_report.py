@@ -94,6 +94,7 @@ def finished(tmp_path_factory) -> list[ComponentRun]:
         for i in range(10)
     ]
     write_lines(labels / "labels.jsonl", records)
+    (labels / "summary.json").write_text(json.dumps({"labelled": len(records), "kept": 1, "dead": 0}))
     write_lines(labels / "dead_letters.jsonl", [{"key": "weak_99", "stage": "read", "reason": "truncated"}])
     final = trained("p_net", root, export_segmentation, net=net(4))
     (root / "p_net" / "warnings.txt").write_text("P-Net's accuracy stayed at 1.0\n")
@@ -267,6 +268,7 @@ def test_a_failed_run_shows_what_there_is(finished, config, tmp_path, done):
     assert "Stopped in broken" in page.text and "broken: no <space> left" in page.text
     assert ("Dataset" in page.text) == (done >= 1)
     assert ("Weak labels" in page.text) == (done >= 5)
+    assert ("from earlier runs" in page.text) == (done >= 5)
     assert ("Predictions" in page.text) == (done >= 6)
     assert "Confusion" not in page.text
 
@@ -276,6 +278,7 @@ def test_no_label_at_all_and_no_component(config, finished, tmp_path):
     write_split(empty / "Split-weak", [], features.GENERATED)
     for name in ("labels.jsonl", "dead_letters.jsonl"):
         (empty / name).write_text("")
+    (empty / "summary.json").write_text('{"labelled": 0, "kept": 0, "dead": 0}')
     labels = ComponentRun("weak_labels", outputs={"examples": artifact(standard_artifacts.Examples, empty)})
     assert "0 of 0" in Page(write_report(tmp_path, config, [*finished[:3], labels], Summary())).text
     assert "Not finished" in Page(write_report(tmp_path, config, [], Summary())).text
