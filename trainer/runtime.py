@@ -37,9 +37,12 @@ def prepare(network: NetworkConfig) -> tf.distribute.Strategy:
       TensorFlow's default for one device. With several hosts nothing may have used TensorFlow in this process before.
 
     Raises:
-      UserError: TF_CONFIG is wrong.
+      UserError: TF_CONFIG is wrong, or does not go with `devices: one`.
     """
-    strategy = _over_hosts() if network.devices == "auto" and hosts().number > 1 else None
+    number = hosts().number
+    if number > 1 and network.devices == "one":
+        raise UserError(f"devices: one, but TF_CONFIG names {number} hosts; write devices: auto, or unset TF_CONFIG")
+    strategy = _over_hosts() if number > 1 else None
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
     tf.keras.utils.set_random_seed(network.seed + 1)  # tf.data takes no seed tensor beside a global seed of 0

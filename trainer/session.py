@@ -19,6 +19,15 @@ from trainer.run_state import Checkpoints, History, Preempted, StopSignal
 WARNINGS = "warnings.txt"
 _LOG_EVERY = 10  # steps
 _PANEL_ROWS = 4  # images
+# What TensorFlow raises when another host does not answer, by where it noticed.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ class Session:
         self._stop.__exit__(error_type, error, *more)
         self._bar.close()
         self._board.close()
-        if self._hosts.number > 1 and isinstance(error, tf.errors.OpError):
+        if self._hosts.number > 1 and isinstance(error, _LOST):
             raise UserError(
                 f"{self._folders.name}: lost another of the {self._hosts.number} hosts at step {self.step}; "
                 f"start all of them again to continue from the last checkpoint ({type(error).__name__})"
