@@ -57,8 +57,7 @@ def measure(run: Path) -> dict:
         serial = {
             "fingerprint": _timed(lambda: fingerprint(config.dataset)) / listed,
             "count": _timed(lambda: count_examples(split_files(weak))) / images["weak"],
-            "join": _timed(lambda: write_labelled(f"{examples}/Split-weak", f"{labels}/masks", folder))
-            / images["weak"],
+            "join": _timed(lambda: write_labelled(weak, f"{labels}/masks", folder)) / images["weak"],
         }
     return {
         "how": "one run of the pipeline",

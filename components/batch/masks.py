@@ -101,11 +101,11 @@ class MaskStore:
         """The encoded mask, or None."""
         import tensorflow as tf
 
-        path = self._path(stamp)
-        if not tf.io.gfile.exists(path):
+        try:
+            with tf.io.gfile.GFile(self._path(stamp), "rb") as file:
+                return file.read()
+        except tf.errors.NotFoundError:
             return None
-        with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read()
 
     def _path(self, stamp: str) -> str:
         return f"{self.root}/{stamp[:2]}/{stamp}.png"

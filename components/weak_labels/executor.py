@@ -84,7 +84,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         masks, dead_letters = f"{output.uri}/{MASKS}", f"{output.uri}/{DEAD_LETTERS}"
         tf.io.gfile.makedirs(masks)
         settings = _settings(input_dict, exec_properties)
-        store = MaskStore(exec_properties["store"]) if exec_properties.get("store") else None
+        known = None
+        if exec_properties.get("store"):
+            recipe = recipe_of(settings.model_dump_json(), model_digest(cam), model_digest(l_net))
+            known = Known(MaskStore(exec_properties["store"]), recipe, masks)
         label = LabelImages(
             cam,
             l_net,
@@ -92,15 +95,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             masks,
             max_pixels=MAX_PIXELS,
             threads=threads_per_worker(self._beam_pipeline_args),
-            store=store,
+            store=known.store if known else None,
         )
-        recipe = recipe_of(settings.model_dump_json(), model_digest(cam), model_digest(l_net))
         with self._make_beam_pipeline() as pipeline:
             dead = (
                 pipeline
                 | "Slices" >> beam.Create(plan_slices(weak))
                 | "Spread" >> beam.Reshuffle()
-                | "ReadSamples" >> beam.ParDo(ReadSamples(Known(store, recipe, masks) if store else None))
+                | "ReadSamples" >> beam.ParDo(ReadSamples(known))
                 | "LabelImages" >> label
             )
             write_json_lines(dead, dead_letters, "Letters")
