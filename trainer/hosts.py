@@ -1,12 +1,28 @@
-"""Which of several training hosts this process is, from TF_CONFIG: Vertex, Kubeflow's TFJob and others set it."""
+"""Several training hosts: which of them this process is, and what they do together.
+
+The environment variable TF_CONFIG names them, as Vertex, Kubeflow's TFJob and others set it.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from trainer.errors import UserError
+
+# What TensorFlow raises when another host does not answer, by where it noticed.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
 
 
 @dataclass(frozen=True)
@@ -43,3 +59,27 @@ def hosts() -> Hosts:
             f"TF_CONFIG={text}: cannot find this process among the workers; write "
             '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
         ) from None
+
+
+@functools.lru_cache
+def over_hosts() -> tf.distribute.MultiWorkerMirroredStrategy:
+    """The strategy over all hosts, one a process; it connects to the other hosts and waits until all are there.
+
+    Raises:
+      UserError: TensorFlow was used in this process before.
+    """
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise UserError(
+            f"TF_CONFIG names {hosts().number} hosts, but this process has used TensorFlow before ({error}); "
+            "train in a process of its own, or unset TF_CONFIG"
+        ) from None
+
+
+def total(value: float) -> float:
+    """The sum of all hosts' values, which all of them must ask for; raises one of `LOST` if a host is lost."""
+    if hosts().number == 1:
+        return value
+    with over_hosts().scope():
+        return float(over_hosts().reduce(tf.distribute.ReduceOp.SUM, tf.constant(value, tf.float32), axis=None))

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from trainer.config import NetworkConfig
 from trainer.errors import UserError
-from trainer.hosts import hosts
+from trainer.hosts import hosts, over_hosts
 
 
 def resolve_precision(precision: str) -> str:
@@ -42,7 +42,7 @@ def prepare(network: NetworkConfig) -> tf.distribute.Strategy:
     number = hosts().number
     if number > 1 and network.devices == "one":
         raise UserError(f"devices: one, but TF_CONFIG names {number} hosts; write devices: auto, or unset TF_CONFIG")
-    strategy = _over_hosts() if number > 1 else None
+    strategy = over_hosts() if number > 1 else None
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
     tf.keras.utils.set_random_seed(network.seed + 1)  # tf.data takes no seed tensor beside a global seed of 0
@@ -54,18 +54,6 @@ def prepare(network: NetworkConfig) -> tf.distribute.Strategy:
     if network.devices == "one" or len(devices) == 1:
         return tf.distribute.get_strategy()
     return _mirrored(tuple(device.name for device in devices))
-
-
-@functools.lru_cache
-def _over_hosts() -> tf.distribute.MultiWorkerMirroredStrategy:
-    """One a process; it connects to the other hosts and waits until all are there."""
-    try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    except RuntimeError as error:
-        raise UserError(
-            f"TF_CONFIG names {hosts().number} hosts, but this process has used TensorFlow before ({error}); "
-            "train in a process of its own, or unset TF_CONFIG"
-        ) from None
 
 
 @functools.lru_cache

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from trainer.curves import draw_curves
 from trainer.errors import UserError
-from trainer.hosts import hosts
+from trainer.hosts import LOST, hosts, total
 from trainer.panels import Panel
 from trainer.replicas import Batch, first, whole
 from trainer.run_state import Checkpoints, History, Preempted, StopSignal
@@ -19,15 +19,7 @@ from trainer.run_state import Checkpoints, History, Preempted, StopSignal
 WARNINGS = "warnings.txt"
 _LOG_EVERY = 10  # steps
 _PANEL_ROWS = 4  # images
-# What TensorFlow raises when another host does not answer, by where it noticed.
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-    tf.errors.UnknownError,
-)
+_AGREE_EVERY = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class RunFolders:
 class Session:
     """Context around a training loop; restores the newest checkpoint on entry, saves the last one on a good exit.
 
-    With several hosts, all of them restore the same checkpoint, and the chief alone writes.
+    With several hosts, all of them restore the same checkpoint, the chief alone writes, and all stop if one has to.
 
     Attributes:
       step: updates done so far.
@@ -75,6 +67,11 @@ class Session:
 
     def __enter__(self) -> Session:
         self._checkpoints.restore()
+        if total(self.step) != self.step * self._hosts.number:
+            raise UserError(
+                f"{self._folders.name}: this host begins at step {self.step} and another one does not; all hosts must "
+                f"see the same checkpoints in {self._folders.checkpoints}"
+            )
         chief = self._hosts.chief
         self._history = History(self._folders.logs, first_step=self.step) if chief else None
         self._board = tf.summary.create_file_writer(self._folders.logs) if chief else tf.summary.create_noop_writer()
@@ -94,7 +91,7 @@ class Session:
         self._stop.__exit__(error_type, error, *more)
         self._bar.close()
         self._board.close()
-        if self._hosts.number > 1 and isinstance(error, _LOST):
+        if self._hosts.number > 1 and isinstance(error, LOST):
             raise UserError(
                 f"{self._folders.name}: lost another of the {self._hosts.number} hosts at step {self.step}; "
                 f"start all of them again to continue from the last checkpoint ({type(error).__name__})"
@@ -112,7 +109,7 @@ class Session:
 
         Raises:
           UserError: a scalar is NaN or infinite; names the step and the images (`keys`) of the batch. Nothing is saved.
-          Preempted: SIGTERM or SIGINT came; the state was saved.
+          Preempted: SIGTERM or SIGINT came, to this or another host; the state was saved.
         """
         row = {name: float(tf.convert_to_tensor(value)) for name, value in scalars.items()}
         if not np.isfinite(list(row.values())).all():
@@ -130,11 +127,18 @@ class Session:
             with self._board.as_default(step=self.step):
                 for name, value in row.items():
                     tf.summary.scalar(name, value)
-        self.saved = self._hosts.chief and (self.step % self._checkpoint_every == 0 or self._stop.raised)
+        stopping = self._asked_to_stop()
+        self.saved = self._hosts.chief and (self.step % self._checkpoint_every == 0 or stopping)
         if self.saved:
             self._checkpoints.save(self.step)
-        if self._stop.raised:
+        if stopping:
             raise Preempted(self.step)
+
+    def _asked_to_stop(self) -> bool:
+        """Whether this process was; with several hosts whether any of them was, agreed upon every few steps."""
+        if self._hosts.number == 1:
+            return self._stop.raised
+        return self.step % _AGREE_EVERY == 0 and total(self._stop.raised) > 0
 
     def show(self, panel: Panel, net: tf.keras.Model, batch: Batch) -> None:
         """Writes pictures of the network's answers for the first images of the batch to TensorBoard."""

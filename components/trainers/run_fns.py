@@ -1,6 +1,7 @@
 """The four run_fns of the TFX Trainers: unpack the arguments, train, export. The training itself lives in `trainer/`.
 
-Where several hosts train together (TF_CONFIG), each of them calls the run_fn, and the chief alone exports.
+Where several hosts train together (TF_CONFIG), each of them calls the run_fn; the chief alone exports, and the others
+return when the model is there.
 
 `custom_config` of each Trainer holds JSON-ready dicts: `network` (NetworkConfig), `stage` (StageConfig, or
 AdversarialConfig for P-Net), `views` (MapsConfig, only for CAM and L-Net), `categories` (Categories.to_dict),
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from functools import partial
 
 import tensorflow as tf
@@ -22,7 +24,8 @@ from trainer import features
 from trainer.cam import train_cam
 from trainer.categories import Categories
 from trainer.config import AdversarialConfig, MapsConfig, NetworkConfig, StageConfig
-from trainer.hosts import hosts
+from trainer.errors import UserError
+from trainer.hosts import LOST, hosts, total
 from trainer.input_pipeline import read_records
 from trainer.l_net import train_l_net
 from trainer.p_net import refine_segmentation
@@ -97,32 +100,48 @@ def _folders(fn_args: FnArgs, name: str) -> RunFolders:
 def _export_maps(
     net: tf.keras.Model, fn_args: FnArgs, kind: str, categories: Categories, network: NetworkConfig
 ) -> None:
-    if not hosts().chief:
-        return
-    export_maps(
-        net,
-        fn_args.serving_model_dir,
-        kind=kind,
-        image_size=network.image_size,
-        categories=categories,
-        metadata=_metadata(fn_args),
-        views=MapsConfig.model_validate(fn_args.custom_config["views"]),
-    )
+    def export() -> None:
+        export_maps(
+            net,
+            fn_args.serving_model_dir,
+            kind=kind,
+            image_size=network.image_size,
+            categories=categories,
+            metadata=_metadata(fn_args),
+            views=MapsConfig.model_validate(fn_args.custom_config["views"]),
+        )
+
+    _by_chief(export, fn_args.serving_model_dir)
 
 
 def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig) -> None:
-    if not hosts().chief:
-        return
-    images = _first_images(fn_args.train_files, _PREDICTED_IMAGES)
-    export_segmentation(
-        net,
-        fn_args.serving_model_dir,
-        categories=categories,
-        image_size=network.image_size,
-        metadata=_metadata(fn_args),
-        warmup_images=images[:_WARMUP_IMAGES],
-        predicted_images=images,
-    )
+    def export() -> None:
+        images = _first_images(fn_args.train_files, _PREDICTED_IMAGES)
+        export_segmentation(
+            net,
+            fn_args.serving_model_dir,
+            categories=categories,
+            image_size=network.image_size,
+            metadata=_metadata(fn_args),
+            warmup_images=images[:_WARMUP_IMAGES],
+            predicted_images=images,
+        )
+
+    _by_chief(export, fn_args.serving_model_dir)
+
+
+def _by_chief(export: Callable[[], None], model: str) -> None:
+    """Exports on the chief; the other hosts wait, because TFX asks each of them for the model."""
+    if hosts().chief:
+        export()
+    try:
+        total(0.0)
+    except LOST as error:
+        if not tf.io.gfile.exists(model):  # else the chief was done before it, or this host's fellow, ended
+            raise UserError(
+                f"{model}: the chief ended before it had exported the model; start all hosts again to continue from "
+                "the last checkpoint"
+            ) from error
 
 
 def _metadata(fn_args: FnArgs) -> dict:

@@ -1,11 +1,16 @@
 """`transferseg train`: one stage by hand, as the pipeline's Trainer does it."""
 
+import os
+import subprocess
+import sys
+
 import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 from click.testing import CliRunner
+from loopback_hosts import two_hosts
 
 from components.image_example_gen.transform import WriteExamples
 from pipeline.cli import cli
@@ -90,3 +95,14 @@ def test_the_command_says_where_the_model_is(config, examples, root, tmp_path):
     arguments = ["train", "cam", str(tmp_path / "c.yaml"), "--examples", str(examples), "--output", str(tmp_path / "o")]
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 0 and done.output.strip().endswith(str(tmp_path / "o" / "Format-Serving")), done.output
+
+
+@pytest.mark.slow
+def test_every_host_has_the_model_when_it_ends(config, examples, tmp_path):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    command = [sys.executable, "-m", "pipeline.cli", "train", "l_net", str(tmp_path / "c.yaml")]
+    command += ["--examples", str(examples), "--output", str(tmp_path / "out")]
+    chief, other = [subprocess.Popen(command, env=os.environ | place) for place in two_hosts()]
+    assert other.wait(timeout=300) == 0
+    assert read_categories(tmp_path / "out" / "Format-Serving") == config.categories.resolve()
+    assert chief.wait(timeout=60) == 0

@@ -1,9 +1,8 @@
-"""Training over several hosts: two processes that meet over loopback, as hosts do over a network."""
+"""Training over several hosts."""
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback_hosts import two_hosts
 
 from trainer.config import NetworkConfig
 from trainer.errors import UserError
@@ -18,26 +18,18 @@ from trainer.hosts import Hosts, hosts
 from trainer.runtime import prepare
 
 PROGRAM = Path(__file__).parent / "programs" / "train_both_stages.py"
+SEGMENTATION_STEPS, P_NET_STEPS = 40, 2
 BOUND_S = 120  # a host that is gone is noticed in seconds if its socket closes, by its heartbeat else
 
 
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def start_hosts(folder: Path, *steps: int) -> list[subprocess.Popen]:
-    folder.mkdir(exist_ok=True)
-    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+def start_hosts(folder: Path, *steps: int, folder_of_other: Path | None = None) -> list[subprocess.Popen]:
     processes = []
-    for index in range(2):
-        task = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-        with open(folder / f"log{index}.txt", "a") as log:
-            command = [sys.executable, str(PROGRAM), str(folder), "1", *map(str, steps)]
-            environment = os.environ | {"TF_CONFIG": task, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    for index, place in enumerate(two_hosts()):
+        own = folder_of_other if index and folder_of_other else folder
+        own.mkdir(exist_ok=True)
+        with open(own / f"log{index}.txt", "a") as log:
+            command = [sys.executable, str(PROGRAM), str(own), "1", *map(str, steps)]
+            environment = os.environ | place | {"TF_CPP_MIN_LOG_LEVEL": "3"}
             processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=environment))
     return processes
 
@@ -73,22 +65,51 @@ def test_two_hosts_train_like_one_and_the_chief_alone_writes(tmp_path):
     assert "step/s" not in (tmp_path / "two" / "log1.txt").read_text()
 
 
-@pytest.mark.slow
-def test_a_lost_host_ends_the_others_and_all_continue_when_started_again(tmp_path):
-    straight = finish_hosts(tmp_path / "straight", 40, 2)
-    chief, other = start_hosts(tmp_path / "lost", 40, 2)
-    checkpoints = tmp_path / "lost" / "segmentation.state"
-    while not list(checkpoints.glob("ckpt-*.index")):
-        assert chief.poll() is None, (tmp_path / "lost" / "log0.txt").read_text()[-2000:]
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> list[np.ndarray]:
+    """The weights of two hosts that nothing happened to."""
+    return finish_hosts(tmp_path_factory.mktemp("hosts") / "straight", SEGMENTATION_STEPS, P_NET_STEPS)
+
+
+def start_and_reach_a_checkpoint(folder: Path) -> list[subprocess.Popen]:
+    processes = start_hosts(folder, SEGMENTATION_STEPS, P_NET_STEPS)
+    while not list((folder / "segmentation.state").glob("ckpt-*.index")):
+        assert processes[0].poll() is None, (folder / "log0.txt").read_text()[-2000:]
         time.sleep(0.05)
+    return processes
+
+
+def assert_continues(folder: Path, straight: list[np.ndarray]) -> None:
+    assert not (folder / "weights.npz").exists()
+    for a, b in zip(straight, finish_hosts(folder, SEGMENTATION_STEPS, P_NET_STEPS), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_lost_host_ends_the_others_and_all_continue_when_started_again(tmp_path, straight):
+    chief, other = start_and_reach_a_checkpoint(tmp_path)
     other.send_signal(signal.SIGKILL)
     began = time.monotonic()
     assert chief.wait(timeout=BOUND_S) == 1
     print(f"the chief noticed after {time.monotonic() - began:.1f} s")
-    assert "lost another of the 2 hosts at step" in (tmp_path / "lost" / "log0.txt").read_text()
-    assert not (tmp_path / "lost" / "weights.npz").exists()
-    for a, b in zip(straight, finish_hosts(tmp_path / "lost", 40, 2), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    assert "lost another of the 2 hosts at step" in (tmp_path / "log0.txt").read_text()
+    assert_continues(tmp_path, straight)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_host_stops_all_with_their_state_saved(tmp_path, straight):
+    chief, other = start_and_reach_a_checkpoint(tmp_path)
+    other.terminate()
+    assert [other.wait(timeout=BOUND_S), chief.wait(timeout=BOUND_S)] == [143, 143]
+    last = max(int(path.stem.split("-")[1]) for path in (tmp_path / "segmentation.state").glob("ckpt-*.index"))
+    assert last % 10 == 0 and last < SEGMENTATION_STEPS
+
+    hosts = start_hosts(tmp_path, SEGMENTATION_STEPS, P_NET_STEPS, folder_of_other=tmp_path / "unshared")
+    assert [host.wait(timeout=BOUND_S) for host in hosts] == [1, 1]
+    assert f"begins at step {last} and another one does not" in (tmp_path / "log0.txt").read_text()
+    assert "begins at step 0 and another one does not" in (tmp_path / "unshared" / "log1.txt").read_text()
+
+    assert_continues(tmp_path, straight)
 
 
 def test_tf_config_says_which_host_this_is(monkeypatch):
