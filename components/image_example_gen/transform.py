@@ -8,7 +8,7 @@ through a shuffle.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import apache_beam as beam
@@ -135,18 +135,6 @@ def read_shard(
             )
         except BadRecord as fault:
             yield job, fault
-
-
-def inspect_dataset(
-    settings: DatasetSettings, categories: Categories, on_image: Callable[[], None] = lambda: None
-) -> Summary:
-    """Reads every image as the pipeline would, writes nothing; `on_image` is called after each (for a progress bar)."""
-    summary = Summary()
-    for shard in plan_shards(settings, categories):
-        for job, result in read_shard(shard, settings, categories):
-            _count(summary, job, result, categories)
-            on_image()
-    return summary
 
 
 def _count(summary: Summary, job: Job, result: Record | BadRecord, categories: Categories) -> None:
