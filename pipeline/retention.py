@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from tfx.orchestration.metadata import Metadata
 
+from components.batch.masks import read_note
 from pipeline.config import load_config
 from pipeline.history import DELETED, History, destination
 from pipeline.lock import locked
@@ -20,7 +21,7 @@ from trainer.errors import UserError
 
 @dataclass(frozen=True)
 class Removed:
-    """A folder that went: `kind` is "artifact", "serving version", "unfinished" or "checkpoints"."""
+    """What went: `kind` is "artifact", "serving version", "unfinished", "checkpoints" (folders) or "label" (a file)."""
 
     kind: str
     name: str
@@ -32,7 +33,8 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
     """Removes what nothing needs any more, and marks it DELETED, so that TFX's cache does not hand it out.
 
     Kept are the outputs of each component's newest `keep` executions; all that the newest serving version and the
-    latest blessed model were made from, and the verdicts on them; the newest `keep_versions` serving versions.
+    latest blessed model were made from, and the verdicts on them; the newest `keep_versions` serving versions; of the
+    label store the masks that are in one of the kept outputs.
 
     Args:
       workdir: of earlier runs.
@@ -68,13 +70,17 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
         removed += [_removed("serving version", path, workdir) for path in old_versions]
         removed += [_removed("unfinished", path, workdir) for path in unfinished]
         removed += [_removed("checkpoints", path, workdir) for path in workdir.glob("checkpoints")]
+        removed += _unused_labels(workdir, {Path(entry.path) for entry in removed})
         if not dry_run:
             # Marked first: after a kill in between, the next clean-up knows the folders as deleted.
             for artifact in old:
                 artifact.state = DELETED
             handle.store.put_artifacts(old)
             for entry in removed:
-                shutil.rmtree(entry.path, ignore_errors=True)
+                if entry.kind == "label":
+                    Path(entry.path).unlink()
+                else:
+                    shutil.rmtree(entry.path, ignore_errors=True)
     return removed
 
 
@@ -82,7 +88,7 @@ def print_removed(removed: list[Removed], dry_run: bool, console: Console) -> No
     """A row for each kind of folder that went, and the sum."""
     table = Table(title="Would be freed" if dry_run else "Freed", title_justify="left")
     table.add_column("what")
-    for column in ("folders", "size"):
+    for column in ("number", "size"):
         table.add_column(column, justify="right")
     for what in sorted({entry.name for entry in removed}):
         entries = [entry for entry in removed if entry.name == what]
@@ -95,6 +101,13 @@ def print_removed(removed: list[Removed], dry_run: bool, console: Console) -> No
 def _versions(folder: Path) -> list[Path]:
     """Serving versions, the oldest first; TF Serving's are numbers."""
     return sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
+def _unused_labels(workdir: Path, gone: set[Path]) -> list[Removed]:
+    kept = [masks for masks in workdir.glob("artifacts/*/[!.]*/*/masks") if masks.parent not in gone]
+    stamps = {read_note(str(mask)).get("stamp") for masks in kept for mask in masks.glob("*.png")}
+    unused = [mask for mask in workdir.glob("label_store/*/*.png") if mask.stem not in stamps]
+    return [Removed("label", "label_store", str(mask), mask.stat().st_size) for mask in unused]
 
 
 def _removed(kind: str, path: Path, workdir: Path) -> Removed:

@@ -3,11 +3,13 @@
 import json
 import sqlite3
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2
 from small_pipeline import PAYLOAD, run_small
 
+from components.batch.masks import MaskStore, encode
 from pipeline.cli import cli
 from pipeline.lock import locked
 from pipeline.retention import clean
@@ -100,6 +102,19 @@ def test_leftovers_of_a_killed_run_go_and_other_files_stay(workdir):
     assert kinds == {"unfinished": len(PAYLOAD), "checkpoints": len(PAYLOAD)}
     assert models(workdir) == whole and not (workdir / "checkpoints").exists() and (workdir / "notes").exists()
     assert set(run_small(workdir).values()) == {"cached"}
+
+
+def test_labels_that_no_kept_artifact_holds_go_from_the_store(workdir):
+    run_small(workdir)
+    store = MaskStore(str(workdir / "label_store"))
+    for stamp in ("aa1", "aa2", "bb3"):
+        store.put(stamp, encode(np.zeros((4, 4), np.uint8), {"stamp": stamp}))
+    [kept] = workdir.glob("artifacts/examples/examples/*")
+    (kept / "masks").mkdir()
+    (kept / "masks" / "picture.png").write_bytes(store.get("aa2"))
+    [entry] = {entry.name: entry for entry in clean(workdir, keep=1, keep_versions=1)}.values()
+    assert (entry.kind, entry.name) == ("label", "label_store")
+    assert [path.stem for path in workdir.glob("label_store/*/*.png")] == ["aa2"]
 
 
 def test_a_moved_work_folder_loses_nothing(workdir):
