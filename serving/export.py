@@ -25,6 +25,8 @@ from trainer.errors import UserError
 
 MODEL_NAME = "transferseg"
 CATEGORIES_FILE, METADATA_FILE = "categories.json", "metadata.json"  # both in assets.extra
+Kind = Literal["cam", "l_net", "segmentation"]
+_KINDS = {"cam": "a CAM classifier", "l_net": "an L-Net", "segmentation": "a segmentation network"}
 _WEIGHT_KEY = "net_weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -70,7 +72,7 @@ def export_segmentation(
         if predicted_images:
             write_trainer_predictions(unfinished, net, predicted_images, image_size)
 
-    _save(net, signatures, directory, categories, image_size, metadata, add_assets)
+    _save(net, signatures, directory, categories, image_size, {"kind": "segmentation", **metadata}, add_assets)
 
 
 def export_maps(
@@ -121,17 +123,21 @@ def restore_net(net: tf.keras.Model, saved_model: str | os.PathLike) -> None:
         weight.assign(reader.get_tensor(_WEIGHT_KEY.format(i)))
 
 
-def read_categories(saved_model: str | os.PathLike) -> Categories:
+def read_categories(saved_model: str | os.PathLike, kind: Kind) -> Categories:
     """The categories an exported model was trained on.
 
     Raises:
-      UserError: the folder is no model of ours.
+      UserError: the folder is no model of ours, or one of another kind.
     """
-    path = Path(saved_model) / "assets.extra" / CATEGORIES_FILE
+    extra = Path(saved_model) / "assets.extra"
     try:
-        return Categories.from_dict(json.loads(path.read_text()))
+        categories = Categories.from_dict(json.loads((extra / CATEGORIES_FILE).read_text()))
+        found = json.loads((extra / METADATA_FILE).read_text()).get("kind", "segmentation")
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: cannot read the model's categories ({error}); give an exported model") from None
+        raise UserError(f"{extra}: cannot read the model's categories ({error}); give an exported model") from None
+    if found != kind:
+        raise UserError(f"{saved_model}: this is {_KINDS.get(found, found)}; give the folder of {_KINDS[kind]}")
+    return categories
 
 
 def _save(

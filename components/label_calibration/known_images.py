@@ -33,7 +33,7 @@ def rehearsal_images(examples: Iterable[tf.train.Example], l_net: str, max_image
     Raises:
       UserError: the L-Net knows the categories of all examples.
     """
-    seen = read_categories(l_net)
+    seen = read_categories(l_net, "l_net")
     unseen = [example for example in examples if seen.is_weak_image(tags_of(example))]
     if not unseen:
         raise UserError(

@@ -52,7 +52,7 @@ def predict_folder(
 
     model = str(_newest_version(Path(model)).resolve())
     digest = job.model_digest(model)
-    categories = read_categories(model)
+    categories = read_categories(model, "segmentation")
     output = job.prepare_output(output, images)
     sources, dead = _sources(images, limit)
     outcome = job.run(

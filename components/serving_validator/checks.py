@@ -109,7 +109,7 @@ def _broken(model: Path, facts: dict, categories: Categories) -> list[str]:
     if facts["num_classes"] not in (None, categories.num_classes):
         reasons.append(f"answers {facts['num_classes']} classes; this run has {categories.num_classes}")
     try:
-        known = read_categories(model)
+        known = read_categories(model, "segmentation")
         if known.names != categories.names:
             reasons.append(f"its assets name other categories: {_some(list(known.names))}")
     except UserError as error:

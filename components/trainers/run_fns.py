@@ -58,7 +58,7 @@ def segmentation(fn_args: FnArgs) -> None:
     """
     categories, network, stage = _settings(fn_args, StageConfig)
     restore = None
-    if fn_args.base_model and read_categories(fn_args.base_model).foreground == categories.foreground:
+    if fn_args.base_model and read_categories(fn_args.base_model, "segmentation").foreground == categories.foreground:
         restore = partial(restore_net, saved_model=fn_args.base_model)
     net = train_segmentation(
         fn_args.train_files, categories, network, stage, _folders(fn_args, "segmentation"), restore

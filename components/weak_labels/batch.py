@@ -64,7 +64,8 @@ def label_folder(
     rows = read_rows(tags_csv)
     models = [str(Path(model).resolve()) for model in (cam, l_net) if model is not None]
     digests = [job.model_digest(model) for model in models]
-    categories = read_categories(models[0]) if cam is not None else categories_of(rows)
+    read_categories(models[-1], "l_net")
+    categories = read_categories(models[0], "cam") if cam is not None else categories_of(rows)
     output = job.prepare_output(output, images)
     work = plan(images, rows, categories, limit)
 

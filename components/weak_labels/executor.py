@@ -79,6 +79,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for name in ("cam", "l_net")
         )
         _check_categories(cam, Categories.from_dict(json.loads(exec_properties["categories"])))
+        read_categories(l_net, "l_net")
 
         weak = artifact_utils.get_split_uri([examples], WEAK)
         masks, dead_letters = f"{output.uri}/{MASKS}", f"{output.uri}/{DEAD_LETTERS}"
@@ -126,7 +127,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def _check_categories(cam: str, categories: Categories) -> None:
-    known = read_categories(cam)
+    known = read_categories(cam, "cam")
     if known.foreground != categories.foreground:
         raise UserError(
             f"{cam}: the CAM was trained on other categories ({', '.join(known.foreground)}) than this run's "

@@ -156,6 +156,10 @@ def test_bad_arguments_are_refused(models, tmp_path):  # noqa: F811
     write_scenes(tmp_path, 1)
     with pytest.raises(UserError, match="not a SavedModel"):
         label(models, tmp_path, cam=tmp_path)
+    with pytest.raises(UserError, match="this is an L-Net; give the folder of a CAM classifier"):
+        label(models, tmp_path, cam=models["l_net"])
+    with pytest.raises(UserError, match="this is a CAM classifier; give the folder of an L-Net"):
+        label({**models, "l_net": models["cam"]}, tmp_path)
     with pytest.raises(UserError, match="--format svg"):
         label(models, tmp_path, format="svg")
     with pytest.raises(UserError, match="folder of images"):

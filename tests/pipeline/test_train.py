@@ -57,7 +57,7 @@ def kernel(model) -> np.ndarray:
 
 def test_a_stage_leaves_a_model_and_its_curves(config, examples, tmp_path):
     model = train_stage(config, "l_net", examples, tmp_path / "l_net", None)
-    assert read_categories(model) == config.categories.resolve()
+    assert read_categories(model, "l_net") == config.categories.resolve()
     assert (tmp_path / "l_net" / "run" / "curves.png").exists()
     with pytest.raises(UserError, match="holds a trained model"):
         train_stage(config, "l_net", examples, tmp_path / "l_net", None)
@@ -104,5 +104,5 @@ def test_every_host_has_the_model_when_it_ends(config, examples, tmp_path):
     command += ["--examples", str(examples), "--output", str(tmp_path / "out")]
     chief, other = [subprocess.Popen(command, env=os.environ | place) for place in two_hosts()]
     assert other.wait(timeout=300) == 0
-    assert read_categories(tmp_path / "out" / "Format-Serving") == config.categories.resolve()
+    assert read_categories(tmp_path / "out" / "Format-Serving", "l_net") == config.categories.resolve()
     assert chief.wait(timeout=60) == 0

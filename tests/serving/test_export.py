@@ -167,12 +167,16 @@ def test_restoring_another_network_is_refused(saved_model, tmp_path):
 
 
 def test_assets_say_what_the_model_is(saved_model):
-    assert read_categories(saved_model) == CATEGORIES
+    assert read_categories(saved_model, "segmentation") == CATEGORIES
     extra = saved_model / "assets.extra"
     described = json.loads((extra / "categories.json").read_text())
     assert described["names"][0] == "background" and described["weak"] == ["bird", "cow"]
     assert len(described["palette"]) == 256
-    assert json.loads((extra / "metadata.json").read_text()) == {"config_hash": "abc", "image_size": SIZE}
+    assert json.loads((extra / "metadata.json").read_text()) == {
+        "config_hash": "abc",
+        "image_size": SIZE,
+        "kind": "segmentation",
+    }
 
 
 def test_the_trainers_own_predictions_travel_with_the_model(net, tmp_path):
