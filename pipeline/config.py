@@ -121,6 +121,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a config file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):

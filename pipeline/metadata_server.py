@@ -31,8 +31,9 @@ def connect(config: MetadataConfig, workdir: Path) -> metadata_store_pb2.Connect
     where = f"{config.host}:{config.port}"
     try:
         socket.create_connection((host, config.port), _TIMEOUT).close()
-    except OSError as error:
-        raise UserError(f"metadata.host: no server answers at {where} ({error.strerror or error})") from None
+    except (OSError, UnicodeError) as error:  # the latter: no name of a host
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"metadata.host: no server answers at {where} ({reason})") from None
     connection = tfx.orchestration.metadata.mysql_metadata_connection_config(
         host, config.port, config.database, config.user, password
     )

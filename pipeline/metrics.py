@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
+from http.client import HTTPException
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_to_textfile
@@ -80,6 +81,6 @@ def publish(registry: CollectorRegistry, workdir: Path, pipeline: str, gateway: 
         return None
     try:
         push_to_gateway(gateway, "transferseg", registry, {"pipeline": pipeline}, _PUSH_TIMEOUT)
-    except (OSError, ValueError) as error:
-        return f"push_metrics: {gateway} did not take the metrics ({error})"
+    except (OSError, ValueError, HTTPException) as error:
+        return f"push_metrics: {gateway} did not take the metrics ({type(error).__name__}: {str(error).strip()!a})"
     return None

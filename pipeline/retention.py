@@ -50,7 +50,8 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
     config = load_config(workdir / "config.yaml")
     with locked(workdir, "a clean-up"), Metadata(connect(config.metadata, workdir)) as handle:
         history = History(handle.store, config.name)
-        versions = _versions(workdir / "serving" / config.name)
+        pushed = _versions(workdir / "serving" / config.name)
+        versions = [path for path in pushed if (path / "saved_model.pb").is_file()]  # TFX's Pusher copies it last
         old_versions = versions[:-keep_versions]
         served = history.pushed_to(versions[-1]) if versions else set()
         needed = history.newest(keep) | history.lineage(served | history.latest_blessed())
@@ -66,6 +67,7 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
             path for path in workdir.glob("artifacts/*/[!.]*/*") if (path.parts[-3], path.name) in history.leftovers
         ]
         unfinished += workdir.glob("artifacts/*/.system/stateful_working_dir/*")
+        unfinished += [path for path in pushed if path not in versions]
         removed = [_removed("artifact", Path(artifact.uri), workdir) for artifact in old]
         removed += [_removed("serving version", path, workdir) for path in old_versions]
         removed += [_removed("unfinished", path, workdir) for path in unfinished]
@@ -106,7 +108,7 @@ def _versions(folder: Path) -> list[Path]:
 def _unused_labels(workdir: Path, gone: set[Path]) -> list[Removed]:
     kept = [masks for masks in workdir.glob("artifacts/*/[!.]*/*/masks") if masks.parent not in gone]
     stamps = {read_note(str(mask)).get("stamp") for masks in kept for mask in masks.glob("*.png")}
-    unused = [mask for mask in workdir.glob("label_store/*/*.png") if mask.stem not in stamps]
+    unused = [mask for mask in workdir.glob("label_store/*/*") if mask.stem not in stamps]  # half-written ones too
     return [Removed("label", "label_store", str(mask), mask.stat().st_size) for mask in unused]
 
 

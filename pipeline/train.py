@@ -9,9 +9,11 @@ from tfx.utils import path_utils
 
 from components.image_example_gen.records import STRONG, WEAK
 from components.trainers import run_fns
+from components.weak_labels.examples import LABELS
 from pipeline.config import RunConfig
 from pipeline.graph import exported_folder, trainer_config
 from trainer.errors import UserError
+from trainer.hosts import LOST, hosts
 
 STAGES = {"cam": [STRONG, WEAK], "l_net": [STRONG], "segmentation": [STRONG, WEAK], "p_net": [STRONG, WEAK]}
 
@@ -30,11 +32,13 @@ def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, bas
       The exported model's folder.
 
     Raises:
-      UserError: the examples or the base model are not there, or the output has a model already.
+      UserError: the examples or the base model are not there, the output has a model already, or a host was lost.
     """
     splits = STAGES[stage]
     if missing := [split for split in splits if not (examples / f"Split-{split}").is_dir()]:
         raise UserError(f"--examples {examples}: has no folder Split-{missing[0]}; give an examples artifact of a run")
+    if stage in ("segmentation", "p_net") and not (examples / LABELS).is_file():
+        raise UserError(f"--examples {examples}: has no {LABELS}, so no weak labels; give the weak_labels artifact")
     if stage == "p_net" and not base_model:
         raise UserError("--base-model: p_net refines a segmentation network; give its folder")
     model = Path(path_utils.serving_model_dir(str(output)))
@@ -48,5 +52,13 @@ def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, bas
         base_model=path_utils.serving_model_path(folder) if folder else None,
         custom_config=trainer_config(config, stage, getattr(config, stage), str(output / "checkpoints")),
     )
-    getattr(run_fns, stage)(arguments)
+    try:
+        getattr(run_fns, stage)(arguments)
+    except LOST as error:
+        if hosts().number == 1:
+            raise
+        raise UserError(
+            f"{stage}: lost another of the {hosts().number} hosts before the first step or after the last one; start "
+            f"all of them again ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error
     return model

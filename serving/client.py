@@ -44,7 +44,7 @@ class SegmentationClient:
         version: int | None = None,
     ):
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise UserError(f"server '{address}': give HOST:PORT, for example localhost:8500")
         self._address, self._model, self._version = address, model, version
         self._timeout, self._retries = timeout, retries

@@ -66,7 +66,7 @@ def over_hosts() -> tf.distribute.MultiWorkerMirroredStrategy:
     """The strategy over all hosts, one a process; it connects to the other hosts and waits until all are there.
 
     Raises:
-      UserError: TensorFlow was used in this process before.
+      UserError: TensorFlow was used in this process before, a host cannot be reached, or a port is taken.
     """
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -74,6 +74,11 @@ def over_hosts() -> tf.distribute.MultiWorkerMirroredStrategy:
         raise UserError(
             f"TF_CONFIG names {hosts().number} hosts, but this process has used TensorFlow before ({error}); "
             "train in a process of its own, or unset TF_CONFIG"
+        ) from None
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"TF_CONFIG: the {hosts().number} hosts did not come together, or this one's port is taken "
+            f"({error.message.splitlines()[0]}); start all of them again on free ports"
         ) from None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +19,7 @@ from trainer.categories import palette
 
 _NOTE = "transferseg"  # keyword of the PNG's text chunk
 _UNFINISHED = ".unfinished"
+_LOG = logging.getLogger("transferseg")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def read_mask(path: str) -> np.ndarray:
 
 
 def write_atomic(path: str, data: bytes) -> None:
-    """Writes a file that is either not there or complete, also after a kill.
+    """Writes a file that is either not there or complete, also after a kill and beside others who write it.
 
     Raises:
       tf.errors.OpError: the file system refused.
@@ -71,7 +74,7 @@ def write_atomic(path: str, data: bytes) -> None:
     import tensorflow as tf  # any file system, at the price of a heavy import; only workers that label come here
 
     folder, _, name = path.rpartition("/")
-    unfinished = f"{folder}/.{name}{_UNFINISHED}"
+    unfinished = f"{folder}/.{name}.{uuid.uuid4().hex}{_UNFINISHED}"
     with tf.io.gfile.GFile(unfinished, "wb") as file:
         file.write(data)
     tf.io.gfile.rename(unfinished, path, overwrite=True)
@@ -98,13 +101,13 @@ class MaskStore:
         write_atomic(self._path(stamp), data)
 
     def get(self, stamp: str) -> bytes | None:
-        """The encoded mask, or None."""
+        """The encoded mask, or None if there is none that can be read."""
         import tensorflow as tf
 
         try:
             with tf.io.gfile.GFile(self._path(stamp), "rb") as file:
                 return file.read()
-        except tf.errors.NotFoundError:
+        except tf.errors.OpError:
             return None
 
     def _path(self, stamp: str) -> str:
@@ -122,8 +125,12 @@ class WriteMasks(beam.DoFn):
         try:
             data = encode(result.mask, result.note)
             write_atomic(mask_path(self.folder, result.key), data)
-            if self.store:
-                self.store.put(result.note["stamp"], data)
             self.written.inc()
         except Exception as error:  # a full disk is this image's fault here and the share rule's later
             yield dead_letter(result.key, Fault("write", error))
+            return
+        if self.store:
+            try:
+                self.store.put(result.note["stamp"], data)
+            except Exception as error:  # the next run makes the mask again
+                _LOG.warning("label store: no copy of %s (%s)", result.key, error)

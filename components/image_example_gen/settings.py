@@ -57,6 +57,8 @@ def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
         raise UserError(fault if where in (settings.train, settings.eval) else f"dataset.root: {fault}")
     if settings.tags_path:
         read_tags(settings.tags_path, categories)
+    if settings.corrected:
+        voc.list_keys(settings.root, settings.corrected)
 
 
 def layout_faults(settings: DatasetSettings) -> Iterator[tuple[str, str]]:

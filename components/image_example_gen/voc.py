@@ -24,14 +24,24 @@ def list_path(root: str | Path, split: str) -> epath.Path:
 
 
 def spans(root: str | Path, split: str) -> dict[int, epath.Path]:
-    """Span number -> list, in ascending order, of a split named with {SPAN}; of any other split {0: its list}."""
+    """Span number -> list, in ascending order, of a split named with {SPAN}; of any other split {0: its list}.
+
+    Raises:
+      UserError: two lists have the same number.
+    """
     if SPAN not in split:
         return {0: list_path(root, split)}
     before, _, after = list_path(root, split).name.partition(SPAN)
     pattern = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
     folder = list_path(root, split).parent
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return dict(sorted((int(match[1]), folder / name) for name in names if (match := pattern.fullmatch(name))))
+    found: dict[int, epath.Path] = {}
+    for name in sorted(names):
+        if match := pattern.fullmatch(name):
+            if (number := int(match[1])) in found:
+                raise UserError(f"{folder / name}: span {number} is {found[number].name} already; give it a new number")
+            found[number] = folder / name
+    return dict(sorted(found.items()))
 
 
 def list_keys(root: str | Path, split: str, limit: int | None = None, newest: int | None = None) -> list[str]:
@@ -41,13 +51,18 @@ def list_keys(root: str | Path, split: str, limit: int | None = None, newest: in
       newest: of a split in spans, only so many last spans.
 
     Raises:
-      UserError: a list is missing or is no text.
+      UserError: a list is missing, is no text or names an image with a /.
     """
     paths = list(spans(root, split).values())[-(newest or 0) :]
     if not paths:
         raise UserError(f"{list_path(root, split)}: no such list; {SPAN} stands for a number, as in train-1.txt")
-    keys = [line.strip() for path in paths for line in _lines(path)]
-    return [key for key in keys if key][:limit]
+    keys = [key for path in paths for line in _lines(path) if (key := line.strip())][:limit]
+    if nested := next((key for key in keys if "/" in key), None):
+        raise UserError(
+            f"{list_path(root, split)}: image name {nested!r} has a /; images lie in {IMAGES} itself, not in folders "
+            "below it: link or copy them there under other names"
+        )
+    return keys
 
 
 def image_path(root: str | Path, key: str) -> epath.Path:

@@ -115,5 +115,8 @@ def names_of(value: str) -> list[str] | None:
     """ "a,b" or the path of a file with one name a line -> names; None for ""."""
     if not value:
         return None
-    text = Path(value).read_text() if Path(value).is_file() else value.replace(",", "\n")
+    try:
+        text = Path(value).read_text() if Path(value).is_file() else value.replace(",", "\n")
+    except OSError:  # too long for a path
+        text = value.replace(",", "\n")
     return [line.strip() for line in text.splitlines() if line.strip()]

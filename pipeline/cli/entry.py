@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -13,10 +14,19 @@ from trainer.errors import UserError
 
 
 def main() -> None:
-    """A UserError becomes one line and exit status 2, never a traceback."""
+    """What a person can mend becomes one line and exit status 2, never a traceback."""
     hush()
     try:
         cli()
     except UserError as error:
-        click.echo(f"transferseg: {error}", err=True)
-        sys.exit(EXIT_BAD_INPUT)
+        _refuse(str(error))
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        logging.getLogger("transferseg").debug("ended by the file system", exc_info=True)
+        _refuse(f"{error.filename}: {error.strerror}")
+
+
+def _refuse(reason: str) -> None:
+    click.echo(f"transferseg: {reason}", err=True)
+    sys.exit(EXIT_BAD_INPUT)

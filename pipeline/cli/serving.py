@@ -9,6 +9,8 @@ import click
 from pipeline.cli.common import PATH, cli
 from trainer.errors import UserError
 
+PORT = click.IntRange(0, 65535)
+
 
 @cli.command()
 @click.option("--model", type=PATH, required=True, help="a SavedModel, or a folder of numbered versions")
@@ -16,8 +18,8 @@ from trainer.errors import UserError
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 opens it to the network, without access control"
 )
-@click.option("--grpc-port", default=8500, show_default=True)
-@click.option("--rest-port", default=8501, show_default=True)
+@click.option("--grpc-port", type=PORT, default=8500, show_default=True)
+@click.option("--rest-port", type=PORT, default=8501, show_default=True)
 def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int) -> None:
     """Serves a model locally with TF Serving's gRPC and REST interfaces, until Ctrl-C.
 

@@ -18,7 +18,8 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.portable import runtime_parameter_utils
 
 from components.batch.faults import TooManyFaults
-from pipeline.config import load_config
+from pipeline.config import dump_config, load_config
+from pipeline.lock import locked
 from pipeline.runners.local import build, launch
 from trainer.errors import UserError
 
@@ -67,13 +68,17 @@ def run_component(config: str, workdir: str, name: str, run_id: str) -> None:
       AirflowSkipException: the condition on an earlier component did not hold.
       AirflowFailException: the component refused its input; trying again would not help.
     """
-    Path(workdir).mkdir(parents=True, exist_ok=True)
+    folder = Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        pipeline = Compiler().compile(build(load_config(config), Path(workdir)))
-        runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
-        [node] = [node for node in pipeline.nodes if node.pipeline_node.node_info.id == name]
-        if launch(pipeline, node) is None:
-            raise AirflowSkipException(f"{name}: its condition did not hold")
+        with locked(folder, f"Airflow's run {run_id}"):
+            values = load_config(config)
+            (folder / "config.yaml").write_text(dump_config(values))  # for `clean` and `review`
+            pipeline = Compiler().compile(build(values, folder))
+            runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
+            [node] = [node for node in pipeline.nodes if node.pipeline_node.node_info.id == name]
+            if launch(pipeline, node) is None:
+                raise AirflowSkipException(f"{name}: its condition did not hold")
     except (UserError, TooManyFaults) as error:
         raise AirflowFailException(str(error)) from None
 

@@ -42,7 +42,7 @@ def compile_pipeline(config: RunConfig, workdir: Path) -> Compiled:
     settings = config.cluster
     if settings is None:
         raise UserError("cluster: missing; --runner kubeflow needs cluster.image and cluster.root, see docs/cluster.md")
-    _check(config)
+    _check(config, settings)
     data_is_here, notes = Path(config.dataset.root).is_dir(), []
     if data_is_here:
         check_dataset(config.dataset, config.categories.resolve())
@@ -83,11 +83,17 @@ def compile_pipeline(config: RunConfig, workdir: Path) -> Compiled:
     return Compiled([str(file) for file in files], notes)
 
 
-def _check(config: RunConfig) -> None:
+def _check(config: RunConfig, settings: ClusterSettings) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", config.name):
         raise UserError(f"name: Kubeflow allows lower-case letters, digits and -, not '{config.name}'")
     if config.serving_check.docker_tag:
         raise UserError("serving_check.docker_tag: TFX's docker check does not run on Kubeflow; set it to null")
+    root, mounted = settings.root, [folder.rstrip("/") for folder in settings.volumes.values()]
+    if not settings.on_bucket and not any(root == folder or root.startswith(f"{folder}/") for folder in mounted):
+        raise UserError(
+            f"cluster.root: {root} is on none of cluster.volumes ({', '.join(mounted) or 'none given'}): the "
+            "pushed model would be lost with its container; give a folder on one of them, or gs://bucket/folder"
+        )
     for key, path in (("dataset.root", config.dataset.root), ("weights", config.weights)):
         if path not in (None, "imagenet") and not path.startswith("/") and "://" not in path:
             raise UserError(f"{key}: {path} is no absolute path; give the one at which the containers see it")

@@ -227,6 +227,26 @@ def test_an_empty_list_and_a_binary_list_are_named(demo):
         check_dataset(DatasetSettings(root=str(demo)), CATEGORIES)
 
 
+@pytest.mark.parametrize("name", ["city/img1", "../secret"])
+def test_an_image_in_a_folder_below_is_refused(demo, name):
+    with voc.list_path(demo, "train").open("a") as file:
+        file.write(f"\n{name}\n")
+    with pytest.raises(UserError, match=f"image name '{name}' has a /"):
+        check_dataset(DatasetSettings(root=str(demo)), CATEGORIES)
+
+
+def test_a_missing_list_of_corrected_images_is_named_before_any_work(demo):
+    with pytest.raises(UserError, match="corrected.txt: no such list"):
+        check_dataset(DatasetSettings(root=str(demo), corrected="corrected"), CATEGORIES)
+
+
+def test_two_lists_of_one_span_are_refused(demo):
+    for number in ("1", "01"):
+        shutil.copy(voc.list_path(demo, "train"), voc.list_path(demo, f"train-{number}"))
+    with pytest.raises(UserError, match=r"train-1.txt: span 1 is train-01.txt already"):
+        check_dataset(DatasetSettings(root=str(demo), train="train-{SPAN}"), CATEGORIES)
+
+
 def test_tags_as_spreadsheets_write_them(tmp_path):
     (tmp_path / "tags.csv").write_bytes('\ufeffimage,tags\r\na.b.JPG, ring | gear \r\n"c,d",\r\n'.encode())
     assert read_tags(tmp_path / "tags.csv", CATEGORIES) == {"a.b": (1, 5), "c,d": ()}

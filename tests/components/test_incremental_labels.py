@@ -1,6 +1,8 @@
 """New images among old ones: the label step makes masks for the new ones alone."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import tensorflow as tf
@@ -9,6 +11,7 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.batch.masks import MaskStore
 from components.weak_labels.executor import Executor
 from components.weak_labels.settings import LabelSettings
 from trainer import features
@@ -80,6 +83,22 @@ def test_other_tags_pixels_or_settings_are_labelled_again(label):
     broken = features.make_example("w00000", b"broken", 36, 48, [2], None, features.NONE).SerializeToString()
     dead, masks = label("dead", [broken, weak(1)])
     assert dead == {"labelled": 1, "kept": 1, "dead": 1} and masks.keys() == {"w00001"}
+
+
+def test_a_store_that_cannot_be_written_costs_no_image(label, tmp_path):
+    (tmp_path / "store").write_text("a file, not a folder")
+    summary, masks = label("first", [weak(i) for i in range(3)])
+    assert summary == {"labelled": 3, "kept": 0, "dead": 0} and len(masks) == 3
+
+
+def test_writers_of_the_same_mask_do_not_disturb_each_other(tmp_path):
+    store = MaskStore(str(tmp_path))
+    data = [bytes([i]) * 200_000 for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            list(pool.map(partial(store.put, "abc"), data))
+            assert store.get("abc") in data
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["abc.png"]
 
 
 @pytest.mark.slow

@@ -85,7 +85,10 @@ def holds(condition: str | None, inputs: dict) -> bool:
 
 def compiled(place: Path, root: str, **options) -> dict:
     config = quick_config_of(place / "data")
-    config |= {"cluster": {"image": "transferseg:1", "root": str(place / root)}, **options}
+    config |= {
+        "cluster": {"image": "transferseg:1", "root": str(place / root), "volumes": {"work": str(place)}},
+        **options,
+    }
     compile_pipeline(make_config(config, "test"), place)
     return next(yaml.safe_load_all((place / "discs.kfp.yaml").read_text()))
 

@@ -67,7 +67,7 @@ def Push(
         return
     version = Path(serving) / Path(pushed_model.uri).name
     version.mkdir(parents=True)
-    (version / "payload").write_text(PAYLOAD)
+    (version / "saved_model.pb").write_text(PAYLOAD)
     pushed_model.set_string_custom_property("pushed_destination", str(version))
 
 

@@ -1,7 +1,13 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import entry
+from pipeline.cli.common import names_of
 from trainer.errors import UserError
 
 COMMANDS = sorted(entry.cli.commands)
@@ -32,3 +38,35 @@ def test_query_names_a_missing_image(tmp_path):
     arguments = ["query", "--server", "localhost:1", str(tmp_path / "none.jpg"), "--output", str(tmp_path / "o.png")]
     with pytest.raises(UserError, match="none.jpg"):
         CliRunner().invoke(entry.cli, arguments, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["validate", "folder"],
+        ["run", "folder"],
+        ["clean", "--workdir", "file"],
+        ["query", "--server", "localhost:99999", "picture.png", "--output", "o.png"],
+        ["query", "--server", "localhost:99999", "picture.png", "--output", "o.png", "--transport", "rest"],
+        ["serve", "--model", "folder", "--rest-port", "70000"],
+        ["import", "folder", "--images", "folder", "--output", "file"],
+        ["demo", "--workdir", "file"],
+        ["init", "folder", "--config", "nowhere/c.yaml"],
+    ],
+)
+def test_what_a_person_can_mend_is_one_line_and_exit_2(tmp_path, arguments):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "picture.png").write_bytes(b"")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("transferseg: ", "Error: "))]
+    assert done.returncode == 2 and len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_names_may_be_a_list_longer_than_a_path(tmp_path):
+    names = [f"category {i}" for i in range(80)]
+    assert names_of(",".join(names)) == names
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    assert names_of(str(tmp_path / "names.txt")) == names

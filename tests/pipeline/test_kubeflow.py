@@ -195,10 +195,10 @@ def test_a_dataset_that_is_only_in_the_cluster_is_read_in_every_run(tmp_path, da
 
 
 def test_a_mounted_root_leaves_artifacts_to_kubeflow_and_makes_no_vertex_job(tmp_path, data):
-    assert compile_with(tmp_path, data, CLUSTER | {"root": "/mnt/work"}).exit_code == 0
+    assert compile_with(tmp_path, data, CLUSTER | {"root": "/data/work"}).exit_code == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["demo.kfp.yaml"]
     text = (tmp_path / "out" / "demo.kfp.yaml").read_text()
-    assert "/mnt/work/serving/demo" in text and "/mnt/work/checkpoints" in text and "defaultPipelineRoot" not in text
+    assert "/data/work/serving/demo" in text and "/data/work/checkpoints" in text and "defaultPipelineRoot" not in text
 
 
 @pytest.mark.parametrize(
@@ -207,6 +207,7 @@ def test_a_mounted_root_leaves_artifacts_to_kubeflow_and_makes_no_vertex_job(tmp
         (None, {}, "cluster: missing"),
         ({"root": "gs://b/x"}, {}, "'cluster.image' is missing"),
         ({"image": "i"}, {}, "'cluster.root' is missing"),
+        (CLUSTER | {"root": "/mnt/work"}, {}, "cluster.root: /mnt/work is on none of cluster.volumes (/data)"),
         (CLUSTER | {"root": "s3://b/x"}, {}, "'cluster.root': give gs://"),
         (CLUSTER | {"resources": {"segmentaton": {"cpu": 1}}}, {}, "no component segmentaton"),
         (CLUSTER | {"resources": {"latest_blessed": {"cpu": 1}}}, {}, "no component latest_blessed"),

@@ -92,12 +92,15 @@ def test_a_run_that_got_nowhere(tmp_path):
 
 @pytest.fixture
 def gateway():
-    """An HTTP server that keeps what is put there; answers 500 to a path with `broken`."""
+    """An HTTP server that keeps what is put there; answers 500 to a path with `broken`, no HTTP to one with `odd`."""
     received = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self):
             received[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if "odd" in self.path:
+                self.wfile.write(b"\x15\x03\n")
+                return
             self.send_response(500 if "broken" in self.path else 200)
             self.end_headers()
 
@@ -117,9 +120,9 @@ def test_a_gateway_gets_what_the_file_says(components, gateway, tmp_path):
     assert received == {"/metrics/job/transferseg/pipeline/pets": (tmp_path / "metrics.prom").read_text()}
 
 
-@pytest.mark.parametrize("path", ["/broken", None])
-def test_a_gateway_that_does_not_answer_is_a_warning(components, gateway, tmp_path, path):
-    url = gateway[0] + path if path else "http://127.0.0.1:1"
+@pytest.mark.parametrize("url", ["{}/broken", "{}/odd", "http://127.0.0.1:1", "http://gateway:90x1"])
+def test_a_gateway_that_does_not_answer_is_a_warning(components, gateway, tmp_path, url):
+    url = url.format(gateway[0])
     message = publish(run_metrics("pets", components, Summary()), tmp_path, "pets", url)
-    assert message.startswith(f"push_metrics: {url} did not take the metrics (") and "\n" not in message
+    assert message.startswith(f"push_metrics: {url} did not take the metrics (") and message.isprintable()
     assert (tmp_path / "metrics.prom").exists()

@@ -78,7 +78,7 @@ def test_the_latest_blessed_model_stays_even_if_its_version_is_gone(workdir):
     run_small(workdir, data=2, good=0)
     run_small(workdir, data=3, good=0)
     for version in (workdir / "serving/small").iterdir():
-        (version / "payload").unlink()
+        (version / "saved_model.pb").unlink()
         version.rmdir()
     first = models(workdir)[0]
     clean(workdir, keep=1, keep_versions=1)
@@ -115,6 +115,16 @@ def test_labels_that_no_kept_artifact_holds_go_from_the_store(workdir):
     [entry] = {entry.name: entry for entry in clean(workdir, keep=1, keep_versions=1)}.values()
     assert (entry.kind, entry.name) == ("label", "label_store")
     assert [path.stem for path in workdir.glob("label_store/*/*.png")] == ["aa2"]
+
+
+def test_a_half_pushed_version_is_no_version(workdir):
+    run_small(workdir)
+    [version] = workdir.glob("serving/small/*")
+    half = version.with_name(str(int(version.name) + 1))
+    half.mkdir()
+    (half / "variables").write_text(PAYLOAD)
+    [entry] = clean(workdir, keep=1, keep_versions=1)
+    assert entry.kind == "unfinished" and not half.exists() and (version / "saved_model.pb").exists()
 
 
 def test_a_moved_work_folder_loses_nothing(workdir):

@@ -1,6 +1,9 @@
 """`transferseg train`: one stage by hand, as the pipeline's Trainer does it."""
 
+import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 
@@ -67,6 +70,7 @@ def test_a_warm_start_begins_where_the_base_model_ended(config, examples, tmp_pa
     strong = tmp_path / "strong"  # segmentation learns from masks: the strong split stands for both
     (strong / "Split-weak").mkdir(parents=True)
     (strong / "Split-strong").symlink_to(examples / "Split-strong")
+    (strong / "labels.jsonl").touch()
     base = train_stage(config, "segmentation", strong, tmp_path / "base", None)
     still = config.model_copy(
         update={"seed": 5, "segmentation": config.segmentation.model_copy(update={"learning_rate": 1e-9})}
@@ -84,10 +88,15 @@ def test_a_warm_start_begins_where_the_base_model_ended(config, examples, tmp_pa
 def test_wrong_folders_are_named(config, examples, tmp_path):
     with pytest.raises(UserError, match="has no folder Split-strong; give an examples artifact"):
         train_stage(config, "l_net", tmp_path, tmp_path / "out", None)
+    with pytest.raises(UserError, match="has no labels.jsonl, so no weak labels; give the weak_labels artifact"):
+        train_stage(config, "segmentation", examples, tmp_path / "out", None)
+    labelled = tmp_path / "labelled"
+    shutil.copytree(examples, labelled)
+    (labelled / "labels.jsonl").touch()
     with pytest.raises(UserError, match="p_net refines a segmentation network"):
-        train_stage(config, "p_net", examples, tmp_path / "out", None)
+        train_stage(config, "p_net", labelled, tmp_path / "out", None)
     with pytest.raises(UserError, match="--base-model: no exported model in"):
-        train_stage(config, "p_net", examples, tmp_path / "out", tmp_path)
+        train_stage(config, "p_net", labelled, tmp_path / "out", tmp_path)
 
 
 def test_the_command_says_where_the_model_is(config, examples, root, tmp_path):
@@ -97,12 +106,37 @@ def test_the_command_says_where_the_model_is(config, examples, root, tmp_path):
     assert done.exit_code == 0 and done.output.strip().endswith(str(tmp_path / "o" / "Format-Serving")), done.output
 
 
-@pytest.mark.slow
-def test_every_host_has_the_model_when_it_ends(config, examples, tmp_path):
+def start_on(config, examples, tmp_path, place, **options) -> subprocess.Popen:
+    """`transferseg train l_net` on the host at that place."""
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     command = [sys.executable, "-m", "pipeline.cli", "train", "l_net", str(tmp_path / "c.yaml")]
     command += ["--examples", str(examples), "--output", str(tmp_path / "out")]
-    chief, other = [subprocess.Popen(command, env=os.environ | place) for place in two_hosts()]
+    return subprocess.Popen(command, env=os.environ | place, **options)
+
+
+@pytest.mark.slow
+def test_a_host_lost_before_the_first_step_is_one_line(config, examples, tmp_path):
+    here, there = two_hosts()
+    program = "import os; from trainer.hosts import over_hosts; over_hosts(); os._exit(9)"
+    other = subprocess.Popen([sys.executable, "-c", program], env=os.environ | there)
+    chief = start_on(config, examples, tmp_path, here, stderr=subprocess.PIPE, text=True)
+    _, shown = chief.communicate(timeout=300)
+    assert other.wait(timeout=10) == 9 and chief.returncode == 2
+    assert "lost another of the 2 hosts" in shown and "Traceback" not in shown
+
+
+def test_a_taken_port_is_one_line(config, examples, tmp_path):
+    here, _ = two_hosts()
+    own = json.loads(here["TF_CONFIG"])["cluster"]["worker"][0]
+    with socket.create_server(("localhost", int(own.rpartition(":")[2]))):
+        chief = start_on(config, examples, tmp_path, here, stderr=subprocess.PIPE, text=True)
+        _, shown = chief.communicate(timeout=300)
+    assert chief.returncode == 2 and "this one's port is taken" in shown and "Traceback" not in shown
+
+
+@pytest.mark.slow
+def test_every_host_has_the_model_when_it_ends(config, examples, tmp_path):
+    chief, other = [start_on(config, examples, tmp_path, place) for place in two_hosts()]
     assert other.wait(timeout=300) == 0
     assert read_categories(tmp_path / "out" / "Format-Serving", "l_net") == config.categories.resolve()
     assert chief.wait(timeout=60) == 0
