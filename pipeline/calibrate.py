@@ -48,8 +48,8 @@ def _strong_examples(config: RunConfig) -> list[tf.train.Example]:
     examples = []
     for key in dataset.train_keys():
         try:
-            record = read_record(dataset.root, key, categories, tags=None if tags is None else tags[key])
-        except (BadRecord, KeyError):
+            record = read_record(dataset.root, key, categories, tags=None if tags is None else tags.get(key))
+        except BadRecord:
             continue
         if record.split == STRONG:
             examples.append(tf.train.Example.FromString(record.example))

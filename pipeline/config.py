@@ -162,7 +162,7 @@ def dump_config(config: RunConfig) -> str:
 
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals:
+    if not equals or not key:
         raise UserError(f"--set {override}: write key=value")
     *parents, last = key.split(".")
     for parent in parents:

@@ -61,9 +61,7 @@ class StageConfig(Strict):
 
     @model_validator(mode="after")
     def _one_length(self) -> StageConfig:
-        if self.epochs is None and self.steps is None:
-            raise ValueError("give epochs or steps")
-        _check_accumulate(self)
+        _check_stage(self)
         return self
 
     def num_steps(self, num_examples: int) -> int:
@@ -106,8 +104,8 @@ class AdversarialConfig(Strict):
     checkpoint_every: int = Field(200, ge=1)
 
     @model_validator(mode="after")
-    def _parts(self) -> AdversarialConfig:
-        _check_accumulate(self)
+    def _one_length(self) -> AdversarialConfig:
+        _check_stage(self)
         return self
 
     def num_steps(self, num_examples: int) -> int:
@@ -117,6 +115,10 @@ class AdversarialConfig(Strict):
         return max(1, math.ceil(num_strong * self.pretrain_epochs / self.batch_size)) if self.pretrain else 0
 
 
-def _check_accumulate(stage: StageConfig | AdversarialConfig) -> None:
+def _check_stage(stage: StageConfig | AdversarialConfig) -> None:
+    if stage.epochs is None and stage.steps is None:
+        raise ValueError("give epochs or steps")
+    if not 0 < stage.scale[0] <= stage.scale[1]:
+        raise ValueError(f"scale ({stage.scale[0]:g}, {stage.scale[1]:g}) must be two positive numbers, smaller first")
     if stage.batch_size % stage.accumulate:
         raise ValueError(f"accumulate ({stage.accumulate}) must divide batch_size ({stage.batch_size})")

@@ -62,14 +62,14 @@ def read_h5(path: str | Path) -> Arrays:
       UserError: no such file, or not a Keras .h5 file.
     """
     if not Path(path).is_file():
-        raise UserError(f"network.weights: no file {path}; give a Keras .h5 file, 'imagenet' or null")
+        raise UserError(f"weights: no file {path}; give a Keras .h5 file, 'imagenet' or null")
     try:
         with h5py.File(path) as file:
             root = file.get("model_weights", file)
             names = [_text(name) for name in root.attrs["layer_names"]]
             return {n: [root[n][_text(w)][()] for w in root[n].attrs["weight_names"]] for n in names}
     except (OSError, KeyError) as error:
-        raise UserError(f"network.weights: {path} is not a Keras .h5 weights file; {error}") from error
+        raise UserError(f"weights: {path} is not a Keras .h5 weights file; {error}") from error
 
 
 def _text(value: bytes | str) -> str:
@@ -90,9 +90,7 @@ def download(application, include_top: bool) -> Arrays:
         model = application(include_top=include_top, weights="imagenet")
     except Exception as error:  # Keras wraps every network failure in a bare Exception
         reason = str(error).splitlines()[0]
-        raise UserError(
-            f"network.weights: 'imagenet' could not be downloaded; give an .h5 file or null; {reason}"
-        ) from error
+        raise UserError(f"weights: 'imagenet' could not be downloaded; give an .h5 file or null; {reason}") from error
     return {layer.name: layer.get_weights() for layer in model.layers}
 
 
@@ -126,10 +124,8 @@ def assign(model: keras.Model, arrays: Arrays) -> None:
         if not layer.weights or (layer.name in NEW_LAYERS and layer.name not in arrays):
             continue
         if layer.name not in arrays:
-            raise UserError(f"network.weights: no layer '{layer.name}' in the weights; they belong to another backbone")
+            raise UserError(f"weights: no layer '{layer.name}' in the weights; they belong to another backbone")
         shapes = [tuple(w.shape) for w in layer.weights], [a.shape for a in arrays[layer.name]]
         if shapes[0] != shapes[1]:
-            raise UserError(
-                f"network.weights: layer '{layer.name}' needs shapes {shapes[0]}, the weights have {shapes[1]}"
-            )
+            raise UserError(f"weights: layer '{layer.name}' needs shapes {shapes[0]}, the weights have {shapes[1]}")
         layer.set_weights(arrays[layer.name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 
@@ -82,17 +83,17 @@ def read_folder(images: str, masks: str | None, tags: str | None, names: Sequenc
       names: categories by id; None: the tags in order of appearance.
 
     Raises:
-      UserError: masks without names, or neither masks nor tags.
+      UserError: masks without names, neither masks nor tags, or a tag that is none of the names.
     """
     if masks is None and tags is None:
         raise UserError("give --masks, --tags or both: pictures alone say nothing")
-    listed = _read_tags(tags) if tags else {}
+    listed = _read_tags(tags, names) if tags else {}
     if not names:
         if masks:
             raise UserError("masks hold ids: give the categories' names with --categories a,b,c (id 1, 2, 3)")
         names = list(dict.fromkeys(tag for found in listed.values() for tag in found))
     found = _files(masks) if masks else {}
-    return _paired(_images(images), found, names, voc_colours(len(names)), listed)
+    return _paired(_images(images, masks), found, names, voc_colours(len(names)), listed)
 
 
 def _paired(
@@ -116,14 +117,16 @@ def _paired(
     return Contents(tuple(names), samples, faults)
 
 
-def _images(folder: str) -> dict[str, str]:
-    """key -> path of the pictures below a folder.
+def _images(folder: str, masks: str | None = None) -> dict[str, str]:
+    """key -> path of the pictures below a folder; those in the folder of masks, which may lie below it, are none.
 
     Raises:
       UserError: there are none, or no such folder.
     """
     found: dict[str, str] = {}
     for place, _, files in tf.io.gfile.walk(folder):
+        if masks and os.path.normpath(place) == os.path.normpath(masks):
+            continue
         inside = place[len(folder) :].strip("/")
         for name in files:
             if not name.startswith(".") and name.lower().endswith(_MORE_SUFFIXES):
@@ -183,7 +186,7 @@ def _labelmap(path: str) -> tuple[dict[Colour, int], list[str]]:
     return colours, names
 
 
-def _read_tags(path: str) -> dict[str, tuple[str, ...]]:
+def _read_tags(path: str, names: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
     try:
         rows = list(csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig"))))
     except (Fault, UnicodeDecodeError) as error:
@@ -201,4 +204,9 @@ def _read_tags(path: str) -> dict[str, tuple[str, ...]]:
         if key in found:
             raise UserError(f"{path}: line {number}: image '{key}' is listed twice; keep one line")
         found[key] = tuple(dict.fromkeys(tag.strip() for tag in row[1].split("|") if tag.strip()))
+        if unknown := [tag for tag in found[key] if names and tag not in names]:
+            raise UserError(
+                f"{path}: line {number}: tag '{unknown[0]}' is none of the categories ({', '.join(names)}); correct "
+                "it, or add it to them, behind those that masks use"
+            )
     return found

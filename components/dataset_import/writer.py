@@ -23,6 +23,7 @@ from trainer.categories import BACKGROUND, VOID
 from trainer.errors import UserError
 
 CATEGORIES, TAGS, FAULTS = "categories.txt", "tags.csv", "import_faults.jsonl"
+MAX_DEAD_SHARE = 0.1  # open: more unreadable pictures than that have a common cause
 _DONE = "done"
 
 
@@ -50,7 +51,7 @@ def import_dataset(
       beam_args: Beam options.
 
     Returns:
-      {"images", "masks", "left_out", "dead", "categories": names by id, "output"}.
+      {"images", "masks", "left_out", "dead", "first_fault", "categories": names by id, "output"}.
 
     Raises:
       UserError: a name in `skip` is unknown, there are too many categories, or nothing could be read.
@@ -65,7 +66,7 @@ def import_dataset(
         raise UserError(
             f"{output}: holds masks but no {CATEGORIES}; write the names there, one a line, in the order of their ids"
         )
-    known = (output / CATEGORIES).read_text().split("\n")[:-1] if (output / CATEGORIES).exists() else []
+    known = read_names(output / CATEGORIES) if (output / CATEGORIES).exists() else []
     wanted = {name: prefix + name for name in contents.names if name not in skip}
     names = [*known, *(name for name in wanted.values() if name not in known)]
     if len(names) >= VOID:
@@ -91,9 +92,36 @@ def import_dataset(
         "masks": sum(item["mask"] for item in kept),
         "left_out": len(done) - len(kept),
         "dead": len(dead),
+        "first_fault": f"{dead[0]['key']}: {dead[0]['reason']}" if dead else None,
         "categories": names,
         "output": str(output),
     }
+
+
+def read_names(path: Path) -> list[str]:
+    """The names in a text file, one a line.
+
+    Raises:
+      UserError: the file is no text in UTF-8.
+    """
+    try:
+        return [line.strip() for line in path.read_bytes().decode("utf-8-sig").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file; write one name a line in UTF-8") from None
+
+
+def read_rows(path: Path) -> dict[str, str]:
+    """The columns of a tags file, image -> tags; {} without the file.
+
+    Raises:
+      UserError: not these columns, or no text in UTF-8.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return {row["image"]: row["tags"] for row in csv.DictReader(path.read_bytes().decode("utf-8-sig").splitlines())}
+    except (UnicodeDecodeError, KeyError):
+        raise UserError(f"{path}: line 1 must be the header image,tags, in UTF-8") from None
 
 
 def _write(
@@ -179,10 +207,7 @@ def _extend_list(path: Path, keys: Iterable[str]) -> None:
 
 
 def _extend_tags(path: Path, tags: Mapping[str, Sequence[str]]) -> None:
-    rows = {}
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = {row["image"]: row["tags"] for row in csv.DictReader(file)}
+    rows = read_rows(path)
     rows |= {key: "|".join(names) for key, names in tags.items()}
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -76,6 +76,8 @@ def read_record(
     tagged_weak = tags is not None and categories.is_weak_image(tags) and not evaluation and not corrected
     path = voc.mask_path(root, key)
     mask = None
+    if tags and not (tagged_weak or evaluation or corrected or path.exists()):
+        raise BadRecord("mask", "has none, but shows strong categories alone; draw one, or take it off the list")
     if not tagged_weak or (use_strong_masks and path.exists()):
         mask = read_mask(_read_bytes(path, "mask"), height, width, categories.num_classes)
     if tags is None or evaluation or corrected:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, write_json
+from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, model_folder, write_json
 
 
 @cli.command()
@@ -54,8 +54,8 @@ def label(
     chosen = read_label_settings(settings) if settings else None
     batch(
         lambda: label_folder(
-            l_net,
-            cam,
+            model_folder(l_net),
+            model_folder(cam),
             images,
             tags,
             output,
@@ -91,7 +91,8 @@ def predict(
     """
     from components.prediction.batch import predict_folder
 
-    batch(lambda: predict_folder(model, images, output, max_dead_share=max_dead_share, beam_args=beam_args), json_path)
+    folder = model_folder(model)
+    batch(lambda: predict_folder(folder, images, output, max_dead_share=max_dead_share, beam_args=beam_args), json_path)
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from trainer.errors import UserError
 PATH = click.Path(path_type=Path)
 EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many records were bad
 EXIT_BAD_INPUT = 2
+EXIT_CRASHED = 3
 
 
 def _log_to(_: click.Context, __: click.Parameter, path: Path | None) -> None:
@@ -89,6 +90,12 @@ def write_json(path: Path | None, value: object) -> None:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
+def model_folder(path: Path | None) -> Path | None:
+    """The SavedModel in a Trainer's model artifact; any other path as it is."""
+    inside = path and path / "Format-Serving"
+    return inside if inside and (inside / "saved_model.pb").is_file() else path
+
+
 def finish(summary, json_path: Path | None) -> None:
     """Ends a run's command."""
     write_json(json_path, asdict(summary))
@@ -112,11 +119,15 @@ def batch(work, json_path: Path | None) -> None:
 
 
 def names_of(value: str) -> list[str] | None:
-    """ "a,b" or the path of a file with one name a line -> names; None for ""."""
-    if not value:
-        return None
-    try:
-        text = Path(value).read_text() if Path(value).is_file() else value.replace(",", "\n")
-    except OSError:  # too long for a path
-        text = value.replace(",", "\n")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    """ "a,b" or the path of a file with one name a line -> names; None for "".
+
+    Raises:
+      UserError: no such file, or no text in it.
+    """
+    from components.dataset_import.writer import read_names
+
+    if "," not in value and Path(value).is_file():
+        return read_names(Path(value))
+    if "," not in value and Path(value).suffix == ".txt":
+        raise UserError(f"{value}: no such file of names")
+    return [name.strip() for name in value.split(",") if name.strip()] or None

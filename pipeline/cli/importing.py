@@ -50,7 +50,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
                 f"{done['dead']} not readable, {len(done['categories'])} categories: {output}"
             )
             if done["dead"]:
-                click.echo(f"transferseg: what could not be read is in {output / FAULTS}", err=True)
+                click.echo(f"transferseg: not readable: {done['first_fault']}; all: {output / FAULTS}", err=True)
             if done["dead"] > max_dead_share * (done["images"] + done["left_out"] + done["dead"]):
                 raise click.exceptions.Exit(EXIT_REFUSED)
 

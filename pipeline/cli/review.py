@@ -29,7 +29,10 @@ def export(workdir: Path, output: Path, count: int) -> None:
     from pipeline.review import export_labels
 
     number = export_labels(workdir, output, count)
-    say(f"{number} labels: {output}; start Label Studio with LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={output}")
+    say(
+        f"{number} labels: {output}; for Label Studio set LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
+        f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={output.resolve()}"
+    )
 
 
 @review.command("import")

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_BAD_INPUT, JSON, PATH, cli, console, finish, names_of, say, write_json
+from pipeline.cli.common import (
+    EXIT_BAD_INPUT,
+    JSON,
+    PATH,
+    cli,
+    console,
+    finish,
+    model_folder,
+    names_of,
+    say,
+    write_json,
+)
 
 
 @cli.command()
@@ -123,7 +134,7 @@ def train(
 @click.option("--splits", default="1,2,3", show_default=True, help="numbers of VOC's splits, or own: the config's")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="how many: 0, 1, ...")
 @click.option("--workdir", type=PATH, help="networks and labels [default: build/experiment-<name of the config>]")
-@click.option("--out", type=PATH, default=Path("docs/results"), show_default=True, help="where the tables go")
+@click.option("--out", type=PATH, help="where the tables go [default: results in the workdir]")
 @click.option("--figures", type=PATH, help="also draw the paper's Figures 3 and 6 into this folder")
 @click.option("--unseen", type=PATH, help="folder of images of other categories, for Figure 5")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value")
@@ -133,7 +144,7 @@ def experiment(
     splits: str,
     seeds: int,
     workdir: Path | None,
-    out: Path,
+    out: Path | None,
     figures: Path | None,
     unseen: Path | None,
     overrides: tuple[str, ...],
@@ -149,7 +160,7 @@ def experiment(
     check_inputs(loaded)
     names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
     workdir = workdir or Path("build") / f"experiment-{loaded.name}"
-    run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out, console())
+    run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out or workdir / "results", console())
     if figures:
         from pipeline.experiment.command import resolve
         from pipeline.experiment.figures import draw_figures
@@ -189,5 +200,5 @@ def calibrate(
     check_inputs(loaded)
     from pipeline.calibrate import calibrate_folder
 
-    found = calibrate_folder(loaded, cam, l_net, output, max_images, console(json_path))
+    found = calibrate_folder(loaded, model_folder(cam), model_folder(l_net), output, max_images, console(json_path))
     write_json(json_path, {**asdict(found), "settings": found.settings.model_dump(mode="json")})

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
-from components.dataset_import.writer import import_dataset
+from components.dataset_import.writer import FAULTS, MAX_DEAD_SHARE, import_dataset
 from pipeline.config import load_config
 from pipeline.init.dataset import Found, look
-from pipeline.init.recognise import is_ours, recognise
+from pipeline.init.recognise import is_ours, names_in, recognise
 from trainer.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError
 
@@ -41,10 +42,12 @@ def init(
       The config file.
 
     Raises:
-      UserError: unknown kind, no masks, or `config` exists.
+      UserError: unknown kind, no masks, too many unreadable pictures, or `config` exists.
     """
     if config.exists():
         raise UserError(f"{config}: is there already; delete it or give another name with --config")
+    if not config.absolute().parent.is_dir():
+        raise UserError(f"--config {config}: no folder {config.parent}; make it first")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     root = folder
@@ -60,12 +63,24 @@ def init(
                 highlight=False,
                 soft_wrap=True,
             )
-    found = look(root, list(weak), list(names) if names and root == folder else None)
+            _check_readable(done, output)
+    if not names and names_in(root) is None:
+        console.print(f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
+    found = look(root, list(weak), list(names) if names and root == folder else None, imported=root != folder)
     _tell(found, console)
     config.write_text(_render(folder, root, config, found, weights))
     load_config(config)  # a config written here is right or is a bug
     console.print(f"wrote {config}; next: transferseg validate {config}", highlight=False, soft_wrap=True)
     return config
+
+
+def _check_readable(done: dict[str, Any], output: Path) -> None:
+    """Raises UserError if too many pictures could not be read."""
+    if done["dead"] > MAX_DEAD_SHARE * (done["images"] + done["dead"]):
+        raise UserError(
+            f"{done['dead']} of {done['images'] + done['dead']} pictures cannot be used ({done['first_fault']}); mend "
+            f"them and start again, or bring them in with transferseg import. All of them: {output / FAULTS}"
+        )
 
 
 def _tell(found: Found, console: Console) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from components.batch.masks import read_mask, write_atomic
-from components.dataset_import.writer import TAGS
+from components.dataset_import.writer import TAGS, read_rows
 from components.image_example_gen import voc
-from pipeline.init.recognise import read_names
+from pipeline.init.recognise import names_in
 from trainer.categories import BACKGROUND, VOC, VOID
 from trainer.errors import UserError
 
@@ -47,29 +46,30 @@ class Found:
     weak_scored: bool
 
 
-def look(root: Path, weak: list[str], names: list[str] | None) -> Found:
+def look(root: Path, weak: list[str], names: list[str] | None, imported: bool = False) -> Found:
     """Reads lists, tags and masks; makes lists if there are none.
 
     Args:
       root: folder in our layout.
       weak: categories that are to count as weak although they have masks.
       names: categories by id; None: categories.txt, or VOC's.
+      imported: whether the images were brought in just now, perhaps once more: those held out before stay held out.
 
     Raises:
-      UserError: a name in `weak` is unknown, or no image has a mask.
+      UserError: a name in `weak` is unknown, or fewer than two images have a mask.
     """
-    names = names or read_names(root) or list(VOC)
+    names = names or names_in(root) or list(VOC)
     tags = _tags(root / TAGS)
     keys = sorted(path.stem for path in (root / voc.IMAGES).iterdir() if path.suffix.lower() in voc.IMAGE_SUFFIXES)
     shown = {key: _shown(root, key, names) for key in tqdm(keys, desc="masks", unit="image", leave=False)}
     masked = [key for key in keys if shown[key] is not None]
-    if not masked:
+    if len(masked) < 2:
         raise UserError(
-            f"{root}: no image has a mask. L-Net learns from masks of some categories, yours or others': bring a "
-            f"dataset that has some into the same folder first (transferseg import ... --output {root}), or label with "
-            "an L-Net that you have (transferseg label --mode class-agnostic)"
+            f"{root}: {len(masked) or 'no'} image has a mask. L-Net learns from masks of some categories, yours "
+            f"or others': bring a dataset that has some into the same folder first (transferseg import ... --output "
+            f"{root}), or label with an L-Net that you have (transferseg label --mode class-agnostic)"
         )
-    train, val, held_out = _lists(root, keys, masked)
+    train, val, held_out = _lists(root, keys, masked, imported)
     listed = voc.list_keys(root, train)
     images = Counter(name for key in listed for name in (tags.get(key) or shown.get(key) or ()))
     with_masks = {name for key in listed if shown.get(key) for name in shown[key]}
@@ -95,29 +95,35 @@ def look(root: Path, weak: list[str], names: list[str] | None) -> Found:
     )
 
 
-def _lists(root: Path, keys: list[str], masked: list[str]) -> tuple[str, str, bool]:
+def _lists(root: Path, keys: list[str], masked: list[str], imported: bool) -> tuple[str, str, bool]:
     """Names of the training and evaluation lists, and whether they were made here."""
     folder = voc.list_path(root, "").parent
     have = [path.stem for path in folder.glob("*.txt")] if folder.is_dir() else []
     train = next((name for name in ("train_aug", "train", "trainval") if name in have), None)
     val = next((name for name in ("val", "test") if name in have), None)
-    if train and val:
+    if train and val and not imported:
         return train, val, False
     folder.mkdir(parents=True, exist_ok=True)
     known = voc.list_keys(root, train) if train else keys
-    held = set([key for key in known if key in set(masked)][HOLD_OUT - 1 :: HOLD_OUT])
-    for name, chosen in (("train", [key for key in known if key not in held]), ("val", sorted(held))):
-        write_atomic(str(folder / f"{name}.txt"), "".join(f"{key}\n" for key in chosen).encode())
-    return "train", "val", True
+    if val:
+        held = set(voc.list_keys(root, val))
+    else:
+        listed = [key for key in known if key in set(masked)]
+        held = set(listed[HOLD_OUT - 1 :: HOLD_OUT] or listed[1:][-1:])
+        _write_list(folder, "val", sorted(held))
+    if not train or held.intersection(known):
+        train = "train"
+        _write_list(folder, train, [key for key in known if key not in held])
+    return train, val or "val", not val
+
+
+def _write_list(folder: Path, name: str, keys: list[str]) -> None:
+    write_atomic(str(folder / f"{name}.txt"), "".join(f"{key}\n" for key in keys).encode())
 
 
 def _tags(path: Path) -> dict[str, list[str]]:
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        return {
-            Path(row["image"]).stem: [name for name in row["tags"].split("|") if name] for row in csv.DictReader(file)
-        }
+    rows = read_rows(path).items()
+    return {Path(image).stem: [name for name in tags.split("|") if name] for image, tags in rows}
 
 
 def _shown(root: Path, key: str, names: list[str]) -> list[str] | None:

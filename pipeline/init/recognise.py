@@ -13,7 +13,7 @@ from components.dataset_import.folders import read_cvat, read_folder, read_sbd, 
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.samples import Contents
 from components.dataset_import.tfrecords import read_tfrecords
-from components.dataset_import.writer import CATEGORIES
+from components.dataset_import.writer import CATEGORIES, read_names
 from components.image_example_gen import voc
 from trainer.errors import UserError
 
@@ -48,17 +48,17 @@ def recognise(folder: Path, names: Sequence[str] | None) -> list[Part]:
     Raises:
       UserError: nothing known, or names are missing.
     """
-    names = names or read_names(folder)
+    names = names or names_in(folder)
     for find in (_cvat, _voc, _sbd, _json, _tfrecords, _pictures):
         if parts := list(find(folder, names)):
             return parts
     raise UserError(f"{folder}: no dataset of a known kind. Known: {KNOWN}")
 
 
-def read_names(folder: Path) -> list[str] | None:
+def names_in(folder: Path) -> list[str] | None:
     """The lines of categories.txt, if there is one."""
     path = folder / CATEGORIES
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()] if path.is_file() else None
+    return read_names(path) if path.is_file() else None
 
 
 def _cvat(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
@@ -113,13 +113,16 @@ def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 
 def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = next((folder / name for name in ("masks", "labels") if (folder / name).is_dir()), None)
-    tags = next((path for path in sorted(folder.glob("*.csv")) if _is_tags(path)), None)
-    if masks is None and tags is None:
+    tables = sorted(folder.glob("*.csv"))
+    tags = next((path for path in tables if _is_tags(path)), None)
+    if masks is None and not tables:
         return
     inside = [folder / name for name in ("images", "pictures", "photos") if (folder / name).is_dir()]
     images = inside[0] if inside else folder
     if not any(path.suffix.lower() in SUFFIXES for path in images.rglob("*")):
         return
+    if tables and tags is None:
+        raise UserError(f"{tables[0]}: line 1 must be the header image,tags, with a comma between them")
     if masks is not None and names is None:
         raise UserError(f"{masks}: masks hold ids: give the names with --categories a,b,c (id 1, 2, 3)")
     yield Part(

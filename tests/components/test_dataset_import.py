@@ -243,3 +243,20 @@ def test_coco_that_is_none_is_refused(tmp_path):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(UserError, match="not COCO's JSON"):
             read_coco(str(tmp_path / "x.json"), str(tmp_path))
+
+
+def test_names_and_tags_written_by_hand_are_read_as_people_write_them(tmp_path):
+    originals = foreign_datasets.drawn_originals(2)
+    foreign_datasets.write_images(originals, tmp_path / "photos")
+    (tmp_path / "tags.csv").write_text("image,tags\n" + "".join(f"{one.key},blue\n" for one in originals))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "categories.txt").write_text("cat\r\ndog")  # no line end behind the last one
+    (tmp_path / "out" / "tags.csv").write_bytes(b"\xef\xbb\xbfimage,tags\r\nold,dog\r\n")
+    contents = read_folder(str(tmp_path / "photos"), None, str(tmp_path / "tags.csv"), None)
+    assert import_dataset(contents, tmp_path / "out", "train")["categories"] == ["cat", "dog", "blue"]
+    assert "old,dog\n" in (tmp_path / "out" / "tags.csv").read_text()
+    for file, message in (("categories.txt", "not a text file"), ("tags.csv", "must be the header image,tags")):
+        (tmp_path / "out" / file).write_bytes(b"caf\xe9,x\n")
+        with pytest.raises(UserError, match=message):
+            import_dataset(contents, tmp_path / "out", "train")
+        (tmp_path / "out" / file).unlink()

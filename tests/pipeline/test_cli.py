@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import entry
-from pipeline.cli.common import names_of
+from pipeline.cli.common import model_folder, names_of
 from trainer.errors import UserError
 
 COMMANDS = sorted(entry.cli.commands)
@@ -70,3 +70,21 @@ def test_names_may_be_a_list_longer_than_a_path(tmp_path):
     assert names_of(",".join(names)) == names
     (tmp_path / "names.txt").write_text("\n".join(names))
     assert names_of(str(tmp_path / "names.txt")) == names
+    with pytest.raises(UserError, match="nosuch.txt: no such file of names"):
+        names_of("nosuch.txt")
+
+
+def test_a_fault_of_ours_is_exit_3_with_the_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(entry, "cli", lambda: {}["key"])
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 3
+    shown = capsys.readouterr().err
+    assert "KeyError" in shown and shown.endswith("report it with the lines above\n")
+
+
+def test_an_artifact_stands_for_the_model_in_it(tmp_path):
+    assert model_folder(tmp_path) == tmp_path and model_folder(None) is None
+    (tmp_path / "Format-Serving").mkdir()
+    (tmp_path / "Format-Serving" / "saved_model.pb").touch()
+    assert model_folder(tmp_path) == tmp_path / "Format-Serving"

@@ -60,8 +60,9 @@ def test_every_kind_is_recognised_and_gives_a_config_that_runs(write, originals,
     assert sum(counts.values()) == 24 and counts["eval"] == 2 and counts["weak"] >= 1 and counts["strong"] >= 1
 
 
-def test_pictures_with_masks_for_some_and_tags_for_the_rest(originals, tmp_path):
-    """The folder of the tutorial."""
+@pytest.fixture
+def photos(originals, tmp_path):
+    """The folder of the tutorial: masks of "even" and "odd" for 20 pictures, the tag "kite" for 4."""
     folder = tmp_path / "photos"
     foreign.write_images(originals, folder)
     foreign.write_masks(
@@ -69,13 +70,54 @@ def test_pictures_with_masks_for_some_and_tags_for_the_rest(originals, tmp_path)
     )
     rows = [f"{o.key}.jpg,odd|even" for o in originals[:20]] + [f"{o.key}.jpg,kite" for o in originals[20:]]
     (folder / "list.csv").write_text("\n".join(["image,tags", *rows]))
-    done = init(tmp_path, folder, "--categories", "even,odd,kite")
+    return folder
+
+
+def test_pictures_with_masks_for_some_and_tags_for_the_rest(photos, tmp_path):
+    done = init(tmp_path, photos, "--categories", "even,odd,kite")
+    assert "24 images (train), 20 with a mask, 0 not readable" in done.output
     assert "masks: even (18), odd (18)" in done.output and "tags: kite (4)" in done.output
     config = yaml.safe_load((tmp_path / "mine.yaml").read_text())
     assert config["categories"] == {"order": ["even", "odd", "kite"], "strong": ["even", "odd"], "weak": ["kite"]}
     assert config["dataset"]["tags"] == "tags.csv"
     problems, counts = find_problems(load_config(tmp_path / "mine.yaml"))
     assert counts == {"strong": 18, "weak": 4, "eval": 2}
+
+
+def test_what_was_held_out_stays_held_out(photos, tmp_path):
+    init(tmp_path, photos, "--categories", "even,odd,kite")
+    evaluated = (tmp_path / "data/ImageSets/Segmentation/val.txt").read_text()
+    (tmp_path / "mine.yaml").unlink()
+    init(tmp_path, photos, "--categories", "even,odd,kite", "--weak", "odd")
+    assert (tmp_path / "data/ImageSets/Segmentation/val.txt").read_text() == evaluated
+    problems, counts = find_problems(load_config(tmp_path / "mine.yaml"))
+    assert counts["eval"] == 2 and sum(counts.values()) == 24
+
+
+def test_tags_that_would_be_lost_are_refused(photos, tmp_path):
+    with pytest.raises(UserError, match="list.csv: line 22: tag 'kite' is none of the categories"):
+        init(tmp_path, photos, "--categories", "even,odd")
+    rows = (photos / "list.csv").read_text()
+    (photos / "list.csv").write_text(rows.replace("image,tags", "image;tags"))
+    with pytest.raises(UserError, match="list.csv: line 1 must be the header image,tags"):
+        init(tmp_path, photos, "--categories", "even,odd,kite")
+    (photos / "list.csv").write_bytes(rows.encode("latin-1").replace(b"kite", b"k\xefte"))
+    with pytest.raises(UserError, match="list.csv: cannot be read"):
+        init(tmp_path, photos, "--categories", "even,odd,kite")
+
+
+def test_many_pictures_that_cannot_be_used_are_refused(photos, tmp_path):
+    for path in sorted(photos.glob("*.*"))[:4]:
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"of 24 pictures cannot be used \(.*import_faults.jsonl"):
+        init(tmp_path, photos, "--categories", "even,odd,kite")
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_a_few_masks_leave_one_for_evaluation(originals, tmp_path):
+    foreign.pictures_with_masks(originals[:3], tmp_path / "few")
+    init(tmp_path, tmp_path / "few", "--categories", ",".join(VOC))
+    assert len((tmp_path / "data/ImageSets/Segmentation/val.txt").read_text().split()) == 1
 
 
 def test_vocs_own_layout_is_used_as_it_is(originals, tmp_path):

@@ -102,7 +102,7 @@ def test_twenty_faults_are_named_once_each_and_nothing_else(place):
     fault(strong[5], "mask: has ids [77]", lambda: mask[strong[5]].write_bytes(mask_bytes(ids)))
     colour = np.zeros((*size[strong[6]], 3), np.uint8)
     fault(strong[6], "mask: is a RGB image", lambda: mask[strong[6]].write_bytes(mask_bytes(colour, "RGB")))
-    fault(strong[7], "mask: cannot read", lambda: mask[strong[7]].unlink())
+    fault(strong[7], "mask: has none, but shows strong", lambda: mask[strong[7]].unlink())
     whole = mask[strong[8]].read_bytes()
     fault(strong[8], "mask: not a", lambda: mask[strong[8]].write_bytes(whole[: len(whole) // 2]))
     fault(val[0], "mask: cannot read", lambda: mask[val[0]].unlink())

@@ -87,7 +87,7 @@ def load_weights(model: keras.Model, name: str, weights: str | None) -> None:
         return
     backbone = BACKBONES[name]
     if backbone.application is None:
-        raise UserError(f"network.weights: backbone '{name}' has no stored weights; set weights: null")
+        raise UserError(f"weights: backbone '{name}' has no stored weights; set weights: null")
     if weights == "imagenet":
         arrays = stored_weights.download(backbone.application, backbone.include_top)
     else:
