@@ -1,4 +1,7 @@
-"""Every backbone can learn ten images by heart: the whole training path works, from records to weights."""
+"""Every backbone can learn ten images by heart: the whole training path works, from records to weights.
+
+VGG-16 does it as segmentation network alone: L-Net is the same network with another head, and three minutes more.
+"""
 
 import numpy as np
 import pytest
@@ -23,11 +26,12 @@ STAGES = {
     "mobilenet_v2": {"steps": 120, "learning_rate": 1e-3},
     "vgg16": {"steps": 120, "learning_rate": 1.5e-4},
 }
+TRAIN = (train_segmentation, train_l_net)
+CASES = [(backbone, train) for backbone in STAGES for train in TRAIN if (backbone, train) != ("vgg16", train_l_net)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("train", [train_segmentation, train_l_net])
-@pytest.mark.parametrize("backbone", STAGES)
+@pytest.mark.parametrize(("backbone", "train"), CASES)
 def test_ten_images_are_learned_by_heart(tmp_path, backbone, train):
     records, size = write_records(tmp_path / "records.gz", IMAGES), SIZES.get(backbone, 65)
     network = NetworkConfig(backbone=backbone, weights=None, image_size=size, precision="float32")
