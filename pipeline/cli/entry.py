@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from typing import NoReturn
 
 import click
 
@@ -21,17 +22,15 @@ def main() -> None:
         cli()
     except UserError as error:
         _refuse(str(error))
-    except OSError as error:
-        if error.filename is None or error.strerror is None:
-            raise
-        logging.getLogger("transferseg").debug("ended by the file system", exc_info=True)
-        _refuse(f"{error.filename}: {error.strerror}")
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            logging.getLogger("transferseg").info("ended by the file system", exc_info=True)  # for run.log
+            _refuse(f"{error.filename}: {error.strerror}")
         traceback.print_exc()
         click.echo("transferseg: this is a fault of transferseg, not yours; report it with the lines above", err=True)
         sys.exit(EXIT_CRASHED)
 
 
-def _refuse(reason: str) -> None:
+def _refuse(reason: str) -> NoReturn:
     click.echo(f"transferseg: {reason}", err=True)
     sys.exit(EXIT_BAD_INPUT)
