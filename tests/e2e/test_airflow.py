@@ -6,6 +6,9 @@ import pytest
 import yaml
 from discs import draw_dataset, quick_config_of
 
+from pipeline.lock import locked
+from pipeline.retention import clean
+
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(
@@ -57,6 +60,17 @@ def test_a_model_that_fails_the_serving_check_is_neither_judged_nor_pushed(place
     (place / "strict.yaml").write_text(yaml.safe_dump(config))
     found = states(make_dag(str(place / "strict.yaml"), str(place / "work")).test())
     assert {name for name, state in found.items() if state == "skipped"} == {"evaluator", "pusher"}
+    assert len(list((place / "work" / "serving" / "discs").iterdir())) == 1
+
+
+def test_clean_up_and_tasks_exclude_each_other(place):
+    from airflow.exceptions import AirflowFailException
+
+    from pipeline.runners.airflow import run_component
+
+    with locked(place / "work", "a clean-up"), pytest.raises(AirflowFailException, match="a clean-up is going on"):
+        run_component(str(place / "config.yaml"), str(place / "work"), "examples", "run")
+    assert {entry.kind for entry in clean(place / "work", keep=1, keep_versions=1)} >= {"checkpoints"}
     assert len(list((place / "work" / "serving" / "discs").iterdir())) == 1
 
 
