@@ -2,6 +2,7 @@
 
 TRANSFERSEG := .venv/bin/transferseg
 PYTEST := .venv/bin/python -m pytest
+TWO := --numprocesses=2 --dist=loadfile
 
 setup:            ## Python 3.10 and the locked packages in .venv
 	@./bootstrap.sh
@@ -9,11 +10,11 @@ setup:            ## Python 3.10 and the locked packages in .venv
 demo: setup       ## built-in data -> whole pipeline -> table, report, served model
 	@$(TRANSFERSEG) demo --workdir build/demo
 
-test: setup       ## every test: unit, slow, e2e
-	@$(PYTEST)
+test: setup       ## every test: unit, slow, e2e; about 45 minutes on two cores
+	@$(PYTEST) $(TWO)
 
 test-fast: setup  ## unit tests only
-	@$(PYTEST) -m "not slow and not e2e"
+	@$(PYTEST) $(TWO) -m "not slow and not e2e"
 
 test-airflow: ## the Airflow DAG, in an environment of its own: .venv-airflow
 	@VENV=.venv-airflow LOCK=requirements-airflow.lock ./bootstrap.sh
