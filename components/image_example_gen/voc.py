@@ -60,7 +60,7 @@ def list_keys(root: str | Path, split: str, limit: int | None = None, newest: in
     if nested := next((key for key in keys if "/" in key), None):
         raise UserError(
             f"{list_path(root, split)}: image name {nested!r} has a /; images lie in {IMAGES} itself, not in folders "
-            "below it: link or copy them there under other names"
+            "below it; transferseg import folder brings such pictures into one folder"
         )
     return keys
 
