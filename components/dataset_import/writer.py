@@ -23,7 +23,6 @@ from trainer.categories import BACKGROUND, VOID
 from trainer.errors import UserError
 
 CATEGORIES, TAGS, FAULTS = "categories.txt", "tags.csv", "import_faults.jsonl"
-MAX_DEAD_SHARE = 0.1  # open: more unreadable pictures than that have a common cause
 _DONE = "done"
 
 

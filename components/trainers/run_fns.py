@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from functools import partial
 
 import tensorflow as tf
@@ -100,7 +99,7 @@ def _folders(fn_args: FnArgs, name: str) -> RunFolders:
 def _export_maps(
     net: tf.keras.Model, fn_args: FnArgs, kind: str, categories: Categories, network: NetworkConfig
 ) -> None:
-    def export() -> None:
+    if hosts().chief:
         export_maps(
             net,
             fn_args.serving_model_dir,
@@ -110,12 +109,11 @@ def _export_maps(
             metadata=_metadata(fn_args),
             views=MapsConfig.model_validate(fn_args.custom_config["views"]),
         )
-
-    _by_chief(export, fn_args.serving_model_dir)
+    _await_chief(fn_args.serving_model_dir)
 
 
 def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig) -> None:
-    def export() -> None:
+    if hosts().chief:
         images = _first_images(fn_args.train_files, _PREDICTED_IMAGES)
         export_segmentation(
             net,
@@ -126,14 +124,11 @@ def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categ
             warmup_images=images[:_WARMUP_IMAGES],
             predicted_images=images,
         )
+    _await_chief(fn_args.serving_model_dir)
 
-    _by_chief(export, fn_args.serving_model_dir)
 
-
-def _by_chief(export: Callable[[], None], model: str) -> None:
-    """Exports on the chief; the other hosts wait, because TFX asks each of them for the model."""
-    if hosts().chief:
-        export()
+def _await_chief(model: str) -> None:
+    """Returns on every host when the chief has exported the model: TFX asks each of them for it."""
     try:
         total(0.0)
     except LOST as error:

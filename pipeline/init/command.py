@@ -11,12 +11,14 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
-from components.dataset_import.writer import FAULTS, MAX_DEAD_SHARE, import_dataset
+from components.dataset_import.writer import FAULTS, import_dataset
 from pipeline.config import load_config
 from pipeline.init.dataset import Found, look
 from pipeline.init.recognise import is_ours, names_in, recognise
 from trainer.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError
+
+_MAX_DEAD_SHARE = 0.1  # open, as import's: more unreadable pictures have a common cause
 
 
 def init(
@@ -76,7 +78,7 @@ def init(
 
 def _check_readable(done: dict[str, Any], output: Path) -> None:
     """Raises UserError if too many pictures could not be read."""
-    if done["dead"] > MAX_DEAD_SHARE * (done["images"] + done["dead"]):
+    if done["dead"] > _MAX_DEAD_SHARE * (done["images"] + done["dead"]):
         raise UserError(
             f"{done['dead']} of {done['images'] + done['dead']} pictures cannot be used ({done['first_fault']}); mend "
             f"them and start again, or bring them in with transferseg import. All of them: {output / FAULTS}"

@@ -25,15 +25,8 @@ from trainer.errors import UserError
 
 
 def label(models, folder, output="out", **options):  # noqa: F811
-    arguments = {"cam": models["cam"], **options}
-    return label_folder(
-        models["l_net"],
-        arguments.pop("cam"),
-        folder / "images",
-        folder / "tags.csv",
-        folder / output,
-        **arguments,
-    )
+    arguments = {"l_net": models["l_net"], "cam": models["cam"], **options}
+    return label_folder(images=folder / "images", tags_csv=folder / "tags.csv", output=folder / output, **arguments)
 
 
 def read_mask(path):
@@ -154,18 +147,17 @@ def test_a_bad_tags_file_is_refused_before_any_work(models, tmp_path, tags, mess
 
 def test_bad_arguments_are_refused(models, tmp_path):  # noqa: F811
     write_scenes(tmp_path, 1)
-    with pytest.raises(UserError, match="not a SavedModel"):
-        label(models, tmp_path, cam=tmp_path)
-    with pytest.raises(UserError, match="this is an L-Net; give the folder of a CAM classifier"):
-        label(models, tmp_path, cam=models["l_net"])
-    with pytest.raises(UserError, match="this is a CAM classifier; give the folder of an L-Net"):
-        label({**models, "l_net": models["cam"]}, tmp_path)
-    with pytest.raises(UserError, match="--format svg"):
-        label(models, tmp_path, format="svg")
-    with pytest.raises(UserError, match="folder of images"):
-        label(models, tmp_path, "images")
-    with pytest.raises(UserError, match="class-agnostic"):
-        label(models, tmp_path, cam=None)
+    mistakes = {
+        "not a SavedModel": {"cam": tmp_path},
+        "this is an L-Net; give the folder of a CAM classifier": {"cam": models["l_net"]},
+        "--format svg": {"format": "svg"},
+        "folder of images": {"output": "images"},
+        "class-agnostic": {"cam": None},
+        "this is a CAM classifier; give the folder of an L-Net": {"l_net": models["cam"]},
+    }
+    for message, options in mistakes.items():
+        with pytest.raises(UserError, match=message):
+            label(models, tmp_path, **options)
 
 
 def test_a_rerun_makes_only_what_is_missing_or_stale(models, tmp_path):  # noqa: F811

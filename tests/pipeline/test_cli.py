@@ -40,6 +40,7 @@ def test_query_names_a_missing_image(tmp_path):
         CliRunner().invoke(entry.cli, arguments, catch_exceptions=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

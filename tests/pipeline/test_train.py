@@ -125,6 +125,7 @@ def test_a_host_lost_before_the_first_step_is_one_line(config, examples, tmp_pat
     assert "lost another of the 2 hosts" in shown and "Traceback" not in shown
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_line(config, examples, tmp_path):
     here, _ = two_hosts()
     own = json.loads(here["TF_CONFIG"])["cluster"]["worker"][0]
