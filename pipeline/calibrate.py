@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from components.image_example_gen.records import STRONG, BadRecord, read_record
+from components.image_example_gen.records import STRONG, read_record
 from components.image_example_gen.tags import read_tags
 from components.label_calibration.known_images import known_images, rehearsal_images
 from components.label_calibration.outputs import CURVES, VALUES, write_calibration
 from components.label_calibration.search import Calibration, calibrate
 from pipeline.config import RunConfig
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError
 
 
 def calibrate_folder(
@@ -49,7 +49,7 @@ def _strong_examples(config: RunConfig) -> list[tf.train.Example]:
     for key in dataset.train_keys():
         try:
             record = read_record(dataset.root, key, categories, tags=None if tags is None else tags.get(key))
-        except BadRecord:
+        except ImageFault:
             continue
         if record.split == STRONG:
             examples.append(tf.train.Example.FromString(record.example))

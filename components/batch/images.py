@@ -12,8 +12,9 @@ import apache_beam as beam
 import numpy as np
 from PIL import Image
 
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from components.batch.masks import mask_path, read_note
+from trainer.errors import ImageFault
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")  # what the networks' decoder reads
 DEAD = "dead"  # tag of the output that holds dead letters
@@ -62,7 +63,7 @@ class ReadImages(beam.DoFn):
         try:
             data = Path(source.path).read_bytes()
         except OSError as error:
-            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(source.key, Fault("read", error.strerror or error)))
+            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(source.key, ImageFault("read", error.strerror or error)))
             return
         stamp = stamp_of(self.recipe, source.tags, data)
         if read_note(mask_path(self.output, source.key)).get("stamp") == stamp:
@@ -78,24 +79,24 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
       uint8 [H, W, 3] RGB, the stored pixels, which masks fit.
 
     Raises:
-      Fault: "read" (empty), "size" (more than `max_pixels`, which guards against decompression bombs) or "decode".
+      ImageFault: "read" (empty), "size" (more than `max_pixels`, which guards against decompression bombs) or "decode".
     """
     import tensorflow as tf  # workers import this module before they know whether they will decode
 
     from trainer.preprocessing import decode_image
 
     if not data:
-        raise Fault("read", "the file is empty")
+        raise ImageFault("read", "the file is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
     except Image.DecompressionBombError as error:
-        raise Fault("size", error) from None
+        raise ImageFault("size", error) from None
     except Exception:  # Pillow's readers raise what they like on broken headers
-        raise Fault("decode", f"not an image file ({len(data)} bytes)") from None
+        raise ImageFault("decode", f"not an image file ({len(data)} bytes)") from None
     if width * height > max_pixels:
-        raise Fault("size", f"{width}x{height} is {width * height} pixels; the limit is {max_pixels}")
+        raise ImageFault("size", f"{width}x{height} is {width * height} pixels; the limit is {max_pixels}")
     try:
         return decode_image(tf.constant(data)).numpy()
     except (tf.errors.OpError, ValueError) as error:
-        raise Fault("decode", f"not a readable JPEG, PNG, BMP or GIF: {error}") from None
+        raise ImageFault("decode", f"not a readable JPEG, PNG, BMP or GIF: {error}") from None

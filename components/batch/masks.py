@@ -14,8 +14,9 @@ import apache_beam as beam
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from trainer.categories import palette
+from trainer.errors import ImageFault
 
 _NOTE = "transferseg"  # keyword of the PNG's text chunk
 _UNFINISHED = ".unfinished"
@@ -127,7 +128,7 @@ class WriteMasks(beam.DoFn):
             write_atomic(mask_path(self.folder, result.key), data)
             self.written.inc()
         except Exception as error:  # a full disk is this image's fault here and the share rule's later
-            yield dead_letter(result.key, Fault("write", error))
+            yield dead_letter(result.key, ImageFault("write", error))
             return
         if self.store:
             try:

@@ -17,9 +17,10 @@ from apache_beam.utils.shared import Shared
 from threadpoolctl import threadpool_limits
 
 from components.batch.deadline import OutOfTime, within
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from components.batch.images import DEAD, Sample, decode
 from components.batch.masks import Result
+from trainer.errors import ImageFault
 
 BATCH_SIZE = 8  # open: images a network call
 TIMEOUT_S = 120.0  # open: for a network call, and for what follows on one image
@@ -104,18 +105,18 @@ class RunNetworks(beam.DoFn):
         for i, sample in enumerate(batch):
             try:
                 images[i] = decode(sample.image, self._max_pixels)
-            except Fault as fault:
+            except ImageFault as fault:
                 yield _dead(sample, fault)
         for i, outputs in zip(images, self._run([batch[i] for i in images]), strict=True):
             sample = batch[i]
             try:
-                if isinstance(outputs, Fault):
+                if isinstance(outputs, ImageFault):
                     raise outputs
                 yield self._finished(sample, images[i], outputs)
-            except Fault as fault:
+            except ImageFault as fault:
                 yield _dead(sample, fault)
 
-    def _run(self, samples: list[Sample]) -> list[list[dict[str, np.ndarray]] | Fault]:
+    def _run(self, samples: list[Sample]) -> list[list[dict[str, np.ndarray]] | ImageFault]:
         """One call for all; if that fails, one call each, so that only the guilty image is lost."""
         if not samples:
             return []
@@ -123,21 +124,21 @@ class RunNetworks(beam.DoFn):
             return within(self._timeout_s, self._networks.run, [sample.image for sample in samples])
         except Exception as error:
             if len(samples) == 1:
-                return [Fault("network", error)]
+                return [ImageFault("network", error)]
             return [self._run([sample])[0] for sample in samples]
 
     def _finished(self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]]) -> Result:
         try:
             return within(self._timeout_s, self._finish, sample, image, outputs, self._networks.image_sizes)
-        except Fault:
+        except ImageFault:
             raise
         except OutOfTime as error:
-            raise Fault("label", error) from error
+            raise ImageFault("label", error) from error
         except Exception as error:
-            raise Fault("label", f"{type(error).__name__}: {error}") from error
+            raise ImageFault("label", f"{type(error).__name__}: {error}") from error
 
 
-def _dead(sample: Sample, fault: Fault) -> beam.pvalue.TaggedOutput:
+def _dead(sample: Sample, fault: ImageFault) -> beam.pvalue.TaggedOutput:
     beam.metrics.Metrics.counter("transferseg", f"dead_{fault.stage}").inc()
     return beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, fault))
 

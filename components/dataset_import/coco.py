@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from components.dataset_import.samples import Contents, Sample, join, key_of, read_bytes, read_png
 from trainer.categories import VOID
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError
 
 
 def read_coco(annotations: str, images: str, masks: str | None = None) -> Contents:
@@ -42,7 +42,7 @@ def read_coco(annotations: str, images: str, masks: str | None = None) -> Conten
         by_image: dict[Any, list[dict]] = defaultdict(list)
         for annotation in data["annotations"]:
             by_image[annotation["image_id"]].append(annotation)
-    except Fault as fault:
+    except ImageFault as fault:
         raise UserError(str(fault)) from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{annotations}: not COCO's JSON (images, annotations, categories); {error!r}") from None
@@ -56,7 +56,7 @@ def read_coco(annotations: str, images: str, masks: str | None = None) -> Conten
             found = by_image.get(number, [])
             mask = _panoptic(found, ids, masks) if panoptic else _instances(entry, found, ids)
         except (KeyError, TypeError) as error:
-            faults.append(dead_letter(key, Fault("tags", f"its annotations are incomplete: {error!r}")))
+            faults.append(dead_letter(key, ImageFault("tags", f"its annotations are incomplete: {error!r}")))
             continue
         tags = tuple(sorted({names[i - 1] for i in mask.shown}, key=names.index))
         samples.append(Sample(key, join(images, entry["file_name"]), tags, mask))
@@ -81,7 +81,7 @@ class CocoMask:
             try:
                 mask[_decode(segmentation, self.height, self.width)] = index
             except Exception as error:  # pycocotools raises bare Exceptions and wrong shapes index badly
-                raise Fault("decode", f"a segmentation cannot be drawn: {error}") from None
+                raise ImageFault("decode", f"a segmentation cannot be drawn: {error}") from None
         return mask
 
 
@@ -99,7 +99,7 @@ class PanopticMask:
     def __call__(self) -> np.ndarray:
         pixels, mode = read_png(self.path)
         if mode not in ("RGB", "RGBA"):
-            raise Fault("decode", f"{self.path}: a {mode} image; panoptic PNGs are RGB")
+            raise ImageFault("decode", f"{self.path}: a {mode} image; panoptic PNGs are RGB")
         ids = pixels[..., 0] + 256 * pixels[..., 1].astype(np.int64) + 65536 * pixels[..., 2].astype(np.int64)
         mask = np.zeros(ids.shape, np.uint8)
         for segment, index in self.segments.items():

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from components.batch.faults import Fault, dead_letter, one_line
+from components.batch.faults import dead_letter
 from components.batch.images import SUFFIXES
 from components.dataset_import.masks import Colour, PngMask, SbdMask, voc_colours
 from components.dataset_import.samples import Contents, Sample, join, key_of, read_bytes
 from components.image_example_gen import voc
 from trainer.categories import VOC, VOID
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError, one_line
 
 _MORE_SUFFIXES = (*SUFFIXES, ".webp", ".tif", ".tiff")  # converted to PNG
 
@@ -42,9 +42,9 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None) -> Conte
             if f"{key}.xml" in notes:
                 tags = _xml_tags(notes[f"{key}.xml"])
             if tags is None and mask is None:
-                raise Fault("tags", f"has neither {voc.MASKS}/{key}.png nor Annotations/{key}.xml")
+                raise ImageFault("tags", f"has neither {voc.MASKS}/{key}.png nor Annotations/{key}.xml")
             samples.append(Sample(key, images[key], tags, mask))
-        except Fault as fault:
+        except ImageFault as fault:
             faults.append(dead_letter(key, fault))
     return Contents(names, samples, faults)
 
@@ -58,7 +58,7 @@ def read_sbd(root: str, split: str | None) -> Contents:
         if f"{key}.mat" in masks:
             samples.append(Sample(key, images[key], None, SbdMask(masks[f"{key}.mat"])))
         else:
-            faults.append(dead_letter(key, Fault("read", f"no file cls/{key}.mat")))
+            faults.append(dead_letter(key, ImageFault("read", f"no file cls/{key}.mat")))
     return Contents(tuple(VOC), samples, faults)
 
 
@@ -108,12 +108,12 @@ def _paired(
     for key, path in images.items():
         found = masks.get(f"{key}.png")
         if found is None and key not in (tags or {}):
-            faults.append(dead_letter(key, Fault("tags", "has neither a mask nor a line in the tags file")))
+            faults.append(dead_letter(key, ImageFault("tags", "has neither a mask nor a line in the tags file")))
             continue
         mask = PngMask(found, len(names), colours) if found else None
         samples.append(Sample(key, path, (tags or {}).get(key), mask))
     missing = {key_of(name) for name in masks} | set(tags or {})
-    faults += [dead_letter(key, Fault("read", "no picture of this name")) for key in sorted(missing - set(images))]
+    faults += [dead_letter(key, ImageFault("read", "no picture of this name")) for key in sorted(missing - set(images))]
     return Contents(tuple(names), samples, faults)
 
 
@@ -152,7 +152,7 @@ def _listed(root: str, split: str | None, images: Mapping[str, str]) -> tuple[li
     if path is None:
         raise UserError(f"{root}: no list '{split}'; looked for {', '.join(places)}")
     keys = [line.split()[0] for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()]
-    faults = [dead_letter(key, Fault("read", "no picture of this name")) for key in keys if key not in images]
+    faults = [dead_letter(key, ImageFault("read", "no picture of this name")) for key in keys if key not in images]
     return [key for key in dict.fromkeys(keys) if key in images], faults
 
 
@@ -160,7 +160,7 @@ def _xml_tags(path: str) -> tuple[str, ...]:
     try:
         root = ElementTree.fromstring(read_bytes(path))
     except ElementTree.ParseError as error:
-        raise Fault("tags", f"{path}: not XML: {one_line(error)}") from None
+        raise ImageFault("tags", f"{path}: not XML: {one_line(error)}") from None
     return tuple(sorted({(node.findtext("name") or "").strip() for node in root.iter("object")} - {""}))
 
 
@@ -179,7 +179,7 @@ def _labelmap(path: str) -> tuple[dict[Colour, int], list[str]]:
                 names.append(name)
             special = 0 if name.lower() == "background" else VOID
             colours[(red, green, blue)] = len(names) if names and names[-1] == name else special
-    except Fault as fault:
+    except ImageFault as fault:
         raise UserError(f"{fault}; is this CVAT's export 'Segmentation mask 1.1'?") from None
     except ValueError:
         raise UserError(f"{path}: lines must read name:red,green,blue:parts:actions") from None
@@ -189,7 +189,7 @@ def _labelmap(path: str) -> tuple[dict[Colour, int], list[str]]:
 def _read_tags(path: str, names: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
     try:
         rows = list(csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig"))))
-    except (Fault, UnicodeDecodeError) as error:
+    except (ImageFault, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a CSV: {one_line(error)}") from None
     if not rows or [cell.strip() for cell in rows[0]] != ["image", "tags"]:
         raise UserError(f"{path}: line 1 must be the header image,tags")

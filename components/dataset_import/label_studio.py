@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from components.dataset_import.samples import Contents, Sample, join, key_of, read_bytes, read_png
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # put before the name of an uploaded file
 _PNG = re.compile(r"task-(\d+)-annotation-\d+-by-.*?-tag-(.+)-\d+\.png$")
@@ -40,7 +40,7 @@ def read_label_studio(annotations: str, images: str, masks: str | None = None) -
     try:
         tasks = json.loads(read_bytes(annotations))
         results = [(task, _newest(task)) for task in tasks]
-    except Fault as fault:
+    except ImageFault as fault:
         raise UserError(str(fault)) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{annotations}: not Label Studio's JSON export (a list of tasks); {error!r}") from None
@@ -59,14 +59,14 @@ def read_label_studio(annotations: str, images: str, masks: str | None = None) -
                 label for item in result if item["type"] == "choices" for label in _labels(item)
             }
             if not result and not objects:
-                raise Fault("tags", "nobody has annotated it")
+                raise ImageFault("tags", "nobody has annotated it")
             size = next(((item["original_height"], item["original_width"]) for item in result), None)
             mask = DrawnMask(objects, size) if objects else None
             samples.append(Sample(key, _find(images, source), tuple(sorted(tags)), mask))
-        except Fault as fault:
+        except ImageFault as fault:
             faults.append(dead_letter(key, fault))
         except (KeyError, TypeError, ValueError) as error:
-            faults.append(dead_letter(key, Fault("tags", f"its annotation is incomplete: {error!r}")))
+            faults.append(dead_letter(key, ImageFault("tags", f"its annotation is incomplete: {error!r}")))
     return Contents(names, samples, faults)
 
 
@@ -89,7 +89,7 @@ class DrawnMask:
                 inside = decode_rle(drawing).reshape(*self.size, 4)[..., 3] > 0
             mask = np.zeros(inside.shape, np.uint8) if mask is None else mask
             if inside.shape != mask.shape:
-                raise Fault("size", f"an annotation is {inside.shape[::-1]}, the image {mask.shape[::-1]}")
+                raise ImageFault("size", f"an annotation is {inside.shape[::-1]}, the image {mask.shape[::-1]}")
             mask[inside] = index
         return mask
 
@@ -98,7 +98,7 @@ def decode_rle(data: list[int]) -> np.ndarray:
     """Label Studio's run lengths (bytes) -> uint8 [count].
 
     Raises:
-      Fault: they end too early.
+      ImageFault: they end too early.
     """
     bits = "".join(f"{byte:08b}" for byte in data)
     place = 0
@@ -107,7 +107,7 @@ def decode_rle(data: list[int]) -> np.ndarray:
         nonlocal place
         place += size
         if place > len(bits):
-            raise Fault("decode", "a brush stroke's run lengths end too early")
+            raise ImageFault("decode", "a brush stroke's run lengths end too early")
         return int(bits[place - size : place], 2)
 
     count, word = read(32), read(5) + 1
@@ -188,4 +188,4 @@ def _find(images: str, source: str) -> str:
     for candidate in (name, _UPLOAD.sub("", name)):
         if tf.io.gfile.exists(join(images, candidate)):
             return join(images, candidate)
-    raise Fault("read", f"no picture {name} in {images}")
+    raise ImageFault("read", f"no picture {name} in {images}")

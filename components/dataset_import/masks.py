@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from components.batch.faults import Fault, one_line
 from components.dataset_import.samples import read_bytes, read_png
 from trainer.categories import VOID, palette
+from trainer.errors import ImageFault, one_line
 
 Colour = tuple[int, int, int]
 
@@ -40,10 +40,10 @@ class PngMask:
         if mode in ("RGB", "RGBA"):
             return ids_of_colours(pixels[..., :3], self.colours, self.path)
         if mode not in ("P", "L", "1"):
-            raise Fault("decode", f"{self.path}: a {mode} image; masks are palette, 8-bit grey or RGB PNGs")
+            raise ImageFault("decode", f"{self.path}: a {mode} image; masks are palette, 8-bit grey or RGB PNGs")
         odd = [int(i) for i in np.unique(pixels) if i > self.num_categories and i != VOID]
         if odd:
-            raise Fault("decode", f"{self.path}: has ids {odd[:5]}; there are {self.num_categories} categories")
+            raise ImageFault("decode", f"{self.path}: has ids {odd[:5]}; there are {self.num_categories} categories")
         return pixels.astype(np.uint8)
 
 
@@ -51,14 +51,14 @@ def ids_of_colours(pixels: np.ndarray, colours: Mapping[Colour, int], path: str)
     """uint8 [H, W, 3] -> uint8 [H, W] of ids.
 
     Raises:
-      Fault: a colour without a meaning.
+      ImageFault: a colour without a meaning.
     """
     codes = (pixels.astype(np.int32) * (1 << 16, 1 << 8, 1)).sum(-1)
     found, places = np.unique(codes, return_inverse=True)
     known = {(r << 16) + (g << 8) + b: i for (r, g, b), i in colours.items()}
     odd = [(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255) for code in found if int(code) not in known]
     if odd:
-        raise Fault("decode", f"{path}: colour {odd[0]} stands for no category ({len(odd)} such colours)")
+        raise ImageFault("decode", f"{path}: colour {odd[0]} stands for no category ({len(odd)} such colours)")
     return np.array([known[int(code)] for code in found], np.uint8)[places].reshape(codes.shape)
 
 
@@ -75,5 +75,5 @@ class SbdMask:
         try:
             mask = loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=True)["GTcls"].Segmentation
         except Exception as error:  # scipy raises many kinds on damaged files
-            raise Fault("decode", f"{self.path}: no GTcls.Segmentation inside: {one_line(error)}") from None
+            raise ImageFault("decode", f"{self.path}: no GTcls.Segmentation inside: {one_line(error)}") from None
         return np.atleast_2d(mask).astype(np.uint8)

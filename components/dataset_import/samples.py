@@ -12,9 +12,9 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from components.batch.faults import Fault
+from trainer.errors import ImageFault
 
-Mask = Callable[[], np.ndarray]  # picklable; -> uint8 [H, W]: 0, 1..len(names), 255; raises Fault
+Mask = Callable[[], np.ndarray]  # picklable; -> uint8 [H, W]: 0, 1..len(names), 255; raises ImageFault
 
 
 @dataclass(frozen=True)
@@ -58,29 +58,29 @@ def read_bytes(path: str) -> bytes:
     """Any file's bytes.
 
     Raises:
-      Fault: it cannot be read.
+      ImageFault: it cannot be read.
     """
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
             return file.read()
     except tf.errors.NotFoundError:
-        raise Fault("read", f"no such file: {path}") from None
+        raise ImageFault("read", f"no such file: {path}") from None
     except (tf.errors.OpError, OSError) as error:
-        raise Fault("read", f"{path}: {error}") from None
+        raise ImageFault("read", f"{path}: {error}") from None
 
 
 def read_png(path: str) -> tuple[np.ndarray, str]:
     """(pixels uint8 [H, W] or [H, W, channels], Pillow's mode) of a mask file; palettes are not applied.
 
     Raises:
-      Fault: it cannot be read.
+      ImageFault: it cannot be read.
     """
     from PIL import Image
 
     try:
         with Image.open(io.BytesIO(read_bytes(path))) as image:
             return np.array(image), image.mode
-    except Fault:
+    except ImageFault:
         raise
     except Exception as error:  # Pillow raises many kinds on damaged files
-        raise Fault("decode", f"{path}: not a readable PNG: {error}") from None
+        raise ImageFault("decode", f"{path}: not a readable PNG: {error}") from None

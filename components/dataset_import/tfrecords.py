@@ -9,10 +9,9 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 
-from components.batch.faults import Fault
 from components.dataset_import.samples import Contents, Sample, key_of
 from trainer import features
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError
 
 # ours, then DeepLab's (research/deeplab/datasets/build_data.py)
 _KEYS = (features.KEY, "image/filename")
@@ -55,10 +54,10 @@ class EncodedMask:
         try:
             mask = tf.io.decode_png(self.data, channels=1)[..., 0].numpy()
         except tf.errors.OpError:
-            raise Fault("decode", "its mask is not a readable PNG") from None
+            raise ImageFault("decode", "its mask is not a readable PNG") from None
         odd = [int(i) for i in np.unique(mask) if self.num_categories < i < 255]
         if odd:
-            raise Fault("decode", f"its mask has ids {odd[:5]}; there are {self.num_categories} categories")
+            raise ImageFault("decode", f"its mask has ids {odd[:5]}; there are {self.num_categories} categories")
         return mask
 
 

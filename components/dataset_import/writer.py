@@ -13,14 +13,14 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.batch.faults import Fault, dead_letter, one_line
+from components.batch.faults import dead_letter
 from components.batch.images import DEAD
 from components.batch.job import write_json_lines
 from components.batch.masks import encode, write_atomic
 from components.dataset_import.samples import Contents, Sample, read_bytes
 from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError, one_line
 
 CATEGORIES, TAGS, FAULTS = "categories.txt", "tags.csv", "import_faults.jsonl"
 _DONE = "done"
@@ -155,18 +155,18 @@ class _WriteSample(beam.DoFn):
     def process(self, sample: Sample) -> Iterable[dict[str, Any] | beam.pvalue.TaggedOutput]:
         try:
             yield self._write(sample)
-        except Fault as fault:
+        except ImageFault as fault:
             yield beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, fault))
         except Exception as error:
-            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, Fault("write", one_line(error))))
+            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, ImageFault("write", one_line(error))))
 
     def _write(self, sample: Sample) -> dict[str, Any]:
         drawn = None if sample.mask is None else sample.mask()
         if sample.tags is None and drawn is None:
-            raise Fault("tags", "has neither tags nor a mask")
+            raise ImageFault("tags", "has neither tags nor a mask")
         shown = set(sample.tags) if sample.tags is not None else {self.names[i - 1] for i in _ids_in(drawn)}
         if unknown := sorted(shown - set(self.names)):
-            raise Fault("tags", f"tag '{unknown[0]}' is none of the dataset's categories")
+            raise ImageFault("tags", f"tag '{unknown[0]}' is none of the dataset's categories")
         skipped = any(name not in self.wanted for name in shown)
         if not skipped:
             data = sample.image if isinstance(sample.image, bytes) else read_bytes(sample.image)
@@ -196,7 +196,7 @@ def _as_stored(data: bytes) -> tuple[str, bytes]:
             image.convert("RGB").save(buffer, "PNG")
             return ".png", buffer.getvalue()
     except Exception as error:  # Pillow raises many kinds on damaged files
-        raise Fault("decode", f"not a readable image: {one_line(error)}") from None
+        raise ImageFault("decode", f"not a readable image: {one_line(error)}") from None
 
 
 def _extend_list(path: Path, keys: Iterable[str]) -> None:

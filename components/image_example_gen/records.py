@@ -12,23 +12,16 @@ import tensorflow as tf
 from etils import epath
 from PIL import Image
 
-from components.batch.faults import one_line
 from components.image_example_gen import voc
 from serving.image_guard import MAX_PIXELS
 from trainer import features
 from trainer.categories import BACKGROUND, VOID, Categories
+from trainer.errors import one_line
+from trainer.errors import ImageFault, one_line
 from trainer.preprocessing import decode_image
 
 STRONG, WEAK, EVAL = "strong", "weak", "eval"
 SPLITS = (STRONG, WEAK, EVAL)
-
-
-class BadRecord(Exception):
-    """An image that cannot become an example. `stage` is "list", "image", "mask" or "tags"; str() is the reason."""
-
-    def __init__(self, stage: str, reason: str):
-        super().__init__(reason)
-        self.stage = stage
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ def read_record(
       The record. Masks are 8-bit grey PNG, uint8 [H, W] of ids and 255.
 
     Raises:
-      BadRecord: the image or mask is missing, unreadable or does not fit, or tags and mask contradict each other.
+      ImageFault: the image or mask is missing, unreadable or does not fit, or tags and mask contradict each other.
     """
     image = _read_bytes(voc.image_path(root, key), "image")
     height, width = check_image(image)
@@ -77,7 +70,7 @@ def read_record(
     path = voc.mask_path(root, key)
     mask = None
     if tags and not (tagged_weak or evaluation or corrected or path.exists()):
-        raise BadRecord("mask", "has none, but shows strong categories alone; draw one, or take it off the list")
+        raise ImageFault("mask", "has none, but shows strong categories alone; draw one, or take it off the list")
     if not tagged_weak or (use_strong_masks and path.exists()):
         mask = read_mask(_read_bytes(path, "mask"), height, width, categories.num_classes)
     if tags is None or evaluation or corrected:
@@ -110,17 +103,17 @@ def check_image(data: bytes) -> tuple[int, int]:
     """(height, width) of an encoded image, which is decoded in full by the decoder that training uses.
 
     Raises:
-      BadRecord: empty, too large, of another format or corrupt.
+      ImageFault: empty, too large, of another format or corrupt.
     """
     if not data:
-        raise BadRecord("image", "the file is empty")
+        raise ImageFault("image", "the file is empty")
     size = _header_size(data, "image")
     try:
         image = decode_image(tf.constant(data))
     except tf.errors.OpError as error:
-        raise BadRecord("image", f"not a readable JPEG or PNG: {one_line(error)}") from None
+        raise ImageFault("image", f"not a readable JPEG or PNG: {one_line(error)}") from None
     if tuple(image.shape[:2]) != size:
-        raise BadRecord("image", f"decodes to {image.shape[:2]} but its header says {size}")
+        raise ImageFault("image", f"decodes to {image.shape[:2]} but its header says {size}")
     return size
 
 
@@ -131,23 +124,23 @@ def read_mask(data: bytes, height: int, width: int, num_classes: int) -> np.ndar
       uint8 [height, width] of 0..num_classes-1 and 255.
 
     Raises:
-      BadRecord: corrupt, a colour image, of another size, or with other ids.
+      ImageFault: corrupt, a colour image, of another size, or with other ids.
     """
     if not data:
-        raise BadRecord("mask", "the file is empty")
+        raise ImageFault("mask", "the file is empty")
     size = _header_size(data, "mask")
     if size != (height, width):
         turned = "; is the image rotated by EXIF? masks belong to the stored pixels" if size == (width, height) else ""
-        raise BadRecord("mask", f"is {size[1]}x{size[0]} but the image is {width}x{height}{turned}")
+        raise ImageFault("mask", f"is {size[1]}x{size[0]} but the image is {width}x{height}{turned}")
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.verify()  # checksums and the end, which decoding alone does not look at
         with Image.open(io.BytesIO(data)) as image:
             mode, mask = image.mode, np.array(image)
     except Exception as error:  # Pillow raises many kinds on damaged files
-        raise BadRecord("mask", f"not a readable PNG: {one_line(error)}") from None
+        raise ImageFault("mask", f"not a readable PNG: {one_line(error)}") from None
     if mode not in ("P", "L"):
-        raise BadRecord(
+        raise ImageFault(
             "mask",
             f"is a {mode} image; masks are palette or 8-bit grey PNGs of category ids "
             "(`transferseg import folder` turns VOC's colours into ids)",
@@ -155,7 +148,7 @@ def read_mask(data: bytes, height: int, width: int, num_classes: int) -> np.ndar
     ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     odd = [int(i) for i in ids if i >= num_classes and i != VOID]
     if odd:
-        raise BadRecord("mask", f"has ids {odd[:5]}; allowed are 0..{num_classes - 1} and {VOID}")
+        raise ImageFault("mask", f"has ids {odd[:5]}; allowed are 0..{num_classes - 1} and {VOID}")
     return mask
 
 
@@ -182,16 +175,16 @@ def _check_tags(tags: tuple[int, ...], seen: tuple[int, ...], categories: Catego
     """A weak category that a mask shows but the tags leave out would slip into the strong images."""
     hidden = [categories.names[i] for i in seen if i in categories.weak_ids and i not in tags]
     if hidden:
-        raise BadRecord("tags", f"the mask shows {', '.join(hidden)} (weak), the tags do not; correct one of them")
+        raise ImageFault("tags", f"the mask shows {', '.join(hidden)} (weak), the tags do not; correct one of them")
 
 
 def _read_bytes(path: epath.Path, stage: str) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, tf.errors.OpError) as error:
-        raise BadRecord(stage, f"cannot read {path}: {getattr(error, 'strerror', None) or one_line(error)}") from None
+        raise ImageFault(stage, f"cannot read {path}: {getattr(error, 'strerror', None) or one_line(error)}") from None
     except ValueError as error:  # a NUL in the name
-        raise BadRecord(stage, f"cannot read the file: {error}") from None
+        raise ImageFault(stage, f"cannot read the file: {error}") from None
 
 
 def _header_size(data: bytes, stage: str) -> tuple[int, int]:
@@ -200,9 +193,9 @@ def _header_size(data: bytes, stage: str) -> tuple[int, int]:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
     except Image.DecompressionBombError as error:
-        raise BadRecord(stage, f"too large: {one_line(error)}") from None
+        raise ImageFault(stage, f"too large: {one_line(error)}") from None
     except Exception:  # Pillow raises many kinds on damaged files
-        raise BadRecord(stage, "not an image file") from None
+        raise ImageFault(stage, "not an image file") from None
     if width * height > MAX_PIXELS:
-        raise BadRecord(stage, f"{width}x{height} is too large; the limit is {MAX_PIXELS // 1_000_000} megapixels")
+        raise ImageFault(stage, f"{width}x{height} is too large; the limit is {MAX_PIXELS // 1_000_000} megapixels")
     return height, width

@@ -15,10 +15,11 @@ import apache_beam as beam
 import tensorflow as tf
 
 from components.image_example_gen import voc
-from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, BadRecord, Record, read_record
+from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.settings import DatasetSettings
 from components.image_example_gen.tags import read_tags
 from trainer.categories import Categories
+from trainer.errors import ImageFault
 
 SHARD_SIZE = 256  # open: images a shard, about 25 MB of VOC
 SUMMARY = "summary.json"
@@ -115,12 +116,12 @@ def plan_shards(
 
 def read_shard(
     shard: Shard, settings: DatasetSettings, categories: Categories
-) -> Iterator[tuple[Job, Record | BadRecord]]:
+) -> Iterator[tuple[Job, Record | ImageFault]]:
     """Every job of a shard with its record or the reason why there is none, in the list's order."""
     for job in shard.jobs:
         try:
             if job.fault:
-                raise BadRecord("list", job.fault)
+                raise ImageFault("list", job.fault)
             yield (
                 job,
                 read_record(
@@ -133,12 +134,12 @@ def read_shard(
                     corrected=job.corrected,
                 ),
             )
-        except BadRecord as fault:
+        except ImageFault as fault:
             yield job, fault
 
 
-def _count(summary: Summary, job: Job, result: Record | BadRecord, categories: Categories) -> None:
-    if isinstance(result, BadRecord):
+def _count(summary: Summary, job: Job, result: Record | ImageFault, categories: Categories) -> None:
+    if isinstance(result, ImageFault):
         summary.rejected.append({"key": job.key, "stage": result.stage, "reason": str(result)})
     else:
         summary.add(result, categories)
@@ -158,7 +159,7 @@ class WriteShard(beam.DoFn):
         writers = {split: tf.io.TFRecordWriter(self._path(split, shard), options) for split in shard.splits}
         for job, result in read_shard(shard, self.settings, self.categories):
             _count(summary, job, result, self.categories)
-            if isinstance(result, BadRecord):
+            if isinstance(result, ImageFault):
                 self.rejected.inc()
             else:
                 writers[result.split].write(result.example)

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from components.batch import job
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from components.batch.images import Sample, Source, list_images
 from components.batch.masks import Result
 from components.batch.networks import RunNetworks, threads_per_worker
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError
 
 MAX_DEAD_SHARE = 0.1  # open
 
@@ -91,5 +91,5 @@ def _sources(images: str | Path, limit: int | None) -> tuple[list[Source], list[
     for path in files:
         if first.setdefault(path.stem, path) is not path:
             reason = f"{path.name}: its mask would overwrite that of {first[path.stem].name}; rename it"
-            dead.append(dead_letter(path.stem, Fault("write", reason)))
+            dead.append(dead_letter(path.stem, ImageFault("write", reason)))
     return [Source(key, str(path)) for key, path in first.items()], dead

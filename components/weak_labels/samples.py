@@ -6,10 +6,10 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from components.batch.images import Source, list_images
 from trainer.categories import Categories, from_lists
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,12 @@ def plan(images: str | Path, rows: list[Row], categories: Categories, limit: int
     for row in rows:
         path = by_name.get(row.image)
         if path is None:
-            odd.append(dead_letter(row.image or f"line {row.line}", Fault("read", f"no such image in {images}")))
+            odd.append(dead_letter(row.image or f"line {row.line}", ImageFault("read", f"no such image in {images}")))
         elif path in rows_of:
             first = rows_of[path].line
-            odd.append(dead_letter(path.stem, Fault("tags", f"line {row.line} repeats line {first}, which is used")))
+            odd.append(
+                dead_letter(path.stem, ImageFault("tags", f"line {row.line} repeats line {first}, which is used"))
+            )
         else:
             rows_of[path] = row
     claimed: dict[str, Path] = {}
@@ -103,10 +105,10 @@ def plan(images: str | Path, rows: list[Row], categories: Categories, limit: int
             tags = _tags(rows_of.get(path), categories)
             if path.stem in claimed:
                 first = claimed[path.stem].name
-                raise Fault("write", f"{path.name}: its mask would overwrite that of {first}; rename it")
+                raise ImageFault("write", f"{path.name}: its mask would overwrite that of {first}; rename it")
             claimed[path.stem] = path
             inputs.append(Source(path.stem, str(path), tags))
-        except Fault as fault:
+        except ImageFault as fault:
             inputs.append(dead_letter(path.stem, fault))
     chosen = [*inputs, *odd][:limit]
     return Plan(
@@ -117,12 +119,12 @@ def plan(images: str | Path, rows: list[Row], categories: Categories, limit: int
 def _tags(row: Row | None, categories: Categories) -> tuple[int, ...]:
     """Ascending ids of a line's tags."""
     if row is None:
-        raise Fault("tags", "no line in the tags file")
+        raise ImageFault("tags", "no line in the tags file")
     if row.names is None:
-        raise Fault("tags", f"line {row.line}: expected image,tags with tags separated by |")
+        raise ImageFault("tags", f"line {row.line}: expected image,tags with tags separated by |")
     if not row.names:
-        raise Fault("tags", f"line {row.line}: no tag; give at least one")
+        raise ImageFault("tags", f"line {row.line}: no tag; give at least one")
     try:
         return tuple(sorted({categories.id_of(name) for name in row.names}))
     except UserError as error:
-        raise Fault("tags", f"line {row.line}: {error}") from None
+        raise ImageFault("tags", f"line {row.line}: {error}") from None

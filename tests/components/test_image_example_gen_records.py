@@ -12,9 +12,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from components.image_example_gen import records, voc
-from components.image_example_gen.records import BadRecord, read_record
+from components.image_example_gen.records import read_record
 from trainer import features
 from trainer.categories import VOID, from_lists, palette
+from trainer.errors import ImageFault
 from trainer.preprocessing import decode_image, decode_mask
 
 CATEGORIES = from_lists(["cat", "cow"], ["dog", "horse"])  # ids 1, 2 strong; 3, 4 weak
@@ -114,7 +115,7 @@ def test_no_weak_pixel_is_ever_in_a_training_example(tmp_path_factory, mask, tag
         (root / folder / f"a.{suffix}").write_bytes(data)
     try:
         record = read_record(root, "a", CATEGORIES, tags=tags, use_strong_masks=use_strong_masks)
-    except BadRecord as fault:
+    except ImageFault as fault:
         assert fault.stage == "tags" and not CATEGORIES.is_weak_image(tags)
         return
     stored = parsed(record)[1]
@@ -180,13 +181,13 @@ PIXELS = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
     ],
 )
 def test_every_fault_is_named_with_its_stage(dataset, image, mask, stage, reason):
-    with pytest.raises(BadRecord, match=reason) as caught:
+    with pytest.raises(ImageFault, match=reason) as caught:
         read_record(dataset(image=image, mask=mask), "a", CATEGORIES)
     assert caught.value.stage == stage and "\n" not in str(caught.value)
 
 
 def test_tags_that_hide_a_weak_object_are_refused(dataset):
-    with pytest.raises(BadRecord, match="the mask shows dog"):
+    with pytest.raises(ImageFault, match="the mask shows dog"):
         read_record(dataset(mask=a_mask(1, 3)), "a", CATEGORIES, tags=(1,))
 
 
@@ -226,5 +227,5 @@ def test_damaged_bytes_are_a_bad_record_or_an_image_never_another_error(data, so
         else:
             height, width = records.check_image(bytes(raw))
             assert decode_image(tf.constant(bytes(raw))).shape == (height, width, 3)
-    except BadRecord as fault:
+    except ImageFault as fault:
         assert str(fault)
