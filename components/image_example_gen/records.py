@@ -16,7 +16,6 @@ from components.image_example_gen import voc
 from serving.image_guard import MAX_PIXELS
 from trainer import features
 from trainer.categories import BACKGROUND, VOID, Categories
-from trainer.errors import one_line
 from trainer.errors import ImageFault, one_line
 from trainer.preprocessing import decode_image
 
