@@ -14,7 +14,7 @@ from PIL import Image
 from components.image_example_gen import voc
 from pipeline.config import RunConfig
 from pipeline.report.images import photo
-from serving.image_guard import MAX_PIXELS
+from trainer.data.pictures import MAX_PIXELS
 
 _THUMBNAILS = 500  # open: problems that get one
 

@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
+from trainer.data.pictures import MAX_PIXELS
 from trainer.preprocessing import decode_image
 
-MAX_PIXELS = 40_000_000  # open: decoding and resizing one image then stays below about 1 GB
 _HEADER = 32  # bytes that hold the sizes of PNG (16..24), GIF (6..10) and BMP (18..26)
 
 

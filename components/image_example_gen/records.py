@@ -13,9 +13,9 @@ from etils import epath
 from PIL import Image
 
 from components.image_example_gen import voc
-from serving.image_guard import MAX_PIXELS
 from trainer import features
 from trainer.categories import BACKGROUND, VOID, Categories
+from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, one_line
 from trainer.preprocessing import decode_image
 

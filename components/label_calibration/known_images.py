@@ -14,8 +14,8 @@ from components.label_calibration.search import KnownImage
 from components.weak_labels.examples import tags_of
 from components.weak_labels.transform import maps_of
 from serving.export import read_categories
-from serving.image_guard import MAX_PIXELS
 from trainer import features
+from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 from trainer.preprocessing import decode_mask
 

@@ -13,7 +13,7 @@ from components.weak_labels.samples import categories_of, plan, read_rows
 from components.weak_labels.settings import LabelSettings
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories
-from serving.image_guard import MAX_PIXELS
+from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 
 Format = Literal["png", "coco", "tfrecord"]

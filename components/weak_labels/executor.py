@@ -31,8 +31,8 @@ from components.weak_labels.examples import (
 from components.weak_labels.settings import LabelSettings
 from components.weak_labels.transform import LabelImages
 from serving.export import read_categories
-from serving.image_guard import MAX_PIXELS
 from trainer.categories import Categories
+from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 
 MASKS = "masks"  # folder of palette PNGs beside the examples, for people to look at

@@ -21,10 +21,10 @@ from components.weak_labels.examples import ReadSamples, plan_slices, write_labe
 from components.weak_labels.transform import LabelImages
 from pipeline.config import RunConfig
 from serving.export import export_maps
-from serving.image_guard import MAX_PIXELS
 from trainer.cam import train_cam
 from trainer.categories import Categories
 from trainer.config import Strict
+from trainer.data.pictures import MAX_PIXELS
 from trainer.l_net import train_l_net
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation

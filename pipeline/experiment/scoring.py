@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from components.image_example_gen.records import read_record
 from pipeline.experiment.networks import Networks
-from serving.image_guard import MAX_PIXELS
 from serving.signatures import segmentation_signatures
 from trainer import features
 from trainer.baselines.dense_crf import dense_crf
 from trainer.categories import Categories
+from trainer.data.pictures import MAX_PIXELS
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
