@@ -125,7 +125,7 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
     from components.weak_labels.settings import LabelSettings
     from components.weak_labels.transform import label_networks
     from serving.export import read_categories
-    from serving.image_guard import MAX_PIXELS
+    from trainer.data.pictures import MAX_PIXELS
 
     output.mkdir()
     sources = plan(images, read_rows(tags_csv), read_categories(cam)).sources

@@ -48,7 +48,7 @@ def predict_folder(
       TooManyFaults: everything was done, but too large a share failed.
     """
     from serving.export import read_categories  # brings TensorFlow, which workers load only with the model
-    from serving.image_guard import MAX_PIXELS
+    from trainer.data.pictures import MAX_PIXELS
 
     model = str(_newest_version(Path(model)).resolve())
     digest = job.model_digest(model)
