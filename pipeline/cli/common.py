@@ -118,16 +118,16 @@ def batch(work, json_path: Path | None) -> None:
     )
 
 
-def names_of(value: str) -> list[str] | None:
+def names_of(value: str, option: str = "--categories") -> list[str] | None:
     """ "a,b" or the path of a file with one name a line -> names; None for "".
 
     Raises:
       UserError: no such file, or no text in it.
     """
-    from components.dataset_import.writer import read_names
+    from trainer.data.category_names import names_by_id, read_names
 
     if "," not in value and Path(value).is_file():
         return read_names(Path(value))
     if "," not in value and Path(value).suffix == ".txt":
         raise UserError(f"{value}: no such file of names")
-    return [name.strip() for name in value.split(",") if name.strip()] or None
+    return names_by_id([name for name in value.split(",") if name.strip()], option) or None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from trainer.errors import ImageFault, UserError, one_line
 
@@ -99,6 +101,18 @@ def read_text(path: str | Path, what: str) -> str:
         return decode_text(read_bytes(path), path, what)
     except ImageFault as fault:
         raise UserError(f"{path}: {fault}; give {what}") from None
+
+
+def read_json(path: str | Path, what: str) -> Any:
+    """A JSON file.
+
+    Raises:
+      UserError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(read_text(path, what))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({one_line(error)}); give {what}") from None
 
 
 def walk(folder: str | Path, follow_links: bool = False) -> tuple[list[str], list[tuple[str, str]]]:

@@ -76,6 +76,9 @@ class Pictures:
             for path in self.paths:
                 index[form(_last(plain(path)))].append(path)
             self._indexes.append(dict(index))
+        self._by_key = defaultdict(list)
+        for path in self.paths:
+            self._by_key[key_of(path)].append(path)
 
     def find(self, name: str) -> str:
         """The path of the picture that a name means.
@@ -94,6 +97,8 @@ class Pictures:
                     return found[0]
                 if found:
                     raise ImageFault("read", f"'{shown(name)}' may mean {' or '.join(map(shown, found[:3]))}")
+        if len(found := self._by_key.get(key_of(plain(name)), ())) == 1:  # named as our own tables and masks name it
+            return found[0]
         raise ImageFault("read", f"no picture '{shown(name)}'{self._nearest(name)}")
 
     def get(self, name: str) -> str | None:
