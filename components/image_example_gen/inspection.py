@@ -17,6 +17,7 @@ from components.image_example_gen import voc
 from components.image_example_gen.settings import DatasetSettings
 from components.image_example_gen.transform import Shard, read_shard
 from trainer.categories import Categories
+from trainer.data.files import read_bytes
 from trainer.errors import ImageFault
 
 _SIDE = 16  # pixels of the thumbnails that near-duplicates are found by
@@ -81,7 +82,7 @@ def _telling(entry: dict) -> bool:
 
 def _look(root: str, key: str) -> dict:
     """Digest of a readable image's file, and a grey thumbnail of it."""
-    data = voc.image_path(root, key).read_bytes()
+    data = read_bytes(voc.image_path(root, key))
     grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
     thumbnail = None if grey is None else cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     return {

@@ -8,7 +8,7 @@ through a shuffle.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import apache_beam as beam
@@ -17,9 +17,9 @@ import tensorflow as tf
 from components.image_example_gen import voc
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.settings import DatasetSettings
-from components.image_example_gen.tags import read_tags
+from components.image_example_gen.tags import Tags, read_tags
 from trainer.categories import Categories
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, UserError
 
 SHARD_SIZE = 256  # open: images a shard, about 25 MB of VOC
 SUMMARY = "summary.json"
@@ -83,7 +83,7 @@ class Summary:
 
 
 def plan_shards(
-    settings: DatasetSettings, categories: Categories, tags: dict[str, tuple[int, ...]] | None = None
+    settings: DatasetSettings, categories: Categories, tags: Tags | None = None
 ) -> list[Shard]:
     """Lists the images of a dataset, in shards.
 
@@ -94,7 +94,7 @@ def plan_shards(
       UserError: a list or the tags file cannot be read.
     """
     if tags is None:
-        tags = read_tags(settings.tags_path, categories) if settings.tags_path else {}
+        tags = read_tags(settings.tags_path, categories, settings.root) if settings.tags_path else {}
     evaluated, trained = settings.eval_keys(), settings.train_keys()
     held_out = set(evaluated)
     corrected = set(voc.list_keys(settings.root, settings.corrected)) if settings.corrected else set()
@@ -138,9 +138,46 @@ def read_shard(
             yield job, fault
 
 
+def read_list(
+    settings: DatasetSettings, categories: Categories, *, evaluation: bool, rejected: list[dict[str, str]]
+) -> Iterator[Record]:
+    """The usable images of the training or the evaluation list, in its order, as a run reads them.
+
+    Args:
+      rejected: gets the dead letters.
+
+    Raises:
+      UserError: at the end, if those are too large a share of both lists; or see `plan_shards`.
+    """
+    shards = plan_shards(settings, categories)
+    for shard in shards:
+        if shard.evaluation == evaluation:
+            for job, result in read_shard(shard, settings, categories):
+                if isinstance(result, ImageFault):
+                    rejected.append(_letter(job, result))
+                else:
+                    yield result
+    refuse_if_too_bad(rejected, sum(len(shard.jobs) for shard in shards), settings.max_bad_share)
+
+
+def refuse_if_too_bad(rejected: Sequence[dict[str, str]], total: int, max_bad_share: float, where: str = "") -> None:
+    """Raises UserError if too large a share of the listed images became dead letters; `where`: the file of them all."""
+    if len(rejected) > max_bad_share * total:
+        first = "; ".join(f"{letter['key']} ({letter['stage']}): {letter['reason']}" for letter in rejected[:3])
+        raise UserError(
+            f"{len(rejected)} of {total} images are bad, more than dataset.max_bad_share {max_bad_share:g} allows: "
+            f"{first}{'; ...' if len(rejected) > 3 else ''}. "
+            + (f"All are in {where}" if where else "transferseg validate names all of them")
+        )
+
+
+def _letter(job: Job, fault: ImageFault) -> dict[str, str]:
+    return {"key": job.key, "stage": fault.stage, "reason": str(fault)}
+
+
 def _count(summary: Summary, job: Job, result: Record | ImageFault, categories: Categories) -> None:
     if isinstance(result, ImageFault):
-        summary.rejected.append({"key": job.key, "stage": result.stage, "reason": str(result)})
+        summary.rejected.append(_letter(job, result))
     else:
         summary.add(result, categories)
 

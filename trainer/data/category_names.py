@@ -6,10 +6,12 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.categories import VOID
-from trainer.data.files import read_text, shown
+from trainer.data.files import cut, read_text
 from trainer.errors import UserError
 
+MOST = 254  # ids of 8-bit masks, without background (0) and void (255)
+
+_LONGEST = 100  # open: characters; names go into tables, legends and file names
 _BACKGROUND = ("background", "bg")
 _VOID = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
 
@@ -31,14 +33,16 @@ def clean_name(name: object, where: str) -> str:
       UserError: empty, no text, or with a character that tables or terminals cannot take.
     """
     if not isinstance(name, str | int | float) or isinstance(name, bool):
-        raise UserError(f"{where}: {name!r} is no name of a category; give text")
+        raise UserError(f"{where}: {cut(name)} is no name of a category; give text")
     text = unicodedata.normalize("NFC", str(name)).strip()
     if not text:
         raise UserError(f"{where}: a category's name is empty; give it one")
     if not text.isprintable():
-        raise UserError(f"{where}: the category {shown(text)!r} holds a character that cannot be printed; rename it")
+        raise UserError(f"{where}: the category '{cut(text)}' holds a character that cannot be printed; rename it")
     if "|" in text:
-        raise UserError(f"{where}: the category {text!r} holds a |, which separates tags; rename it")
+        raise UserError(f"{where}: the category '{cut(text)}' holds a |, which separates tags; rename it")
+    if len(text) > _LONGEST:
+        raise UserError(f"{where}: the category '{cut(text)}' has more than {_LONGEST} letters; give it a shorter name")
     return text
 
 
@@ -51,8 +55,8 @@ def check_distinct(names: Sequence[str], where: str) -> None:
             how = "is listed twice" if other == name else f"and '{other}' differ in case alone"
             raise UserError(f"{where}: category '{name}' {how}; keep one of them")
         seen[name.casefold()] = name
-    if len(names) > VOID - 1:
-        raise UserError(f"{where}: {len(names)} categories; 8-bit masks hold at most {VOID - 1}")
+    if len(names) > MOST:
+        raise UserError(f"{where}: {len(names)} categories; 8-bit masks hold at most {MOST}")
 
 
 def names_by_id(names: Sequence[object], where: str) -> list[str]:

@@ -29,6 +29,12 @@ def shown(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def cut(text: object, most: int = 80) -> str:
+    """What a message quotes from a file: printable, and never longer than the message itself."""
+    text = shown(str(text)[: most + 1])
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def is_dir(path: str | Path) -> bool:
     if not is_remote(path):
         return os.path.isdir(path)

@@ -42,6 +42,19 @@ def read_mask(data: bytes, num_categories: int, colours: Mapping[Colour, int] | 
     Raises:
       ImageFault: "mask": unreadable, lossy, too large, or with colours or ids that stand for nothing.
     """
+    return _read(data, num_categories, colours)[0]
+
+
+def read_fitting(
+    data: bytes, num_categories: int, picture: Header, colours: Mapping[Colour, int] | None = None
+) -> np.ndarray:
+    """A mask file of a picture -> uint8 [H, W] on the picture's stored pixels; see `read_mask` and `fit`."""
+    mask, turned = _read(data, num_categories, colours)
+    return fit(mask, picture, upright=turned)
+
+
+def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None) -> tuple[np.ndarray, bool]:
+    """The mask, and whether its file notes an orientation, so that it is surely upright now."""
     try:
         header = read_header(data)
     except ImageFault as fault:
@@ -62,7 +75,7 @@ def read_mask(data: bytes, num_categories: int, colours: Mapping[Colour, int] | 
     odd = [int(i) for i in values if not 0 <= i <= num_categories and i != VOID]
     if odd:
         raise ImageFault("mask", f"its mask has ids {_some(odd)}{_remedy(odd, num_categories)}")
-    return upright_pixels(ids.astype(np.uint8), header.orientation)
+    return upright_pixels(ids.astype(np.uint8), header.orientation), header.orientation != 1
 
 
 def fit(mask: np.ndarray, picture: Header, upright: bool = False) -> np.ndarray:
@@ -193,7 +206,7 @@ def _of_colours(pixels: np.ndarray, colours: Mapping[Colour, int], alpha: np.nda
         raise ImageFault(
             "mask",
             f"its mask has the colour {odd[0]}, which stands for no category ({len(odd)} such); give a table of its "
-            "colours with --colours (lines name:red,green,blue)",
+            "colours with --colours of transferseg import folder (lines name:red,green,blue)",
         )
     return np.array([known.get(int(code), 0) for code in found], np.uint8)[places].reshape(codes.shape)
 

@@ -22,6 +22,7 @@ MASK_ENDINGS = re.compile(r"[_-](masks?|labels?|labelids|gt|seg|segmentation|ann
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
 _KEY_BYTES = 200  # file systems take 255; suffixes and unfinished copies need some
 _NEAREST = 2000  # open: pictures among which the nearest name is looked for
+_HINTS = 20  # open: names for which it is looked for; each takes some 10 ms
 
 
 def suffix_of(name: str, suffixes: Collection[str] = PICTURE_SUFFIXES) -> str:
@@ -69,6 +70,7 @@ class Pictures:
     def __init__(self, paths: Iterable[str]):
         """`paths`: relative, with /."""
         self.paths = sorted(paths)
+        self._hints = _HINTS
         self._exact = set(self.paths)
         self._indexes: list[dict[str, list[str]]] = []
         for form in _FORMS:
@@ -109,6 +111,9 @@ class Pictures:
             return None
 
     def _nearest(self, name: str) -> str:
+        if self._hints == 0:
+            return ""
+        self._hints -= 1
         stems = {stem_of(_last(path)): path for path in self.paths[:_NEAREST]}
         near = difflib.get_close_matches(stem_of(_last(plain(name))), stems, 1, 0.75)
         return f"; the nearest is '{shown(stems[near[0]])}'" if near else ""

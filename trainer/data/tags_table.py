@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from trainer.data.files import read_text, shown
-from trainer.errors import ImageFault, UserError
+from trainer.data.files import cut, read_text, shown
+from trainer.errors import ImageFault, UserError, some
 
 HEADER = ("image", "tags")
 SEPARATOR = "|"
@@ -46,7 +46,7 @@ class TagsTable:
           UserError: a line is wrong; all of them are named.
         """
         if self.faults:
-            raise UserError("; ".join(f"{self.path}: line {line}: {what}" for line, what in self.faults[:5]))
+            raise UserError(some([f"{self.path}: line {line}: {what}" for line, what in self.faults]))
         return self
 
     @property
@@ -63,7 +63,7 @@ class TagsTable:
                 image = find(row.image)
                 if image in found:
                     first = found[image].line
-                    raise ImageFault("tags", f"{row.image}: line {row.line} repeats line {first}; keep one line")
+                    raise ImageFault("tags", f"'{shown(row.image)}' is listed twice: line {first} names that picture")
                 found[image] = row
             except ImageFault as fault:
                 faults.append((row, fault))
@@ -78,7 +78,7 @@ class TagsTable:
                 if tag not in names:
                     near = folded.get(tag.casefold())
                     hint = f"; write {near}" if near else f"; known: {', '.join(known)}"
-                    found.append((row.line, f"unknown category '{shown(tag)}'{hint}"))
+                    found.append((row.line, f"unknown category '{cut(tag)}'{hint}"))
         return found
 
 
@@ -143,7 +143,7 @@ def _row(line: int, start: int, cells: list[str]) -> Row:
     tags = tuple(dict.fromkeys(tag for tag in named if tag))
     for tag in tags:
         if not tag.isprintable():
-            raise UserError(f"tag '{shown(tag)}' holds a character that cannot be printed")
+            raise UserError(f"tag '{cut(tag)}' holds a character that cannot be printed")
         if ";" in tag:
-            raise UserError(f"tag '{shown(tag)}' holds a semicolon; tags are separated by |")
+            raise UserError(f"tag '{cut(tag)}' holds a semicolon; tags are separated by |")
     return Row(start, cells[0].strip(), tags)
