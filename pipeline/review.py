@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from components.batch.images import Source
 from components.batch.masks import encode, write_atomic
+from components.dataset_import.brush import brush_rle
 from components.dataset_import.coco import read_coco
-from components.dataset_import.label_studio import brush_rle, read_label_studio
+from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
 from components.weak_labels.examples import LABELS, key_of, read_examples, read_lines, split_files, tags_of
 from components.weak_labels.outputs import COCO, write_coco
@@ -89,7 +90,7 @@ def import_labels(annotations: Path, images: Path, output: Path) -> dict[str, An
     except (OSError, ValueError) as error:
         raise UserError(f"{annotations}: cannot be read as JSON; {error}") from None
     read = read_label_studio if is_list else read_coco
-    return import_dataset(read(str(annotations), str(images)), output, CORRECTED)
+    return import_dataset(read(str(annotations), str(images)), output, CORRECTED, replace=True)
 
 
 def _newest_labels(workdir: Path) -> Path:

@@ -16,7 +16,7 @@ from trainer.data.files import is_dir, join, read_bytes, walk
 from trainer.data.masks import Colour
 from trainer.data.names import MASK_ENDINGS, Pictures, stem_of, suffix_of
 from trainer.data.tags_table import TagsTable, read_tags_table
-from trainer.errors import ImageFault, UserError, one_line
+from trainer.errors import ImageFault, UserError, one_line, some
 
 
 def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follow_links: bool = False) -> Contents:
@@ -125,7 +125,8 @@ def read_folder(
         names = [clean_name(name, str(tags)) for name in table.names]
         check_distinct(names, str(tags))
     elif table and (unknown := table.faults_of_names(names)):
-        told = "; ".join(f"{tags}: line {line}: {what}" for line, what in unknown[:5])
+        first = {what: line for line, what in reversed(unknown)}  # of each tag
+        told = some([f"{tags}: line {line}: {what}" for what, line in sorted(first.items(), key=lambda item: item[1])])
         raise UserError(f"{told}; correct the tag, or add it to the categories, behind those that masks use")
     return _paired(_beside(images, masks, follow_links), masks, names, meanings, table, follow_links)
 

@@ -33,7 +33,7 @@ class MaskFile:
     def __call__(self, picture: Header) -> Drawn:
         """Raises ImageFault if it cannot be read or has another size than the picture."""
         data = self.source if isinstance(self.source, bytes) else read_bytes(self.source)
-        ids = masks.fit(masks.read_mask(data, self.num_categories, self.colours), picture)
+        ids = masks.read_fitting(data, self.num_categories, picture, self.colours)
         return Drawn(ids, masks.ids_in(ids))
 
 

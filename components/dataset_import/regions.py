@@ -113,7 +113,7 @@ class Box:
             numbers = _numbers(self.corners)
         except ImageFault:
             return None
-        return tuple(numbers * (*_pixels(self.unit, size),) * 2) if len(numbers) == 4 else None
+        return tuple(numbers * (_pixels(self.unit, size) * 2)) if len(numbers) == 4 else None
 
 
 @dataclass(frozen=True)

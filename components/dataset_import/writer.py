@@ -1,13 +1,14 @@
 """Writes a foreign dataset into VOC's layout; what is in the folder already stays and keeps its ids.
 
-Workers write pictures and masks under names of their own in a folder for unfinished work; then, picture by picture, each
-gets its key and its place. So two pictures never share a key, within an import or between two, whatever ran at once;
-and a killed import leaves nothing that anything reads.
+Workers write pictures and masks under names of their own in a folder for unfinished work; then, picture by picture,
+each gets its key and its place. So two pictures never share a key, within an import or between two, whatever ran at
+once; and a killed import leaves nothing that anything reads.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -35,7 +36,7 @@ from trainer.data.pictures import as_stored
 from trainer.data.tags_table import read_tags_table, write_tags_table
 from trainer.errors import ImageFault, UserError, one_line
 
-CATEGORIES, TAGS, FAULTS = "categories.txt", "tags.csv", "import_faults.jsonl"
+TAGS, FAULTS = "tags.csv", "import_faults.jsonl"
 _UNFINISHED = ".import"
 _DONE = "done"
 
@@ -80,16 +81,16 @@ def import_dataset(
     output = Path(output)
     for folder in (voc.IMAGES, voc.MASKS, voc.list_path("", split).parent):
         (output / folder).mkdir(parents=True, exist_ok=True)
-    if not (output / CATEGORIES).exists() and any((output / voc.MASKS).iterdir()):
+    if not (output / voc.CATEGORIES).exists() and any((output / voc.MASKS).iterdir()):
         raise UserError(
-            f"{output}: holds masks but no {CATEGORIES}; write the names there, one a line, in the order of their ids"
+            f"{output}: holds masks but no {voc.CATEGORIES}; write the names there, one a line, by their ids"
         )
-    known = read_names(output / CATEGORIES) if (output / CATEGORIES).exists() else []
+    known = read_names(output / voc.CATEGORIES) if (output / voc.CATEGORIES).exists() else []
     tags = _read_tags(output / TAGS)
     listed = _read_list(voc.list_path(output, split))
     wanted = {name: clean_name(prefix + name, "--prefix") for name in contents.names if name not in skip}
     names = [*known, *(name for name in wanted.values() if name not in known)]
-    check_distinct(names, str(output / CATEGORIES))
+    check_distinct(names, str(output / voc.CATEGORIES))
     ids = np.full(256, VOID, np.uint8)
     ids[BACKGROUND] = BACKGROUND
     for index, name in enumerate(contents.names, start=1):
@@ -103,7 +104,7 @@ def import_dataset(
         done, dead = _write(contents, unfinished, ids, wanted, beam_args)
         dead += contents.faults
         kept = [item for item in done if not item["left_out"]]
-        write_atomic(f"{output}/{CATEGORIES}", "".join(f"{name}\n" for name in names).encode())
+        write_atomic(f"{output}/{voc.CATEGORIES}", "".join(f"{name}\n" for name in names).encode())
         placed = _Places(output, tags, replace)
         for item in kept:
             try:
@@ -230,12 +231,12 @@ def _write(
     if isinstance(contents.samples, beam.PTransform):
         read = pipeline | "Samples" >> contents.samples
         samples = read["samples"]
-        _ = read[DEAD] | "Unread" >> beam.ParDo(_WriteNote(str(unfinished), DEAD))
+        _ = read[DEAD] | "Unread" >> beam.Map(_write_note, str(unfinished), DEAD)
     else:
         samples = pipeline | "Samples" >> beam.Create(list(contents.samples))
     written = samples | beam.Reshuffle() | beam.ParDo(write).with_outputs(DEAD, main=_DONE)
     for kind in (DEAD, _DONE):
-        _ = written[kind] | f"Note{kind}" >> beam.ParDo(_WriteNote(str(unfinished), kind))
+        _ = written[kind] | f"Note{kind}" >> beam.Map(_write_note, str(unfinished), kind)
     try:
         pipeline.run().wait_until_finish()
     except Exception as error:  # Beam raises errors of workers anew, without their errno
@@ -248,19 +249,14 @@ def _write(
     for path in unfinished.glob("*.json"):
         found[path.stem.split("-")[0]].append(json.loads(path.read_text()))
     return (
-        sorted(found[_DONE], key=lambda item: (item["name"], item["picture"])),
+        sorted(found[_DONE], key=lambda item: (item["name"], item["digest"])),
         sorted(found[DEAD], key=lambda letter: (letter["key"], letter["reason"])),
     )
 
 
-class _WriteNote(beam.DoFn):
-    """A JSON-ready value -> a file of its own, <kind>-<unique>.json."""
-
-    def __init__(self, folder: str, kind: str):
-        self.folder, self.kind = folder, kind
-
-    def process(self, value: dict[str, Any]) -> None:
-        Path(self.folder, f"{self.kind}-{uuid.uuid4().hex}.json").write_text(json.dumps(value))
+def _write_note(value: dict[str, Any], folder: str, kind: str) -> None:
+    """A JSON-ready value -> a file of its own, <kind>-<unique>.json: nothing that must find files by a pattern."""
+    Path(folder, f"{kind}-{uuid.uuid4().hex}.json").write_text(json.dumps(value))
 
 
 class _WriteSample(beam.DoFn):
@@ -289,7 +285,8 @@ class _WriteSample(beam.DoFn):
         tags = set(sample.tags) if sample.tags is not None else {self.names[i - 1] for i in drawn.shown}
         if unknown := sorted(tags - set(self.names)):
             raise ImageFault("tags", f"tag '{unknown[0]}' is none of the dataset's categories")
-        note = {"name": shown(sample.name), "left_out": any(name not in self.wanted for name in tags)}
+        note = {"name": shown(sample.name), "digest": hashlib.sha256(given).hexdigest()}
+        note["left_out"] = any(name not in self.wanted for name in tags)
         if note["left_out"]:
             return note
         place = f"{self.folder}/{uuid.uuid4().hex}"

@@ -82,9 +82,7 @@ class Summary:
         return {"splits": self.splits, "rejected": len(self.rejected), "images_per_category": counts}
 
 
-def plan_shards(
-    settings: DatasetSettings, categories: Categories, tags: Tags | None = None
-) -> list[Shard]:
+def plan_shards(settings: DatasetSettings, categories: Categories, tags: Tags | None = None) -> list[Shard]:
     """Lists the images of a dataset, in shards.
 
     An image listed twice, or for training although it is evaluated on, becomes a job with a fault. `tags` are used

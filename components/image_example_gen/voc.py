@@ -97,6 +97,11 @@ def list_keys(root: str | Path, split: str, limit: int | None = None, newest: in
     return keys
 
 
+def keys(root: str | Path) -> list[str]:
+    """The keys of all pictures, sorted."""
+    return sorted(_images(root).files)
+
+
 def find_key(root: str | Path, name: str) -> str:
     """The key of the picture that a name means.
 

@@ -54,7 +54,8 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             write_json(json_path, done)
             say(
                 f"{done['images']} images, {done['masks'] - done['empty_masks']} with a mask of a category, "
-                f"{done['left_out']} left out, {done['dead']} not readable, {len(done['categories'])} categories: {output}"
+                f"{done['left_out']} left out, {done['dead']} not readable, {len(done['categories'])} categories: "
+                f"{output}"
             )
             for note in done["notes"]:
                 click.echo(f"transferseg: {note}", err=True)
