@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import uuid
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.batch.faults import dead_letter
 from components.batch.images import DEAD
 from components.batch.masks import encode, write_atomic
+from components.dataset_import.places import Places, read_list, read_tags
 from components.dataset_import.samples import Contents, Sample
 from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.category_names import check_distinct, clean_name, read_names
-from trainer.data.files import read_bytes, read_text, shown
-from trainer.data.masks import ids_in, read_mask, upright_pixels
-from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, stem_of, suffix_of
+from trainer.data.files import read_bytes, shown
+from trainer.data.masks import ids_in, upright_pixels
 from trainer.data.pictures import as_stored
-from trainer.data.tags_table import read_tags_table, write_tags_table
+from trainer.data.tags_table import write_tags_table
 from trainer.errors import ImageFault, UserError, one_line
 
 TAGS, FAULTS = "tags.csv", "import_faults.jsonl"
@@ -86,8 +85,8 @@ def import_dataset(
             f"{output}: holds masks but no {voc.CATEGORIES}; write the names there, one a line, by their ids"
         )
     known = read_names(output / voc.CATEGORIES) if (output / voc.CATEGORIES).exists() else []
-    tags = _read_tags(output / TAGS)
-    listed = _read_list(voc.list_path(output, split))
+    tags = read_tags(output / TAGS)
+    listed = read_list(voc.list_path(output, split))
     wanted = {name: clean_name(prefix + name, "--prefix") for name in contents.names if name not in skip}
     names = [*known, *(name for name in wanted.values() if name not in known)]
     check_distinct(names, str(output / voc.CATEGORIES))
@@ -105,7 +104,7 @@ def import_dataset(
         dead += contents.faults
         kept = [item for item in done if not item["left_out"]]
         write_atomic(f"{output}/{voc.CATEGORIES}", "".join(f"{name}\n" for name in names).encode())
-        placed = _Places(output, tags, replace)
+        placed = Places(output, tags, replace)
         for item in kept:
             try:
                 placed.add(item)
@@ -132,94 +131,6 @@ def import_dataset(
         "categories": names,
         "output": str(output),
     }
-
-
-class _Places:
-    """Gives each picture its key and its place.
-
-    Attributes:
-      keys: of the pictures that came in.
-      masks: how many of them have one.
-      empty: masks that show no category, by what they hold.
-      dropped: letters of single objects.
-      tags: key -> names, with those that were there before.
-    """
-
-    def __init__(self, output: Path, tags: dict[str, tuple[str, ...]], replace: bool):
-        self.keys: set[str] = set()
-        self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
-        self._output, self._replace, self._replaced, self._renamed = output, replace, 0, 0
-        names = os.listdir(output / voc.IMAGES)
-        self._there = {stem_of(name, STORED_SUFFIXES): name for name in names if suffix_of(name, STORED_SUFFIXES)}
-
-    def add(self, item: dict[str, Any]) -> None:
-        """Raises ImageFault if the picture is there already and this one contradicts it."""
-        wanted = key_of(item["name"])
-        data = Path(item["picture"]).read_bytes()
-        for key in free_keys(wanted):
-            there = self._there.get(key)
-            if there is None:
-                break
-            if (self._output / voc.IMAGES / there).read_bytes() == data:
-                if key in self.keys:
-                    raise ImageFault("list", f"the same picture as another of this import, which came in as {key}")
-                break
-        target = voc.mask_path(self._output, key)
-        if item["mask"]:
-            if there is not None and target.exists() and not self._same_mask(target, item["mask"]):
-                if not self._replace:
-                    raise ImageFault("mask", f"is there already ({key}) with another mask; --replace takes the new one")
-                self._replaced += 1
-            os.replace(item["mask"], target)
-            self.masks += 1
-            if item["empty"]:
-                self.empty[item["empty"]] += 1
-        if there is None:
-            self._there[key] = f"{key}{item['suffix']}"
-            os.replace(item["picture"], self._output / voc.IMAGES / self._there[key])
-            self._renamed += key != wanted
-        before = () if self._replace else self.tags.get(key, ())
-        self.tags[key] = tuple(dict.fromkeys([*before, *item["tags"]]))
-        self.keys.add(key)
-        self.dropped += [
-            dead_letter(item["name"], ImageFault("object", f"{label}: {reason}")) for label, reason in item["dropped"]
-        ]
-
-    def notes(self, split: str) -> list[str]:
-        """What a person should know of what came in."""
-        found = []
-        if count := sum(self.empty.values()):
-            kinds = ", ".join(f"{number} only {kind}" for kind, number in sorted(self.empty.items()))
-            found.append(f"{count} of {self.masks} masks show no category ({kinds})")
-        if self.dropped:
-            pictures = len({letter["key"] for letter in self.dropped})
-            found.append(f"{len(self.dropped)} objects of {pictures} images could not be used; they are void")
-        if self._replaced:
-            found.append(f"{self._replaced} masks replaced by others")
-        if self._renamed:
-            found.append(f"{self._renamed} images got another key, because theirs was another's")
-        for path in sorted(voc.list_path(self._output, split).parent.glob("*.txt")):
-            both = self.keys & _read_list(path) if path.stem != split else set()
-            if both:
-                found.append(f"{len(both)} images are in the list {path.stem} too, for one {sorted(both)[0]}")
-        return found
-
-    @staticmethod
-    def _same_mask(there: Path, new: str) -> bool:
-        try:
-            old = read_mask(there.read_bytes(), VOID)
-        except ImageFault:
-            return False
-        return np.array_equal(old, read_mask(Path(new).read_bytes(), VOID))
-
-
-def _read_tags(path: Path) -> dict[str, tuple[str, ...]]:
-    """The tags table of a folder, key -> tags; {} without one."""
-    return {row.image: row.tags for row in read_tags_table(path).strict().rows} if path.exists() else {}
-
-
-def _read_list(path: Path) -> set[str]:
-    return {line.strip() for line in read_text(path, "one name a line").split("\n")} - {""} if path.exists() else set()
 
 
 def _write(

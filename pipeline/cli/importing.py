@@ -190,3 +190,16 @@ def _tfrecord(files: str, categories: str, follow_links: bool):
     if not names:
         raise UserError("masks hold ids: give the categories' names with --categories a,b,c (id 1, 2, 3)")
     return read_tfrecords(files, names)
+
+
+@_importer(
+    "other",
+    "Any format that Datumaro reads (an optional package): cityscapes, camvid, open_images, ...",
+    _ROOT,
+    click.option("--format", "format_", required=True, metavar="NAME", help="Datumaro's name of the format"),
+    click.option("--list", "list_", metavar="NAME", help="only this subset [default: all]"),
+)
+def _other(root: str, format_: str, list_: str | None, follow_links: bool):
+    from components.dataset_import.other import read_other
+
+    return read_other(root, format_, list_, follow_links=follow_links)
