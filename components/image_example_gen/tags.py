@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from etils import epath
+
 from components.image_example_gen import voc
 from trainer.categories import Categories
 from trainer.data.tags_table import read_tags_table
@@ -39,7 +41,7 @@ def read_tags_and_faults(
     Raises:
       UserError: it cannot be read at all.
     """
-    place = Path(path).parent if root is None else root
+    place = epath.Path(path).parent if root is None else root
     table = read_tags_table(path)
     rows, lost = table.by_image(lambda name: voc.find_key(place, name))
     faults = [*table.faults, *table.faults_of_names(categories.foreground)]

@@ -161,12 +161,17 @@ def read_list(
 def refuse_if_too_bad(rejected: Sequence[dict[str, str]], total: int, max_bad_share: float, where: str = "") -> None:
     """Raises UserError if too large a share of the listed images became dead letters; `where`: the file of them all."""
     if len(rejected) > max_bad_share * total:
-        first = "; ".join(f"{letter['key']} ({letter['stage']}): {letter['reason']}" for letter in rejected[:3])
         raise UserError(
             f"{len(rejected)} of {total} images are bad, more than dataset.max_bad_share {max_bad_share:g} allows: "
-            f"{first}{'; ...' if len(rejected) > 3 else ''}. "
+            f"{first_of(rejected)}. "
             + (f"All are in {where}" if where else "transferseg validate names all of them")
         )
+
+
+def first_of(rejected: Sequence[dict[str, str]]) -> str:
+    """The first three dead letters on one line."""
+    first = "; ".join(f"{letter['key']} ({letter['stage']}): {letter['reason']}" for letter in rejected[:3])
+    return first + ("; ..." if len(rejected) > 3 else "")
 
 
 def _letter(job: Job, fault: ImageFault) -> dict[str, str]:
@@ -229,11 +234,16 @@ class MergeSummaries(beam.CombineFn):
 
 def write_summary(summary: Summary, uri: str) -> None:
     """Writes summary.json (counts) and rejected.jsonl (key, stage, reason; sorted) into `uri`."""
-    rejected = sorted(summary.rejected, key=lambda entry: (entry["key"], entry["reason"]))
-    with tf.io.gfile.GFile(f"{uri}/{REJECTED}", "w") as file:
-        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected))
+    write_rejected(summary.rejected, f"{uri}/{REJECTED}")
     with tf.io.gfile.GFile(f"{uri}/{SUMMARY}", "w") as file:
         file.write(json.dumps(summary.to_dict(), indent=2))
+
+
+def write_rejected(rejected: Sequence[dict[str, str]], path: str) -> None:
+    """Dead letters, a JSON object a line, sorted."""
+    letters = sorted(rejected, key=lambda letter: (letter["key"], letter["reason"]))
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write("".join(json.dumps(letter, ensure_ascii=False) + "\n" for letter in letters))
 
 
 def read_summary(uri: str) -> dict:

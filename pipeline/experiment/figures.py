@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from components.batch.images import list_images
-from components.image_example_gen.records import read_record
 from pipeline.experiment import erasing, methods
 from pipeline.experiment.networks import Networks, held_back
 from trainer import features
@@ -24,7 +23,7 @@ Panel = np.ndarray  # uint8 [H, W, 3]
 
 def draw_label_maps(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
     """Figure 3: images of weak categories, L-Net's map M, our labels L_w, adversarial erasing's, the truth."""
-    examples = _spread(list(held_back(networks.config, categories, networks.config.dataset.train, weak=True)), rows)
+    examples = _spread(list(held_back(networks.config, categories, evaluation=False, weak=True)), rows)
     keys = {key_of(example) for example in examples}
     ours = _masks(networks.labelled(categories), keys)
     rival = _masks(erasing.labelled(networks, categories), keys)
@@ -53,10 +52,7 @@ def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: 
 def draw_predictions(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
     """Figure 6: evaluation images of weak categories by AE, L-Net, P-Net and full supervision, and the truth."""
     config = networks.config
-    keys = config.dataset.eval_keys()
-    records = (read_record(config.dataset.root, key, categories, evaluation=True) for key in keys)
-    weak = [record for record in records if categories.is_weak_image(record.tags)]
-    examples = [tf.train.Example.FromString(record.example) for record in _spread(weak, rows)]
+    examples = _spread(list(held_back(config, categories, evaluation=True, weak=True)), rows)
     trained = {"AE": "ae", "L-Net": "l-net", "P-Net": "p-net", "full": "full"}
     nets = {title: _network(networks, categories, methods.METHODS[name]) for title, name in trained.items()}
     grid = []

@@ -106,7 +106,7 @@ def read_text(path: str | Path, what: str) -> str:
     try:
         return decode_text(read_bytes(path), path, what)
     except ImageFault as fault:
-        raise UserError(f"{path}: {fault}; give {what}") from None
+        raise UserError(f"{fault}; give {what}") from None
 
 
 def read_json(path: str | Path, what: str) -> Any:
