@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from components.batch.faults import dead_letter
-from components.batch.images import SUFFIXES
 from components.dataset_import.masks import Colour, PngMask, SbdMask, voc_colours
 from components.dataset_import.samples import Contents, Sample, join, key_of, read_bytes
 from components.image_example_gen import voc
 from trainer.categories import VOC, VOID
+from trainer.data.names import DECODED_SUFFIXES as SUFFIXES
 from trainer.errors import ImageFault, UserError, one_line
 
 _MORE_SUFFIXES = (*SUFFIXES, ".webp", ".tif", ".tiff")  # converted to PNG

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.batch.images import SUFFIXES
 from components.dataset_import.coco import read_coco
 from components.dataset_import.folders import read_cvat, read_folder, read_sbd, read_voc
 from components.dataset_import.label_studio import read_label_studio
@@ -15,6 +14,7 @@ from components.dataset_import.samples import Contents
 from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.writer import CATEGORIES, read_names
 from components.image_example_gen import voc
+from trainer.data.names import DECODED_SUFFIXES as SUFFIXES
 from trainer.errors import UserError
 
 KNOWN = (

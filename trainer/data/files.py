@@ -98,7 +98,7 @@ def read_text(path: str | Path, what: str) -> str:
     try:
         return decode_text(read_bytes(path), path, what)
     except ImageFault as fault:
-        raise UserError(f"{path}: {fault}; give {what}") from None
+        raise UserError(f"{fault}; give {what}") from None
 
 
 def walk(folder: str | Path, follow_links: bool = False) -> tuple[list[str], list[tuple[str, str]]]:
