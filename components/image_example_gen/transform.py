@@ -163,8 +163,7 @@ def refuse_if_too_bad(rejected: Sequence[dict[str, str]], total: int, max_bad_sh
     if len(rejected) > max_bad_share * total:
         raise UserError(
             f"{len(rejected)} of {total} images are bad, more than dataset.max_bad_share {max_bad_share:g} allows: "
-            f"{first_of(rejected)}. "
-            + (f"All are in {where}" if where else "transferseg validate names all of them")
+            f"{first_of(rejected)}. " + (f"All are in {where}" if where else "transferseg validate names all of them")
         )
 
 

@@ -14,9 +14,10 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.batch.faults import refuse_above
-from components.batch.job import DEAD_LETTERS, SUMMARY, counter, model_digest, recipe_of, write_json_lines
+from components.batch.job import counter, model_digest, recipe_of, write_json_lines
 from components.batch.masks import MaskStore
 from components.batch.networks import threads_per_worker
+from components.batch.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
 from components.label_calibration.outputs import VALUES, read_label_settings
 from components.weak_labels.examples import (

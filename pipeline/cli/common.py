@@ -112,6 +112,10 @@ def batch(work, json_path: Path | None) -> None:
         click.echo(f"transferseg: {error}", err=True)
         sys.exit(EXIT_REFUSED)
     write_json(json_path, summary)
+    if others := summary.get("passed_over"):
+        say(f"passed over, no pictures by their names: {', '.join(others[:5])}{', ...' if others[5:] else ''}")
+    if empty := summary.get("empty"):
+        say(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
     say(
         f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
         f"{summary['images_per_s']:.1f} images/s: {summary['output']}"

@@ -14,6 +14,7 @@ from pipeline.experiment.networks import Networks, held_back
 from trainer import features
 from trainer.baselines.example_files import image_of, key_of, read_examples, tags_of
 from trainer.categories import Categories, palette
+from trainer.data.pictures import readable
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_image, decode_mask
@@ -42,8 +43,8 @@ def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: 
     """Figure 5: L-Net on images of categories that it has never seen; three pairs a row."""
     size, l_net = networks.config.image_size, networks.l_net(categories)
     panels = []
-    for file in _spread(list_images(folder), 3 * rows):
-        image, logits = answer_on_pixels(l_net, file.read_bytes(), size)
+    for file in _spread(list_images(folder)[0], 3 * rows):
+        image, logits = answer_on_pixels(l_net, readable(file.read_bytes()), size)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
     grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)

@@ -11,6 +11,7 @@ from PIL import Image
 from components.batch.faults import TooManyFaults
 from components.prediction.batch import predict_folder
 from trainer.categories import palette
+from trainer.data.pictures import readable
 from trainer.errors import UserError
 
 
@@ -23,7 +24,7 @@ def test_masks_are_the_model_s_own(models, tmp_path):  # noqa: F811
     model = tf.saved_model.load(str(models["segmentation"]))
     seen = set()
     for path in (tmp_path / "images").iterdir():
-        answer = model.signatures["serving_default"](image_bytes=tf.constant([path.read_bytes()]))
+        answer = model.signatures["serving_default"](image_bytes=tf.constant([readable(path.read_bytes())]))
         expected = tf.io.decode_png(answer["mask_bytes"][0], channels=3).numpy()
         mask = Image.open(tmp_path / "out" / f"{path.stem}.png")
         assert mask.mode == "P"
@@ -56,7 +57,7 @@ def test_bad_arguments_are_refused(models, tmp_path):  # noqa: F811
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no such folder"):
         predict_folder(models["segmentation"], tmp_path / "none", tmp_path / "out")
-    with pytest.raises(UserError, match="holds no JPEG"):
+    with pytest.raises(UserError, match="holds no picture"):
         predict_folder(models["segmentation"], tmp_path / "empty", tmp_path / "out")
     with pytest.raises(UserError, match="not a SavedModel"):
         predict_folder(tmp_path, tmp_path / "empty", tmp_path / "out")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from trainer.categories import BACKGROUND, VOID, palette
-from trainer.data.pictures import Header, read_header
+from trainer.data.pictures import TURNED_BY_PILLOW, Header, read_header
 from trainer.errors import ImageFault, one_line
 
 Colour = tuple[int, int, int]
@@ -75,7 +75,9 @@ def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None
     odd = [int(i) for i in values if not 0 <= i <= num_categories and i != VOID]
     if odd:
         raise ImageFault("mask", f"its mask has ids {_some(odd)}{_remedy(odd, num_categories)}")
-    return upright_pixels(ids.astype(np.uint8), header.orientation), header.orientation != 1
+    ids = ids.astype(np.uint8)
+    upright = ids if header.format in TURNED_BY_PILLOW else upright_pixels(ids, header.orientation)
+    return upright, header.orientation != 1
 
 
 def fit(mask: np.ndarray, picture: Header, upright: bool = False) -> np.ndarray:
