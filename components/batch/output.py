@@ -23,18 +23,18 @@ _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
 
 
 @contextmanager
-def claimed(output: str | Path, images: str | Path, job: str) -> Iterator[Path]:
+def claimed(output: str | Path, images: str | Path | None, job: str) -> Iterator[Path]:
     """The output folder, made if need be, for one job alone; leaves nothing half-written.
 
     Args:
-      output, images: folders.
+      output, images: folders; `images`, if given, must be another one.
       job: what another one is told is going on.
 
     Raises:
       UserError: both are the same; the output cannot be made, another job works on it, or its disk is full.
     """
     output = Path(output)
-    if output.resolve() == Path(images).resolve():
+    if images is not None and output.resolve() == Path(images).resolve():
         raise UserError(f"{output}: is the folder of images; masks would overwrite them; give another output")
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,8 @@ once; and a killed import leaves nothing that anything reads.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,7 +21,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.batch.faults import dead_letter
 from components.batch.images import DEAD
+from components.batch.job import write_json_lines
 from components.batch.masks import encode, write_atomic
+from components.batch.output import SCRATCH, claimed
 from components.dataset_import.places import Places, read_list, read_tags
 from components.dataset_import.samples import Contents, Sample
 from components.image_example_gen import voc
@@ -36,7 +36,6 @@ from trainer.data.tags_table import write_tags_table
 from trainer.errors import ImageFault, UserError, one_line
 
 TAGS, FAULTS = "tags.csv", "import_faults.jsonl"
-_UNFINISHED = ".import"
 _DONE = "done"
 
 
@@ -77,41 +76,47 @@ def import_dataset(
     unknown = sorted(set(skip) - set(contents.names))
     if unknown:
         raise UserError(f"--skip {unknown[0]}: the dataset has no such category; it has {', '.join(contents.names)}")
-    output = Path(output)
+    with claimed(output, None, "import") as output:
+        return _import(contents, output, split, skip, prefix, replace, beam_args)
+
+
+def _import(
+    contents: Contents,
+    output: Path,
+    split: str,
+    skip: Collection[str],
+    prefix: str,
+    replace: bool,
+    beam_args: Sequence[str],
+) -> dict[str, Any]:
     for folder in (voc.IMAGES, voc.MASKS, voc.list_path("", split).parent):
         (output / folder).mkdir(parents=True, exist_ok=True)
-    if not (output / voc.CATEGORIES).exists() and any((output / voc.MASKS).iterdir()):
-        raise UserError(
-            f"{output}: holds masks but no {voc.CATEGORIES}; write the names there, one a line, by their ids"
-        )
-    known = read_names(output / voc.CATEGORIES) if (output / voc.CATEGORIES).exists() else []
+    listing = output / voc.CATEGORIES
+    if not listing.exists() and any((output / voc.MASKS).iterdir()):
+        raise UserError(f"{output}: holds masks but no {listing.name}; write the names there, one a line, by their ids")
+    known = read_names(listing) if listing.exists() else []
     tags = read_tags(output / TAGS)
     listed = read_list(voc.list_path(output, split))
     wanted = {name: clean_name(prefix + name, "--prefix") for name in contents.names if name not in skip}
     names = [*known, *(name for name in wanted.values() if name not in known)]
-    check_distinct(names, str(output / voc.CATEGORIES))
+    check_distinct(names, str(listing))
     ids = np.full(256, VOID, np.uint8)
     ids[BACKGROUND] = BACKGROUND
     for index, name in enumerate(contents.names, start=1):
         if name in wanted:
             ids[index] = names.index(wanted[name]) + 1
 
-    unfinished = output / _UNFINISHED
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a killed import
-    unfinished.mkdir()
-    try:
-        done, dead = _write(contents, unfinished, ids, wanted, beam_args)
-        dead += contents.faults
-        kept = [item for item in done if not item["left_out"]]
-        write_atomic(f"{output}/{voc.CATEGORIES}", "".join(f"{name}\n" for name in names).encode())
-        placed = Places(output, tags, replace)
-        for item in kept:
-            try:
-                placed.add(item)
-            except ImageFault as fault:
-                dead.append(dead_letter(item["name"], fault))
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    done, dead = _write(contents, output / SCRATCH, ids, wanted, beam_args)
+    dead += contents.faults
+    kept = [item for item in done if not item["left_out"]]
+    if kept:  # before any mask that holds a new id
+        write_atomic(str(listing), "".join(f"{name}\n" for name in names).encode())
+    placed = Places(output, tags, replace)
+    for item in kept:
+        try:
+            placed.add(item)
+        except ImageFault as fault:
+            dead.append(dead_letter(item["name"], fault))
     letters = [*dead, *placed.dropped]
     write_atomic(f"{output}/{FAULTS}", "".join(json.dumps(entry) + "\n" for entry in letters).encode())
     if not placed.keys:
@@ -134,40 +139,24 @@ def import_dataset(
 
 
 def _write(
-    contents: Contents, unfinished: Path, ids: np.ndarray, wanted: Mapping[str, str], beam_args: Sequence[str]
+    contents: Contents, scratch: Path, ids: np.ndarray, wanted: Mapping[str, str], beam_args: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Pictures and masks, in Beam -> (what was done, dead letters), both by name."""
-    write = _WriteSample(str(unfinished), contents.names, ids, wanted)
-    pipeline = beam.Pipeline(options=PipelineOptions(list(beam_args)))
-    if isinstance(contents.samples, beam.PTransform):
-        read = pipeline | "Samples" >> contents.samples
-        samples = read["samples"]
-        _ = read[DEAD] | "Unread" >> beam.Map(_write_note, str(unfinished), DEAD)
-    else:
-        samples = pipeline | "Samples" >> beam.Create(list(contents.samples))
-    written = samples | beam.Reshuffle() | beam.ParDo(write).with_outputs(DEAD, main=_DONE)
-    for kind in (DEAD, _DONE):
-        _ = written[kind] | f"Note{kind}" >> beam.Map(_write_note, str(unfinished), kind)
-    try:
-        pipeline.run().wait_until_finish()
-    except Exception as error:  # Beam raises errors of workers anew, without their errno
-        if os.strerror(errno.ENOSPC) in str(error):
-            raise UserError(
-                f"{unfinished.parent}: no space left; nothing was added, make room and start again"
-            ) from None
-        raise
-    found: dict[str, list] = {_DONE: [], DEAD: []}
-    for path in unfinished.glob("*.json"):
-        found[path.stem.split("-")[0]].append(json.loads(path.read_text()))
-    return (
-        sorted(found[_DONE], key=lambda item: (item["name"], item["digest"])),
-        sorted(found[DEAD], key=lambda letter: (letter["key"], letter["reason"])),
-    )
-
-
-def _write_note(value: dict[str, Any], folder: str, kind: str) -> None:
-    """A JSON-ready value -> a file of its own, <kind>-<unique>.json: nothing that must find files by a pattern."""
-    Path(folder, f"{kind}-{uuid.uuid4().hex}.json").write_text(json.dumps(value))
+    """Pictures and masks, in Beam, to the scratch folder -> (what was done, dead letters), both by name."""
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed import
+    scratch.mkdir()
+    with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
+        if isinstance(contents.samples, beam.PTransform):
+            read = pipeline | "Samples" >> contents.samples
+            samples, unread = read["samples"], (read[DEAD],)
+        else:
+            samples, unread = pipeline | "Samples" >> beam.Create(list(contents.samples)), ()
+        write = _WriteSample(str(scratch), contents.names, ids, wanted)
+        written = samples | beam.Reshuffle() | beam.ParDo(write).with_outputs(DEAD, main=_DONE)
+        write_json_lines(written[_DONE], f"{scratch}/{_DONE}", "Done")
+        write_json_lines((written[DEAD], *unread) | beam.Flatten(), f"{scratch}/{DEAD}", "Dead")
+    done, dead = ([json.loads(line) for line in (scratch / name).read_text().splitlines()] for name in (_DONE, DEAD))
+    done.sort(key=lambda item: (item["name"], item["digest"]))
+    return done, sorted(dead, key=lambda letter: (letter["key"], letter["reason"]))
 
 
 class _WriteSample(beam.DoFn):
