@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from trainer.data.files import shown
 from trainer.errors import ImageFault
 
 
@@ -13,7 +14,7 @@ class TooManyFaults(Exception):
 
 
 def dead_letter(key: str, fault: ImageFault) -> dict[str, str]:
-    return {"key": key, "stage": fault.stage, "reason": str(fault)}
+    return {"key": shown(key), "stage": fault.stage, "reason": str(fault)}
 
 
 def refuse_above(max_share: float, dead: Sequence[dict[str, str]], inputs: int, where: str) -> None:

@@ -149,7 +149,7 @@ def _variants(name: str) -> Iterator[str]:
     url = urlsplit(first) if "://" in first or "?" in first else None
     inside = parse_qs(url.query).get("d", [url.path])[0] if url else decoded  # Label Studio's ?d=folder/x.jpg
     address = plain(unquote(inside))
-    upload = "/".join([*address.split("/")[:-1], _UPLOAD.sub("", _last(address))])
+    upload = _UPLOAD.sub("", _last(address)) if "upload/" in address or _UPLOAD.match(_last(address)) else address
     yield from dict.fromkeys((first, decoded, address, upload))
 
 
