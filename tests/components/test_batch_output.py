@@ -175,12 +175,10 @@ def test_pictures_above_the_model_s_own_limit_go_to_it_smaller(models, tmp_path,
     monkeypatch.setattr(images, "MAX_PIXELS", 2000)
     monkeypatch.setattr(networks, "_PIXELS_AT_ONCE", 1)
     predict(models, tmp_path, "smaller")
-    for name, data in contents(tmp_path / "whole").items():
-        whole, smaller = (
-            np.asarray(Image.open(path)) for path in (tmp_path / "whole" / name, tmp_path / "smaller" / name)
-        )
-        assert smaller.shape == (72, 96) and data
-        assert 0.8 < (whole == smaller).mean()
+    for name in ("s000.png", "s001.png", "s002.png"):
+        whole, smaller = (np.asarray(Image.open(tmp_path / folder / name)) for folder in ("whole", "smaller"))
+        assert smaller.shape == (72, 96)
+        assert (whole == smaller).mean() > 0.8
         assert set(np.unique(smaller)) == set(np.unique(whole))
 
 
