@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from labelling_samples import BAD_IMAGES, ODD_IMAGES, models, write_scenes  # noqa: F401
 from PIL import Image
 
 from components.batch.faults import TooManyFaults
 from components.prediction.batch import predict_folder
+from pipeline.cli import cli
 from trainer.categories import palette
 from trainer.data.pictures import readable
 from trainer.errors import UserError
@@ -51,6 +53,19 @@ def test_files_of_one_name_do_not_overwrite_each_other(models, tmp_path):  # noq
     (tmp_path / "images" / "s000.jpg").write_bytes(ODD_IMAGES["grey.jpg"][0])
     summary = predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", max_dead_share=1.0)
     assert (summary["inputs"], summary["labelled"], summary["dead_by_stage"]) == (3, 2, {"write": 1})
+
+
+def test_the_command_tells_what_it_passed_over_and_what_lifts_the_limit(models, tmp_path):  # noqa: F811
+    write_scenes(tmp_path, 2)
+    (tmp_path / "images" / "notes[red].txt").write_text("no picture")
+    arguments = ["--model", models["segmentation"], "--images", tmp_path / "images", "--output", tmp_path / "out"]
+    command = ["predict", *map(str, arguments), "--max-dead-share", "1", "--max-pixels"]
+    outcome = CliRunner().invoke(cli, [*command, "6911"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "passed over, no pictures by their names: notes[red].txt" in outcome.output
+    assert "0 of 2 images done, 2 dead letters" in outcome.output
+    assert "6911 (--max-pixels)" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
+    assert "2 of 2 images done, 0 dead letters" in CliRunner().invoke(cli, [*command, "6912"]).output
 
 
 def test_bad_arguments_are_refused(models, tmp_path):  # noqa: F811

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, models, write_scenes  # noqa: F401
+from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, encode, models, write_scenes  # noqa: F401
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -174,6 +174,18 @@ def test_a_rerun_makes_only_what_is_missing_or_stale(models, tmp_path):  # noqa:
     lines = (tmp_path / "tags.csv").read_text().replace("s003.png,ant", "s003.png,ant|bee")
     (tmp_path / "tags.csv").write_text(lines)
     assert label(models, tmp_path, settings=other)["kept"] == 4
+
+
+def test_labels_without_a_category_are_counted(models, tmp_path):  # noqa: F811
+    write_scenes(tmp_path, 2)
+    grey = np.random.default_rng(0).integers(30, 50, (72, 96), np.uint8)
+    (tmp_path / "images" / "grey.png").write_bytes(encode(grey))
+    with (tmp_path / "tags.csv").open("a") as file:
+        file.write("grey,ant\n")
+    summary = label(models, tmp_path)
+    empty = [path.stem for path in (tmp_path / "out").glob("*.png") if set(np.unique(read_mask(path))) <= {0, VOID}]
+    assert empty == ["grey"]
+    assert (summary["labelled"], summary["empty"]) == (3, 1)
 
 
 def test_a_mask_goes_when_its_image_breaks(models, tmp_path):  # noqa: F811
