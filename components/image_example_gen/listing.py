@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from trainer.data.files import is_remote, shown
-from trainer.data.names import PICTURE_SUFFIXES, STORED_SUFFIXES, Pictures, stem_of, suffix_of
+from trainer.data.names import STORED_SUFFIXES, Pictures, stem_of, suffix_of
 from trainer.errors import ImageFault
 
 IMAGE_SUFFIXES = STORED_SUFFIXES

@@ -47,7 +47,5 @@ def read_tags_and_faults(
     faults = [*table.faults, *table.faults_of_names(categories.foreground)]
     faults += [(row.line, f"{fault}; correct the name, or take the line out") for row, fault in lost]
     wrong = {line for line, _ in faults}
-    tags = {
-        key: tuple(sorted(map(categories.id_of, row.tags))) for key, row in rows.items() if row.line not in wrong
-    }
+    tags = {key: tuple(sorted(map(categories.id_of, row.tags))) for key, row in rows.items() if row.line not in wrong}
     return tags, sorted(faults)

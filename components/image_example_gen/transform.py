@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 import tensorflow as tf
 
-from components.image_example_gen import voc
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.settings import DatasetSettings
 from components.image_example_gen.tags import Tags, read_tags
@@ -82,9 +81,7 @@ class Summary:
         return {"splits": self.splits, "rejected": len(self.rejected), "images_per_category": counts}
 
 
-def plan_shards(
-    settings: DatasetSettings, categories: Categories, tags: Tags | None = None
-) -> list[Shard]:
+def plan_shards(settings: DatasetSettings, categories: Categories, tags: Tags | None = None) -> list[Shard]:
     """Lists the images of a dataset, in shards.
 
     An image listed twice, or for training although it is evaluated on, becomes a job with a fault. `tags` are used
@@ -97,7 +94,7 @@ def plan_shards(
         tags = read_tags(settings.tags_path, categories, settings.root) if settings.tags_path else {}
     evaluated, trained = settings.eval_keys(), settings.train_keys()
     held_out = set(evaluated)
-    corrected = set(voc.list_keys(settings.root, settings.corrected)) if settings.corrected else set()
+    corrected = set(settings.corrected_keys())
     shards = []
     for keys, evaluation in ((trained, False), (evaluated, True)):
         seen: set[str] = set()
@@ -165,8 +162,7 @@ def refuse_if_too_bad(rejected: Sequence[dict[str, str]], total: int, max_bad_sh
     if len(rejected) > max_bad_share * total:
         raise UserError(
             f"{len(rejected)} of {total} images are bad, more than dataset.max_bad_share {max_bad_share:g} allows: "
-            f"{first_of(rejected)}. "
-            + (f"All are in {where}" if where else "transferseg validate names all of them")
+            f"{first_of(rejected)}. " + (f"All are in {where}" if where else "transferseg validate names all of them")
         )
 
 

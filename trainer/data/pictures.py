@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainer.errors import ImageFault, one_line
 
@@ -137,5 +137,6 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise ImageFault("size", error) from None
     except Exception as error:  # Pillow's readers raise what they like on broken files
-        reason = "not a picture in any known format" if isinstance(error, OSError) else one_line(error)
+        known = not isinstance(error, UnidentifiedImageError)
+        reason = f"damaged, {one_line(error)}" if known else "not a picture in any known format"
         raise ImageFault("decode", f"{reason} ({len(data)} bytes)") from None
