@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from labelling_samples import encode, models, scene  # noqa: F401
+from labelling_samples import encode, scene
 
 from components.batch.deadline import OutOfTime, within
 from components.batch.images import DEAD, Sample
@@ -18,7 +18,7 @@ def finish_but_hang_on_b(sample, image, outputs, image_sizes):
     return Result(sample.key, np.zeros(image.shape[:2], np.uint8), {})
 
 
-def test_a_hanging_image_is_a_dead_letter_and_the_others_go_on(models):  # noqa: F811
+def test_a_hanging_image_is_a_dead_letter_and_the_others_go_on(models):
     networks = RunNetworks([str(models["l_net"])], finish_but_hang_on_b, max_pixels=10**6, timeout_s=15)
     networks.setup()
     data = encode(scene(1)[0])

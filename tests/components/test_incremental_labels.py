@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
-from labelling_samples import CATEGORIES, encode, models, scene  # noqa: F401
+from labelling_samples import CATEGORIES, encode, scene
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
@@ -26,7 +26,7 @@ def weak(i: int, tag: int = 2) -> bytes:
 
 
 @pytest.fixture()
-def label(models, tmp_path):  # noqa: F811
+def label(models, tmp_path):
     """label(name, records) -> (summary.json, key -> mask bytes) of a run of the executor on those weak examples."""
 
     def run(name: str, records: list[bytes], store: str | None = "store", **settings) -> tuple[dict, dict[str, bytes]]:

@@ -1,4 +1,3 @@
-# ruff: noqa: F401, F811 - fixtures of another file
 """The report in a real browser: nothing on the console, every picture loads, the sliders work from the keyboard."""
 
 import json
@@ -7,7 +6,6 @@ import shutil
 import subprocess
 
 import pytest
-from test_report import config, finished, page
 
 from pipeline.report.dag import lay_out
 from pipeline.report.lineage import lineage

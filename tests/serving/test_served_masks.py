@@ -10,8 +10,8 @@ import ovmsclient
 import pytest
 import requests
 import tensorflow as tf
-from conftest import BAD_IMAGES, CATEGORIES, ODD_IMAGES, draw, encode, read_mask
 from google.protobuf import text_format
+from serving_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, draw, encode, read_mask
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,

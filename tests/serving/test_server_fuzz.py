@@ -11,8 +11,8 @@ import psutil
 import pytest
 import requests
 import tensorflow as tf
-from conftest import BAD_IMAGES, ODD_IMAGES, draw, encode, read_mask
 from PIL import Image
+from serving_samples import BAD_IMAGES, ODD_IMAGES, draw, encode, read_mask
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import SegmentationClient

@@ -10,7 +10,7 @@ import grpc
 import pytest
 import requests
 import tensorflow as tf
-from conftest import draw, encode, read_mask
+from serving_samples import draw, encode, read_mask
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import SegmentationClient

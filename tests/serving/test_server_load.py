@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
-from conftest import draw, encode, read_mask
+from serving_samples import draw, encode, read_mask
 
 from serving.client import SegmentationClient
 from serving.local_server.server import serve

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from conftest import CATEGORIES, SIZE, build_tiny_net, draw, encode, read_mask
 from google.protobuf import text_format
+from serving_samples import CATEGORIES, SIZE, build_tiny_net, draw, encode, read_mask
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 from serving.client import SegmentationClient

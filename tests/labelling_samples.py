@@ -8,7 +8,6 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -52,16 +51,6 @@ def export_masks(folder: Path) -> Path:
     net = _net(np.concatenate([np.zeros((3, 1)), np.eye(3)], 1), np.array([30.0, 0, 0, 0]))
     export_segmentation(net, folder, categories=CATEGORIES, image_size=SIZE, metadata={})
     return folder
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "cam": export_cam(root / "cam"),
-        "l_net": export_l_net(root / "l_net"),
-        "segmentation": export_masks(root / "segmentation"),
-    }
 
 
 def scene(tag: int, seed: int = 0, height: int = 72, width: int = 96) -> tuple[np.ndarray, np.ndarray]:
