@@ -101,9 +101,12 @@ def test_writers_of_the_same_mask_do_not_disturb_each_other(tmp_path):
     assert [path.name for path in tmp_path.rglob("*.*")] == ["abc.png"]
 
 
-@pytest.mark.slow
-def test_of_10000_images_only_the_100_new_ones_are_labelled(label):
-    records = [weak(i) for i in range(10_000)]
-    assert label("first", records[:9_900])[0] == {"labelled": 9_900, "kept": 0, "dead": 0}
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [pytest.param(300, 10, marks=pytest.mark.slow), pytest.param(9_900, 100, marks=pytest.mark.soak)],
+)
+def test_of_many_images_only_the_new_ones_are_labelled(label, old, new):
+    records = [weak(i) for i in range(old + new)]
+    assert label("first", records[:old])[0] == {"labelled": old, "kept": 0, "dead": 0}
     second, masks = label("second", records)
-    assert second == {"labelled": 10_000, "kept": 9_900, "dead": 0} and len(masks) == 10_000
+    assert second == {"labelled": old + new, "kept": old, "dead": 0} and len(masks) == old + new

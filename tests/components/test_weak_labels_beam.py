@@ -5,12 +5,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import COMMAND, ROOT, transferseg
 from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, write_scenes
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -240,31 +240,31 @@ def test_two_processes_give_the_same_files(models, tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-_SCRIPT = """
-import sys
-from components.weak_labels.batch import label_folder
-l_net, cam, folder = sys.argv[1:]
-label_folder(l_net, cam, folder + "/images", folder + "/tags.csv", folder + "/out", format="coco", max_dead_share=0.5)
-"""
-
-
-@pytest.mark.slow
-def test_two_thousand_inputs_of_every_kind_survive_three_kills(models, tmp_path):
-    reasons = write_two_thousand(tmp_path)
-    command = [sys.executable, "-c", _SCRIPT, str(models["l_net"]), str(models["cam"]), str(tmp_path)]
-    for wanted in (100, 700, 1300):
-        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+@pytest.mark.parametrize(
+    ("copies", "kills"),
+    [pytest.param(1, [60], marks=pytest.mark.slow), pytest.param(10, [100, 700, 1300], marks=pytest.mark.soak)],
+)
+def test_inputs_of_every_kind_survive_kills(models, tmp_path, copies, kills):
+    """`kills`: how many masks there are when the process is killed."""
+    reasons = write_inputs(tmp_path, copies)
+    folders = ["--images", tmp_path / "images", "--tags", tmp_path / "tags.csv", "--output", tmp_path / "out"]
+    networks = ["--l-net", models["l_net"], "--cam", models["cam"]]
+    arguments = ["label", *networks, *folders, "--format", "coco", "--max-dead-share", "0.5"]
+    command = [*COMMAND, *map(str, arguments)]
+    for wanted in kills:
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
         while process.poll() is None and sum(1 for _ in (tmp_path / "out").glob("*.png")) < wanted:
-            time.sleep(0.3)
+            time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the job ended before it was killed"
         assert not (tmp_path / "out" / "summary.json").exists()
         for path in (tmp_path / "out").glob("*.png"):
             read_mask(path)  # whole, or not there
-    subprocess.run(command, check=True)
+    assert transferseg(*arguments).returncode == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["kept"] >= 1300
-    assert (summary["inputs"], summary["labelled"], summary["dead"]) == (2000, 2000 - len(reasons), len(reasons))
+    inputs = 200 * copies
+    assert summary["kept"] >= kills[-1]
+    assert (summary["inputs"], summary["labelled"], summary["dead"]) == (inputs, inputs - len(reasons), len(reasons))
     assert {(letter["key"], letter["stage"]) for letter in letters_of(tmp_path / "out")} == set(reasons)
     for letter in letters_of(tmp_path / "out"):
         assert reasons[letter["key"], letter["stage"]] in letter["reason"], letter
@@ -272,11 +272,11 @@ def test_two_thousand_inputs_of_every_kind_survive_three_kills(models, tmp_path)
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
-def write_two_thousand(folder) -> dict[tuple[str, str], str]:
-    """Inputs of every kind: (key, stage) of those that must become dead letters -> a part of the reason."""
-    write_scenes(folder, 1780)
+def write_inputs(folder, copies: int) -> dict[tuple[str, str], str]:
+    """200 inputs a copy: (key, stage) of those that must become dead letters -> a part of the reason."""
+    write_scenes(folder, 178 * copies)
     lines, reasons = [], {}
-    for copy in range(10):
+    for copy in range(copies):
         for name, (data, *_) in {**ODD_IMAGES, **BAD_IMAGES}.items():
             name = f"{copy}{name.replace('.', '_')}.{name.rpartition('.')[2]}"
             (folder / "images" / name).write_bytes(data)

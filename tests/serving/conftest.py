@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 import tensorflow as tf
+from commands import TIMEOUT_S
 from serving_samples import CATEGORIES, SIZE, build_tiny_net
 
 from serving.export import export_segmentation
@@ -86,7 +87,7 @@ def _model_server(base: Path) -> Iterator[list[int]]:
     flags = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_base_path={base}"]
     process = subprocess.Popen([os.environ["TF_SERVING_BIN"], "--model_name=transferseg", *flags])
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
                 requests.get(f"http://127.0.0.1:{ports[1]}/v1/models/transferseg", timeout=5).raise_for_status()
@@ -97,4 +98,4 @@ def _model_server(base: Path) -> Iterator[list[int]]:
         yield ports
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(TIMEOUT_S)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import TIMEOUT_S
 from programs.train_both_stages import KILLED, MOMENTS
 
 PROGRAM = Path(__file__).parent / "programs" / "train_both_stages.py"
 KILLS = 20
-TIMEOUT_S = 1800
 
 
 def start(folder: Path, devices: int, *more: int | str) -> subprocess.Popen:
