@@ -168,8 +168,9 @@ def test_a_category_is_added_from_tagged_pictures_and_the_old_ones_stay_guarded(
     [l_net] = (pushed.workdir / "artifacts" / "l_net" / "model").iterdir()
     settings = {"dataset.tags": "tags.csv", "dataset.root": data, "l_net_from": l_net}
     settings |= {"categories.weak": "[pink, blue]", "categories.order": "[yellow, pink, blue]"}
-    # Without ImageNet weights three categories need more updates than two; the guard still holds the old ones.
-    settings |= {"categories.added": "[blue]", "segmentation.steps": 720}
+    settings |= {"categories.added": "[blue]", "segmentation.steps": 200}
+    # Without ImageNet weights SGD may never find a third category; the guard still holds the old ones.
+    settings |= {"segmentation.optimizer": "adam", "segmentation.learning_rate": 0.003}
     done, summary = run(pushed, **settings, **{"gate.max_miou_drop": 0.15, "gate.max_weak_miou_drop": 0.2})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "l_net" in summary["components"] and summary["per_class"]["blue"] in (None, 0.0)
