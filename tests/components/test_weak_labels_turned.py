@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from labelling_samples import CATEGORIES, encode, models, scene  # noqa: F401
+from labelling_samples import CATEGORIES, encode, scene
 from PIL import Image
 
 from components.weak_labels.batch import label_folder
@@ -12,7 +12,7 @@ from trainer.categories import VOID
 @pytest.mark.parametrize(
     ("mode", "kinds"), [("cam", ["JPEG"]), ("class-agnostic", ["JPEG"]), ("cam", ["PNG", "WEBP", "TIFF", "AVIF"])]
 )
-def test_labels_fit_the_stored_pixels_of_turned_pictures(models, tmp_path, mode, kinds):  # noqa: F811
+def test_labels_fit_the_stored_pixels_of_turned_pictures(models, tmp_path, mode, kinds):
     images, tags, output = tmp_path / "images", tmp_path / "tags.csv", tmp_path / "out"
     images.mkdir()
     picture, truth = scene(1, seed=3)

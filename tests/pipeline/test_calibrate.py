@@ -1,14 +1,9 @@
 """`transferseg calibrate` on stand-in networks: what it reads, writes and refuses."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
+from labelling_samples import scene
 from PIL import Image
-
-sys.path.append(str(Path(__file__).parents[1] / "components"))
-from labelling_samples import models, scene  # noqa: F401
 
 from components.label_calibration.outputs import read_label_settings
 from pipeline.cli import cli
@@ -46,12 +41,12 @@ def dataset(tmp_path):
     return config
 
 
-def run(config, models, output, *more):  # noqa: F811
+def run(config, models, output, *more):
     command = ["calibrate", str(config), "--cam", str(models["cam"]), "--l-net", str(models["l_net"])]
     return CliRunner().invoke(cli, [*command, "--output", str(output), *more], catch_exceptions=False)
 
 
-def test_it_finds_better_values_and_writes_them(dataset, models, tmp_path):  # noqa: F811
+def test_it_finds_better_values_and_writes_them(dataset, models, tmp_path):
     done = run(dataset, models, tmp_path / "out", "--set", "dataset.tags=tags.csv")
     assert done.exit_code == 0, done.output
     assert "label mIoU of 3 strong images" in done.output
@@ -60,24 +55,24 @@ def test_it_finds_better_values_and_writes_them(dataset, models, tmp_path):  # n
     assert (tmp_path / "out" / "calibration.png").is_file()
 
 
-def test_fewer_images_on_request(dataset, models, tmp_path):  # noqa: F811
+def test_fewer_images_on_request(dataset, models, tmp_path):
     done = run(dataset, models, tmp_path / "out", "--set", "dataset.tags=tags.csv", "--max-images", "2")
     assert "label mIoU of 2 strong images" in done.output
 
 
-def test_an_l_net_that_has_seen_everything_is_refused(dataset, models, tmp_path):  # noqa: F811
+def test_an_l_net_that_has_seen_everything_is_refused(dataset, models, tmp_path):
     with pytest.raises(UserError, match="trained on every category of the strong images"):
         sets = ("dataset.tags=tags.csv", "categories.strong=[ant]", "categories.weak=[bee, cow]")
         run(dataset, models, tmp_path / "out", *(part for one in sets for part in ("--set", one)))
 
 
-def test_bad_images_are_left_out_by_name_or_refused_by_their_share_as_in_a_run(dataset, models, tmp_path):  # noqa: F811
+def test_bad_images_are_left_out_by_name_or_refused_by_their_share_as_in_a_run(dataset, models, tmp_path):
     with pytest.raises(UserError, match="1 of 8 images are bad, .*i6 .mask.: its mask"):
         run(dataset, models, tmp_path / "out")
     done = run(dataset, models, tmp_path / "out", "--max-images", "2", "--set", "dataset.max_bad_share=0.2")
     assert "1 training images are left out: i6 (mask)" in done.output and "2 strong images" in done.output
 
 
-def test_a_missing_model_is_named(dataset, models, tmp_path):  # noqa: F811
+def test_a_missing_model_is_named(dataset, models, tmp_path):
     with pytest.raises(UserError, match="nowhere: not a SavedModel"):
         run(dataset, models | {"cam": "nowhere"}, tmp_path / "out")

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, draw, encode, png_bomb, read_mask
 from PIL import Image
+from serving_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, draw, encode, png_bomb, read_mask
 
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
 from serving.trainer_predictions import read_trainer_predictions

@@ -187,6 +187,4 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise ImageFault("size", error) from None
     except Exception as error:  # Pillow's readers raise what they like on broken files
-        known = not isinstance(error, UnidentifiedImageError)
-        reason = f"damaged, {one_line(error)}" if known else "not a picture in any known format"
-        raise ImageFault("decode", f"{reason} ({len(data)} bytes)") from None
+        raise ImageFault("decode", f"damaged, {one_line(error)} ({len(data)} bytes)") from None
