@@ -76,7 +76,7 @@ def test_a_second_job_is_told_before_it_works(models, tmp_path):  # noqa: F811
 
 
 def test_any_path_is_a_plain_path(models, tmp_path):  # noqa: F811
-    root = tmp_path / "photos [1] a*b? {x} 100 %41"
+    root = tmp_path / "photos [1] a*b? {x} 100 %41 \udcff"  # the last a byte that is no UTF-8
     write_scenes(root, 2)
     model = shutil.copytree(models["segmentation"], root / "model" / "7")
     summary = predict_folder(model.parent, root / "images", root / "masks")
