@@ -76,7 +76,7 @@ def test_a_second_job_is_told_before_it_works(models, tmp_path):  # noqa: F811
 
 
 def test_any_path_is_a_plain_path(models, tmp_path):  # noqa: F811
-    root = tmp_path / "photos [1] a*b? {x} 100 %41"
+    root = tmp_path / "photos [1] a*b? {x} 100 %41 \udcff"  # the last a byte that is no UTF-8
     write_scenes(root, 2)
     model = shutil.copytree(models["segmentation"], root / "model" / "7")
     summary = predict_folder(model.parent, root / "images", root / "masks")
@@ -172,7 +172,8 @@ def test_a_picture_whose_decoding_hangs_is_a_dead_letter(models, monkeypatch):  
 def test_pictures_above_the_model_s_own_limit_go_to_it_smaller(models, tmp_path, monkeypatch):  # noqa: F811
     write_scenes(tmp_path, 3)
     predict(models, tmp_path, "whole")
-    monkeypatch.setattr(images, "MAX_PIXELS", 2000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 5000)
+    monkeypatch.setattr(images, "_SMALL", 2000)
     monkeypatch.setattr(networks, "_PIXELS_AT_ONCE", 1)
     predict(models, tmp_path, "smaller")
     for name in ("s000.png", "s001.png", "s002.png"):
@@ -184,7 +185,8 @@ def test_pictures_above_the_model_s_own_limit_go_to_it_smaller(models, tmp_path,
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_a_picture_made_smaller_keeps_its_note_of_how_to_turn_it(monkeypatch, kind):
-    monkeypatch.setattr(images, "MAX_PIXELS", 2000)
+    monkeypatch.setattr(images, "MAX_PIXELS", 5000)
+    monkeypatch.setattr(images, "_SMALL", 2000)
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels, encoded = unpack(encode(scene(1)[0], kind, exif=exif), 10_000)
