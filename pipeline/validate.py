@@ -35,7 +35,7 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
     tags: Tags = {}
     if settings.tags_path:
         try:
-            tags, faults = read_tags_and_faults(settings.tags_path, categories, settings.root)
+            tags, faults = read_tags_and_faults(settings.tags_path, categories, settings.root, settings.listed())
             problems += [Problem.error(settings.tags, f"line {line}: {fault}") for line, fault in faults]
         except UserError as error:
             problems.append(Problem.error(settings.tags, str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -45,6 +46,14 @@ class DatasetSettings(Strict):
         found = {self.train: self.train_keys, self.eval: self.eval_keys}
         return found | ({self.corrected: self.corrected_keys} if self.corrected else {})
 
+    def listed(self) -> set[str]:
+        """The keys in all lists that can be read."""
+        found: set[str] = set()
+        for keys in self.lists.values():
+            with contextlib.suppress(UserError):
+                found.update(keys())
+        return found
+
     def train_keys(self) -> list[str]:
         """Names of the training images, in order; UserError if a list cannot be read."""
         return voc.list_keys(self.root, self.train, self.train_limit, self.newest_spans)
@@ -71,7 +80,7 @@ def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
     if faults:
         raise UserError(some(faults))
     if settings.tags_path:
-        read_tags(settings.tags_path, categories, settings.root)
+        read_tags(settings.tags_path, categories, settings.root, settings.listed())
 
 
 def order_faults(settings: DatasetSettings, categories: Categories) -> Iterator[str]:

@@ -90,11 +90,12 @@ def plan_shards(settings: DatasetSettings, categories: Categories, tags: Tags | 
     Raises:
       UserError: a list or the tags file cannot be read.
     """
-    if tags is None:
-        tags = read_tags(settings.tags_path, categories, settings.root) if settings.tags_path else {}
     evaluated, trained = settings.eval_keys(), settings.train_keys()
     held_out = set(evaluated)
     corrected = set(settings.corrected_keys())
+    if tags is None and settings.tags_path:
+        tags = read_tags(settings.tags_path, categories, settings.root, {*evaluated, *trained, *corrected})
+    tags = tags or {}
     shards = []
     for keys, evaluation in ((trained, False), (evaluated, True)):
         seen: set[str] = set()

@@ -64,9 +64,11 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
     Example: transferseg validate configs/voc-split-1.yaml --set dataset.root=/data/VOC2012
     """
     from pipeline.config import load_config
+
+    loaded = load_config(config, list(overrides))  # a wrong config is refused before the slow import of Beam
     from pipeline.validate import validate as run_validate
 
-    problems = run_validate(load_config(config, list(overrides)), html_path, console(json_path))
+    problems = run_validate(loaded, html_path, console(json_path))
     write_json(json_path, [asdict(problem) for problem in problems])
     if any(problem.severity == "error" for problem in problems):
         sys.exit(EXIT_BAD_INPUT)
