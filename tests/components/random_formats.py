@@ -30,7 +30,7 @@ class Kind:
     """A format.
 
     Attributes:
-      write: (pictures, names, folder) -> what reads the folder.
+      write: (pictures, names, folder) -> what reads it, or a copy of it.
       forms: how it draws things -> where they are: "drawn", or void: in their "box", "all" over, or "nothing".
       damages: of things -> where they are void: where they are drawn, in their "box" or "all" over.
       pictures: damages of pictures that it can express.
@@ -130,7 +130,7 @@ def _coco(pictures, names, folder):
     categories = [{"id": 7 * i + 3, "name": name} for i, name in enumerate(names)]
     data = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "instances.json").write_text(json.dumps(data))
-    return lambda: read_coco(str(folder / "instances.json"), str(folder / "images"))
+    return lambda folder: read_coco(str(folder / "instances.json"), str(folder / "images"))
 
 
 def _panoptic(pictures, names, folder):
@@ -147,7 +147,7 @@ def _panoptic(pictures, names, folder):
     categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
     data = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "panoptic.json").write_text(json.dumps(data))
-    return lambda: read_coco(str(folder / "panoptic.json"), str(folder / "images"), str(folder / "masks"))
+    return lambda folder: read_coco(str(folder / "panoptic.json"), str(folder / "images"), str(folder / "masks"))
 
 
 def _label_studio(pictures, names, folder):
@@ -185,7 +185,7 @@ def _label_studio(pictures, names, folder):
             {"id": number, "data": {"image": f"/data/local-files/?d={quote(picture.name)}"}, "annotations": made}
         )
     (folder / "export.json").write_text(json.dumps(tasks))
-    return lambda: read_label_studio(str(folder / "export.json"), str(folder / "images"))
+    return lambda folder: read_label_studio(str(folder / "export.json"), str(folder / "images"))
 
 
 def _labelme(pictures, names, folder):
@@ -213,7 +213,7 @@ def _labelme(pictures, names, folder):
         data = {"imagePath": picture.name.rpartition("/")[2], "imageHeight": height, "imageWidth": width}
         if picture.damage != "bare":
             _put(folder, f"{picture.stem}.json", json.dumps(data | {"shapes": shapes, "imageData": None}).encode())
-    return lambda: read_labelme(str(folder))
+    return lambda folder: read_labelme(str(folder))
 
 
 def _yolo(pictures, names, folder):
@@ -232,7 +232,7 @@ def _yolo(pictures, names, folder):
         _put(folder / "labels", f"{picture.stem}.txt", "".join(f"{line}\n" for line in lines).encode())
     listed = dict(enumerate(names)) if pictures[0].seed % 2 else list(names)
     (folder / "data.yaml").write_text(json.dumps({"names": listed}))
-    return lambda: read_yolo(str(folder))
+    return lambda folder: read_yolo(str(folder))
 
 
 def _ids(picture, names):
@@ -268,7 +268,7 @@ def _voc(pictures, names, folder):
     _put_masks(pictures, names, folder / "SegmentationClass")
     _put(folder / "ImageSets/Segmentation", "all.txt", "".join(f"{one.stem}\n" for one in pictures).encode())
     split = "all" if pictures[0].seed % 2 else None
-    return lambda: read_voc(str(folder), names, split)
+    return lambda folder: read_voc(str(folder), names, split)
 
 
 def _voc_xml(pictures, names, folder):
@@ -276,7 +276,7 @@ def _voc_xml(pictures, names, folder):
     for picture in pictures:
         listed = "".join(f"<object><name>{escape(names[one.category])}</name></object>" for one in picture.things)
         _put(folder / "Annotations", f"{picture.stem}.xml", f"<annotation>{listed}</annotation>".encode())
-    return lambda: read_voc(str(folder), names, None)
+    return lambda folder: read_voc(str(folder), names, None)
 
 
 def _sbd(pictures, names, folder):
@@ -290,7 +290,7 @@ def _sbd(pictures, names, folder):
         savemat(path, {"GTcls": {"Segmentation": ids}})
         if picture.damage == "mask broken":
             path.write_bytes(path.read_bytes()[:150])
-    return lambda: read_sbd(str(folder), None)
+    return lambda folder: read_sbd(str(folder), None)
 
 
 def _coloured(ids, names):
@@ -306,13 +306,13 @@ def _cvat(pictures, names, folder):
     rows = [*zip(["background", *names], table, strict=True), ("void", (224, 224, 192))]
     lines = "".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in rows)
     (folder / "labelmap.txt").write_text(f"# label:color_rgb:parts:actions\n{lines}")
-    return lambda: read_cvat(str(folder))
+    return lambda folder: read_cvat(str(folder))
 
 
 def _masks(pictures, names, folder):
     _put_pictures(pictures, folder / "images")
     _put_masks(pictures, names, folder / "masks", 1)
-    return lambda: read_folder(str(folder / "images"), str(folder / "masks"), None, names)
+    return lambda folder: read_folder(str(folder / "images"), str(folder / "masks"), None, names)
 
 
 def _tags(pictures, names, folder):
@@ -323,7 +323,7 @@ def _tags(pictures, names, folder):
         for picture in pictures:
             if picture.damage != "bare":
                 rows.writerow((picture.name, "|".join(names[one.category] for one in picture.things)))
-    return lambda: read_folder(str(folder / "images"), None, str(folder / "tags.csv"), None)
+    return lambda folder: read_folder(str(folder / "images"), None, str(folder / "tags.csv"), None)
 
 
 def _tfrecord(pictures, names, folder):
@@ -344,7 +344,7 @@ def _tfrecord(pictures, names, folder):
                 values["image/tags"] = [int(i) for i in np.unique(ids) if 0 < i < VOID and i <= len(names)]
             example = tf.train.Features(feature={key: feature(value) for key, value in values.items()})
             writer.write(tf.train.Example(features=example).SerializeToString())
-    return lambda: read_tfrecords(f"{folder}/data.tfrecord*", names)
+    return lambda folder: read_tfrecords(f"{folder}/data.tfrecord*", names)
 
 
 _OF_MASKS = ("gone", "broken", "empty", "mask size", "mask broken", "mask id")

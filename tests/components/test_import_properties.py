@@ -106,7 +106,7 @@ def check_import(root, before, dataset, split, place):
     place.mkdir()
     read = kind.write(put, names, place)
     try:
-        contents = read()
+        contents = read(place)
         done = import_dataset(contents, root, split, skip=skipped & set(contents.names))
     except UserError as error:
         after = Folder(root)
