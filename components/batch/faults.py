@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, shown
 
 
 class TooManyFaults(Exception):
@@ -13,7 +13,7 @@ class TooManyFaults(Exception):
 
 
 def dead_letter(key: str, fault: ImageFault) -> dict[str, str]:
-    return {"key": key, "stage": fault.stage, "reason": str(fault)}
+    return {"key": shown(key), "stage": fault.stage, "reason": str(fault)}
 
 
 def refuse_above(max_share: float, dead: Sequence[dict[str, str]], inputs: int, where: str) -> None:

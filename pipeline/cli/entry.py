@@ -12,7 +12,7 @@ import click
 from pipeline.cli import batch, cleaning, importing, review, runs, serving  # noqa: F401 - their commands join the group
 from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, cli
 from pipeline.quiet import hush
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 
 def main() -> None:
@@ -32,5 +32,5 @@ def main() -> None:
 
 
 def _refuse(reason: str) -> NoReturn:
-    click.echo(f"transferseg: {reason}", err=True)
+    click.echo(f"transferseg: {shown(reason)}", err=True)
     sys.exit(EXIT_BAD_INPUT)
