@@ -32,9 +32,19 @@ class ImageFault(Exception):
 
 
 def one_line(reason: str | Exception) -> str:
-    """First line of a message, shortened; the class name of an exception without one."""
+    """First line of a message, shortened and printable; the class name of an exception without one."""
     lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    return _TENSORFLOW_NOISE.sub("", lines[0])[:_REASON_LENGTH]
+    return shown(_TENSORFLOW_NOISE.sub("", lines[0])[:_REASON_LENGTH])
+
+
+def shown(name: str) -> str:
+    """A file name as text that can be printed and written, whatever bytes it holds."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in name)
+
+
+def _escaped(character: str) -> str:
+    byte = ord(character) - 0xDC00  # Python's stand-in for a byte of a file name that is no UTF-8
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
 def some(faults: Sequence[str]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from trainer.data.files import shown
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, shown
 
 
 class TooManyFaults(Exception):

@@ -39,6 +39,8 @@ def decode_rle(data: Sequence[int], expected: int) -> np.ndarray:
     Raises:
       ImageFault: "object": they hold another number of values, end too early, or are no bytes.
     """
+    if not isinstance(data, list):  # bytes() would take a number for a length
+        raise ImageFault("object", "a brush stroke's run lengths are no list")
     try:
         bits = "".join(f"{byte:08b}" for byte in bytes(data))
     except (TypeError, ValueError):

@@ -87,6 +87,7 @@ class PanopticMask:
 
     path: str
     segments: Mapping[int, int]  # segment id -> id of the category, 0 or 255
+    problems: tuple[tuple[str, str], ...]  # (segment, why it is void)
 
     def __call__(self, picture: Header) -> Drawn:
         try:
@@ -99,15 +100,17 @@ class PanopticMask:
         if mode not in ("RGB", "RGBA"):
             raise ImageFault("mask", f"{self.path}: a {mode} image; panoptic PNGs are RGB")
         numbers = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
-        ids = np.zeros(numbers.shape, np.uint8)
-        unnamed = set(np.unique(numbers).tolist()) - set(self.segments) - {0}
-        for segment, index in self.segments.items():
-            ids[numbers == segment] = index
-        for segment in unnamed:
-            ids[numbers == segment] = VOID
-        dropped = tuple((f"segment {segment}", "is in the PNG, not in segments_info") for segment in sorted(unnamed))
-        shown = tuple(sorted(set(self.segments.values()) - {BACKGROUND, VOID}))
-        return Drawn(fit(ids, picture), shown, dropped)
+        found, places = np.unique(numbers, return_inverse=True)
+        meaning = {0: BACKGROUND} | {segment: self.segments.get(segment, VOID) for segment in found.tolist() if segment}
+        ids = np.array([meaning[segment] for segment in found.tolist()], np.uint8)[places].reshape(numbers.shape)
+        unnamed, absent = meaning.keys() - {0, *self.segments}, self.segments.keys() - set(meaning)
+        dropped = [*self.problems]
+        dropped += [(f"segment {segment}", "is in the PNG, not in segments_info") for segment in sorted(unnamed)]
+        dropped += [(f"segment {segment}", "is in segments_info, not in the PNG") for segment in sorted(absent)]
+        shown = sorted(set(meaning.values()) - {BACKGROUND, VOID})
+        if dropped and not shown:
+            raise ImageFault("object", f"none of its {len(dropped)} segments can be used: {': '.join(dropped[0])}")
+        return Drawn(fit(ids, picture), tuple(shown), tuple(dropped))
 
 
 def _bytes_io(path: str) -> io.BytesIO:
@@ -212,7 +215,7 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
     is_number = isinstance(area, int | float) and not isinstance(area, bool) and 0 < area < 1e12
     box = annotation.get("bbox")
     where = None
-    if isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box):
+    if isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) and abs(v) < 1e12 for v in box):
         where = Box([box[0], box[1], box[0] + box[2], box[1] + box[3]])
     shape = annotation.get("segmentation")
     if not shape:  # a box, or a tag, alone
@@ -236,13 +239,16 @@ def _panoptic(annotations: list[dict], ids: Mapping[str, int], masks: str) -> Pa
     name = plain(annotations[0]["file_name"])
     if ".." in name.split("/") or name.startswith("/"):
         raise ImageFault("read", f"its mask '{name}' leads out of the folder of masks")
-    segments = {}
+    segments: dict[int, int] = {}
+    problems = []
     for segment in _segments(annotations[0]):
-        number = segment.get("id")
-        if not isinstance(number, int):
-            raise ImageFault("tags", f"a segment's id is {number!r}, no number")
-        segments[number] = VOID if segment.get("iscrowd") else ids.get(_id(segment.get("category_id")), VOID)
-    return PanopticMask(join(masks, name), segments)
+        number, category = segment.get("id"), _id(segment.get("category_id"))
+        if not isinstance(number, int) or number in segments:
+            raise ImageFault("tags", f"a segment's id is {number!r}; each must be a number of its own")
+        segments[number] = VOID if segment.get("iscrowd") else ids.get(category, VOID)
+        if not segment.get("iscrowd") and category not in ids:
+            problems.append((f"segment {number}", f"its category_id {category} is none of the categories"))
+    return PanopticMask(join(masks, name), segments, tuple(problems))
 
 
 def _segments(annotation: Any) -> list[dict]:

@@ -32,12 +32,12 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
     pictures = PictureFolder(join(root, voc.IMAGES), follow_links)
     listed, faults = _listed(root, split, pictures)
     masks, odd = pair(_files(join(root, voc.MASKS), follow_links), pictures.files)
-    notes = {stem_of(name, (".xml",)): name for name in _files(join(root, "Annotations")) if suffix_of(name, (".xml",))}
-    faults += [dead_letter(name, fault) for name, fault in odd if split is None or name in listed]
+    notes, alone = _by_picture(_files(join(root, "Annotations"), follow_links), ".xml", pictures.files)
+    faults += [dead_letter(name, fault) for name, fault in odd + alone if split is None or name in listed]
     samples = []
     for name in listed:
         mask = masks.get(name)
-        note = notes.get(stem_of(name))
+        note = notes.get(name)
         try:
             tags = _xml_tags(join(root, f"Annotations/{note}"), names) if note else None
             if tags is None and mask is None:
@@ -52,12 +52,13 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
 def read_sbd(root: str, split: str | None, *, follow_links: bool = False) -> Contents:
     """The Semantic Boundaries Dataset: img/, cls/<key>.mat, and <split>.txt."""
     pictures = PictureFolder(join(root, "img"), follow_links)
-    masks = {stem_of(name, (".mat",)): name for name in _files(join(root, "cls"), follow_links)}
+    masks, odd = _by_picture(_files(join(root, "cls"), follow_links), ".mat", pictures.files)
     listed, faults = _listed(root, split, pictures)
+    faults += [dead_letter(name, fault) for name, fault in odd if split is None]
     samples = []
     for name in listed:
-        if stem_of(name) in masks:
-            mask = SbdMask(join(root, f"cls/{masks[stem_of(name)]}"), len(VOC))
+        if name in masks:
+            mask = SbdMask(join(root, f"cls/{masks[name]}"), len(VOC))
             samples.append(pictures.sample(name, None, mask))
         else:
             faults.append(dead_letter(name, ImageFault("read", f"no file cls/{stem_of(name)}.mat")))
@@ -179,6 +180,22 @@ def _paired(
 def _files(folder: str, follow_links: bool = False) -> list[str]:
     """Relative paths of the files below a folder; none without the folder."""
     return walk(folder, follow_links)[0] if is_dir(folder) else []
+
+
+def _by_picture(
+    files: Sequence[str], suffix: str, pictures: Pictures
+) -> tuple[dict[str, str], list[tuple[str, ImageFault]]]:
+    """(picture -> the file with this suffix that is about it, [(file, why it is about none)])."""
+    found: dict[str, str] = {}
+    faults = []
+    for file in (file for file in files if suffix_of(file, (suffix,))):
+        try:
+            picture = pictures.find(stem_of(file, (suffix,)))
+            if found.setdefault(picture, file) != file:
+                raise ImageFault("tags", f"{found[picture]} is about {picture} too, and is used")
+        except ImageFault as fault:
+            faults.append((file, fault))
+    return found, faults
 
 
 def _listed(root: str, split: str | None, pictures: PictureFolder) -> tuple[list[str], list[dict[str, str]]]:

@@ -99,6 +99,8 @@ def read_label_studio(
             read[key] = items
         except ImageFault as fault:
             faults.append(dead_letter(key, fault))
+        except UserError as error:
+            raise UserError(f"{annotations}: {error}") from None
     names = tuple(sorted({n for items in read.values() for item in items for n in item.names if not is_background(n)}))
     check_distinct(names, annotations)
     return Contents(names, [_sample(key, items, names, pictures) for key, items in read.items()], faults)
@@ -138,7 +140,7 @@ def _items(task: dict, label: str) -> list[_Item]:
     """The results of the newest annotation, those with one id put together: drawing and labels may be two."""
     made = task.get("annotations")
     done = [a for a in made if isinstance(a, dict) and not a.get("was_cancelled")] if isinstance(made, list) else []
-    results = max(done, key=lambda a: str(a.get("updated_at", "")))["result"] if done else []
+    results = max(done, key=lambda a: str(a.get("updated_at", ""))).get("result") if done else []
     groups: dict[str, list[dict]] = defaultdict(list)
     if not isinstance(results, list):
         raise ImageFault("tags", f"{label}: its result is no list")
@@ -195,7 +197,7 @@ def _region(value: dict) -> tuple[Any, bool]:
         around = max(value.get("radiusX", 0), value.get("radiusY", 0), width + height if value.get("rotation") else 0)
         x, y = value["x"], value["y"]
         return Box([x - around, y - around, x + width + around, y + height + around], "percent"), True
-    except TypeError:
+    except (TypeError, OverflowError):
         return Box(None, "percent"), True
 
 

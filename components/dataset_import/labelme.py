@@ -57,8 +57,8 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
         except ImageFault as fault:
             faults.append(dead_letter(path, fault))
     shapes = {name: [shape for shape in data["shapes"] if isinstance(shape, dict)] for name, data in read.items()}
-    labels = [shape.get("label") for several in shapes.values() for shape in several]
-    names = {clean_name(label, root) for label in labels if isinstance(label, str) and label.strip()}
+    labels = [(shape.get("label"), name) for name, several in shapes.items() for shape in several]
+    names = {clean_name(label, join(root, of)) for label, of in labels if isinstance(label, str) and label.strip()}
     names = tuple(sorted(name for name in names if not is_background(name) and not is_void(name)))
     if not names:
         raise UserError(f"{root}: no JSON file of labelme's with a labelled shape")

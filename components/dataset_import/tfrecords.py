@@ -94,9 +94,15 @@ def _sample(record: bytes, name: str, names: tuple[str, ...]) -> Sample:
     except Exception as error:  # protobuf's own DecodeError, in one of two implementations
         raise ImageFault("read", f"no tf.train.Example: {one_line(error)}") from None
 
+    def values(key: str, kind: str) -> Sequence:
+        given = feature[key].WhichOneof("kind") if key in feature else None
+        if given not in (None, kind):
+            raise ImageFault("read", f"its {key} is a {given}, must be a {kind}")
+        return getattr(feature[key], kind).value if given else ()
+
     def first(keys: Sequence[str]) -> bytes:
-        found = (feature[key].bytes_list.value for key in keys if key in feature)
-        return next((values[0] for values in found if values), b"")
+        found = (values(key, "bytes_list") for key in keys)
+        return next((several[0] for several in found if several), b"")
 
     image, mask = first([features.IMAGE]), first(_MASKS)
     if not image:
@@ -104,7 +110,7 @@ def _sample(record: bytes, name: str, names: tuple[str, ...]) -> Sample:
     name = first(_KEYS).decode("utf-8", "surrogateescape") or name
     tags = None
     if features.TAGS in feature:
-        ids = list(feature[features.TAGS].int64_list.value)
+        ids = list(values(features.TAGS, "int64_list"))
         if odd := [i for i in ids if not 0 < i <= len(names)]:
             raise ImageFault("tags", f"has the tag {odd[0]}; there are {len(names)} categories")
         tags = tuple(names[i - 1] for i in ids)

@@ -170,11 +170,11 @@ class _WriteSample(beam.DoFn):
         try:
             yield self._write(sample)
         except ImageFault as fault:
-            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(shown(sample.name), fault))
+            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.name, fault))
         except Exception as error:
             if getattr(error, "errno", None) is not None:  # the disk is full: no fault of this picture
                 raise
-            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(shown(sample.name), ImageFault("write", one_line(error))))
+            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.name, ImageFault("write", one_line(error))))
 
     def _write(self, sample: Sample) -> dict[str, Any]:
         given = sample.image if isinstance(sample.image, bytes) else read_bytes(sample.image)

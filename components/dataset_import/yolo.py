@@ -26,7 +26,9 @@ def read_yolo_names(path: str) -> list[str]:
     """
     try:
         data = yaml.safe_load(read_text(path, "a YAML file with names"))
-    except (yaml.YAMLError, RecursionError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # PyYAML raises many kinds on values that are not what their tag says
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
     names = data.get("names") if isinstance(data, dict) else None
     if isinstance(names, dict):

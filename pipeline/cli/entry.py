@@ -12,8 +12,7 @@ import click
 from pipeline.cli import batch, cleaning, importing, review, runs, serving  # noqa: F401 - their commands join the group
 from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, cli
 from pipeline.quiet import hush
-from trainer.data.files import shown
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, names_of, say, write_json
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 _BEAM = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 
@@ -58,7 +58,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
                 f"{output}"
             )
             for note in done["notes"]:
-                click.echo(f"transferseg: {note}", err=True)
+                click.echo(f"transferseg: {shown(note)}", err=True)
             if done["first_fault"]:
                 click.echo(f"transferseg: not used: {done['first_fault']}; all: {output / FAULTS}", err=True)
             if done["dead"] > max_dead_share * (done["images"] + done["left_out"] + done["dead"]):

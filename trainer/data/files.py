@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainer.errors import ImageFault, UserError, one_line
+from trainer.errors import ImageFault, UserError, one_line, shown
 
 _FOLDERS_OF_TOOLS = ("__MACOSX", "@eaDir")  # copies and thumbnails that archivers and file servers leave
 
@@ -23,15 +24,9 @@ def join(folder: str | Path, name: str) -> str:
     return f"{str(folder).rstrip('/')}/{name.lstrip('/')}"
 
 
-def shown(name: str) -> str:
-    """A file name as text that can be printed and written, whatever bytes it holds."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def cut(text: object, most: int = 80) -> str:
     """What a message quotes from a file: printable, and never longer than the message itself."""
-    text = shown(str(text)[: most + 1])
+    text = shown((text if isinstance(text, str) else reprlib.repr(text))[: most + 1])  # YAML's may be endless
     return text if len(text) <= most else f"{text[:most]}..."
 
 

@@ -41,7 +41,7 @@ def key_of(name: str) -> str:
     key = unicodedata.normalize("NFC", shown(stem_of(name)))
     key = re.sub(r"[/\\\"]", "_", key).strip().lstrip(".") or "image"
     if len(key.encode()) > _KEY_BYTES:
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         key = f"{key.encode()[: _KEY_BYTES - 13].decode(errors='ignore')}-{digest}"
     return key
 
