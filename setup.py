@@ -35,5 +35,6 @@ setup(
         "pycocotools",
         "psutil",
     ],
+    extras_require={"formats": ["datumaro==1.12.0"]},  # for `transferseg import other`
     entry_points={"console_scripts": ["transferseg=pipeline.cli:main"]},
 )

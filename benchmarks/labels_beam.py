@@ -118,17 +118,18 @@ def _label(how: str, root: Path, count: int, output: Path) -> None:
 
 def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) -> None:
     """The same work without Beam: read, batches of eight, write."""
-    from components.batch.images import ReadImages
+    from components.batch.images import ReadImages, list_images
     from components.batch.masks import WriteMasks
     from components.batch.networks import BATCH_SIZE
-    from components.weak_labels.samples import plan, read_rows
+    from components.weak_labels.samples import plan
     from components.weak_labels.settings import LabelSettings
     from components.weak_labels.transform import label_networks
     from serving.export import read_categories
-    from serving.image_guard import MAX_PIXELS
+    from trainer.data.pictures import MAX_PIXELS
+    from trainer.data.tags_table import read_tags_table
 
     output.mkdir()
-    sources = plan(images, read_rows(tags_csv), read_categories(cam)).sources
+    sources = plan(list_images(images)[0], read_tags_table(tags_csv), read_categories(cam)).sources
     networks = label_networks(str(cam), str(l_net), LabelSettings(), max_pixels=MAX_PIXELS)
     read, write = ReadImages(str(output), ""), WriteMasks(str(output))
     networks.setup()

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from components.image_example_gen.records import STRONG, BadRecord, read_record
-from components.image_example_gen.tags import read_tags
+from components.image_example_gen.records import STRONG
+from components.image_example_gen.transform import first_of, read_list
 from components.label_calibration.known_images import known_images, rehearsal_images
 from components.label_calibration.outputs import CURVES, VALUES, write_calibration
 from components.label_calibration.search import Calibration, calibrate
@@ -24,12 +24,13 @@ def calibrate_folder(
     """Calibrates and writes labels.yaml, calibration.json and calibration.png to `output`.
 
     Raises:
-      UserError: a model or the dataset is missing, or the L-Net has seen all strong categories.
+      UserError: a model or the dataset is missing, too many images are bad, or the L-Net has seen all strong
+        categories.
     """
     for model in (cam, l_net):
         if not (model / "saved_model.pb").is_file():
             raise UserError(f"{model}: not a SavedModel (no saved_model.pb); give the folder an export wrote")
-    examples = rehearsal_images(_strong_examples(config), str(l_net), max_images)
+    examples = rehearsal_images(_strong_examples(config, console), str(l_net), max_images)
     found = known_images(str(cam), str(l_net), examples)
     images = list(track(found, "Networks", total=len(examples), console=console, transient=True))
     with console.status(f"Searching on {len(images)} images") as status:
@@ -41,18 +42,14 @@ def calibrate_folder(
     return result
 
 
-def _strong_examples(config: RunConfig) -> list[tf.train.Example]:
-    """The strong images of dataset.train; bad records are left out, as the pipeline's first step leaves them out."""
-    dataset, categories = config.dataset, config.categories.resolve()
-    tags = read_tags(dataset.tags_path, categories) if dataset.tags_path else None
-    examples = []
-    for key in dataset.train_keys():
-        try:
-            record = read_record(dataset.root, key, categories, tags=None if tags is None else tags.get(key))
-        except BadRecord:
-            continue
-        if record.split == STRONG:
-            examples.append(tf.train.Example.FromString(record.example))
+def _strong_examples(config: RunConfig, console: Console) -> list[tf.train.Example]:
+    """The strong images of dataset.train, as a run reads them."""
+    rejected: list[dict[str, str]] = []
+    records = read_list(config.dataset, config.categories.resolve(), evaluation=False, rejected=rejected)
+    examples = [tf.train.Example.FromString(record.example) for record in records if record.split == STRONG]
+    if rejected:
+        text = f"{len(rejected)} training images are left out: {first_of(rejected)}"
+        console.print(text, markup=False, highlight=False)
     return examples
 
 
@@ -65,5 +62,6 @@ def _print(result: Calibration, config: RunConfig, output: Path, console: Consol
     console.print(
         f"label mIoU of {result.images} strong images: {result.start_miou:.3f} before, {result.miou:.3f} after\n"
         f"{output / VALUES}: for `transferseg label --settings`, or as the section `labels` of a config\n"
-        f"{output / CURVES}: what each value does"
+        f"{output / CURVES}: what each value does",
+        markup=False,
     )

@@ -3,52 +3,79 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from trainer.categories import VOC_SPLITS, Categories, from_lists, named_split
-from trainer.errors import UserError
+from trainer.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
+from trainer.data.category_names import names_by_id
+from trainer.data.files import read_bytes, shown
+from trainer.data.masks import ids_in, read_mask
+from trainer.data.names import MASK_SUFFIXES, Pictures, suffix_of
+from trainer.errors import ImageFault, UserError
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
+
+_CATEGORY = 1  # the id of an only category
+_NAMED = 5  # open: faults that are written out
+
+Read = Callable[[Path], np.ndarray]
 
 
 def evaluate_folders(truth: Path, prediction: Path, categories: str, strong: str, console: Console) -> dict:
-    """Scores every PNG of `truth` against the PNG of the same name in `prediction`, over all pixels that are not void.
+    """Scores every mask of `truth` against that of the same name in `prediction`, over all pixels that are not void.
 
     Args:
-      truth: folder of masks, palette or 8-bit grey PNG of ids 0..C-1 and 255. It decides which files count.
+      truth: folder of masks as trainer.data.masks reads them. It decides which files count.
       prediction: folder of predicted masks of the same sizes; a pixel predicted void is a miss.
       categories: a split's name, or the foreground names by id, comma-separated.
       strong: comma-separated names of the strong categories; empty means those of the split, or none.
-      console: gets the table.
+      console: gets the table, and a line on whatever may make the scores other than expected.
 
     Returns:
       miou, strong_miou, weak_miou, boundary_miou, pixel_accuracy (0..1, None for n/a),
-      per_class (name -> IoU), images (number of masks scored).
+      per_class (name -> IoU), images (number of masks scored), notes (the lines).
 
     Raises:
-      UserError: unknown category; no masks; no prediction for a mask; a file that is no mask, has another size or
-        ids out of range. The message names the file.
+      UserError: unknown category; no masks; masks without a prediction; files that are no mask, have another size or
+        ids out of range. The message names the files.
     """
     chosen = parse_categories(categories, strong)
+    pairs, notes = _pairs(truth, prediction)
+    read_truth = _reader(chosen, [true for true, _ in pairs], "true", notes)
+    read_prediction = _reader(chosen, [predicted for _, predicted in pairs], "predicted", notes)
     confusion, boundary = np.zeros((2, chosen.num_classes, chosen.num_classes + 1), np.int64)
-    pairs = _pairs(truth, prediction)
+    faults, void, all_void = [], 0, 0
     for true_path, predicted_path in track(pairs, "scoring", console=console, transient=True):
-        true, predicted = _read_mask(true_path), _read_mask(predicted_path)
+        try:
+            true, predicted = read_truth(true_path), read_prediction(predicted_path)
+        except UserError as error:
+            faults.append(str(error))
+            continue
         try:
             confusion += confusion_matrix(true, predicted, chosen.num_classes)
             boundary += boundary_confusion(true, predicted, chosen.num_classes)
         except UserError as error:
-            raise UserError(f"{predicted_path} against {true_path}: {error}") from None
-
+            faults.append(f"{predicted_path} against {true_path}: {error}")
+            continue
+        share = float(np.mean(true == VOID))
+        void, all_void = void + share, all_void + (share == 1)
+    if faults:
+        raise UserError("; ".join(faults[:_NAMED]) + (f"; and {len(faults) - _NAMED} more" if faults[_NAMED:] else ""))
+    if all_void:
+        notes.append(f"{all_void} of {len(pairs)} true masks are void (255) everywhere: nothing of them counts")
+    if not confusion[BACKGROUND + 1 :].any():
+        notes.append(
+            f"no pixel of the true masks is of a category ({100 * void / len(pairs):.1f} % are void, 255): the scores "
+            "are of background alone"
+        )
     result = scores(confusion, chosen, boundary)
-    values = _to_json(result) | {"images": len(pairs)}
-    _print(result, chosen, len(pairs), console)
-    return values
+    _print(result, chosen, len(pairs), notes, console)
+    return _to_json(result) | {"images": len(pairs), "notes": notes}
 
 
 def parse_categories(categories: str, strong: str) -> Categories:
@@ -62,7 +89,7 @@ def parse_categories(categories: str, strong: str) -> Categories:
                 f"--categories {categories}: not a split ({', '.join(VOC_SPLITS)}); "
                 f"if it is your only category, write background,{names[0]}"
             )
-        known = from_lists([], names[1:] if names[:1] == ["background"] else names)
+        known = from_lists([], names_by_id(names, "--categories"))
     if not strong:
         return known
     chosen = Categories(known.foreground, tuple(dict.fromkeys(_split(strong))))
@@ -75,38 +102,75 @@ def _split(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _pairs(truth: Path, prediction: Path) -> list[tuple[Path, Path]]:
-    names = [path.name for path in _pngs(truth)]
-    found = {path.name for path in _pngs(prediction)}
-    missing = [name for name in names if name not in found]
-    if len(missing) == len(names):
-        raise UserError(f"{prediction}: no file has the name of a mask in {truth} (the first is {names[0]})")
-    if missing:
+def _pairs(truth: Path, prediction: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """(true mask, its prediction) for each; a line on files that are no masks by their names."""
+    names, others = _masks(truth)
+    predicted = Pictures(_masks(prediction)[0])
+    found: dict[str, str] = {}
+    faults = []
+    for name in names:
+        try:
+            match = predicted.find(name)
+            if match in found:
+                raise ImageFault("read", f"'{shown(name)}' and '{shown(found[match])}' both mean '{shown(match)}'")
+            found[match] = name
+        except ImageFault as fault:
+            faults.append(str(fault))
+    if faults:
+        more = f"; and {len(faults) - _NAMED} more" if faults[_NAMED:] else ""
         raise UserError(
-            f"{prediction / missing[0]}: missing; {len(missing)} of {len(names)} masks in {truth} have no prediction"
+            f"{prediction}: {len(faults)} of {len(names)} masks in {truth} have no prediction: "
+            f"{'; '.join(faults[:_NAMED])}{more}"
         )
-    return [(truth / name, prediction / name) for name in names]
+    notes = [f"{truth}: not scored, no masks by their names: {', '.join(others[:_NAMED])}"] if others else []
+    return [(truth / name, prediction / match) for match, name in found.items()], notes
 
 
-def _pngs(folder: Path) -> list[Path]:
+def _masks(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the files in a folder that are masks by their suffix, and of the others; hidden ones left out."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    paths = sorted(folder.glob("*.png"))
-    if not paths:
-        raise UserError(f"{folder}: holds no .png file; give a folder of masks")
-    return paths
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    masks = [name for name in names if suffix_of(name, MASK_SUFFIXES)]
+    if not masks:
+        raise UserError(f"{folder}: holds no mask ({', '.join(MASK_SUFFIXES)}); give a folder of masks")
+    return masks, [shown(name) for name in names if not suffix_of(name, MASK_SUFFIXES)]
 
 
-def _read_mask(path: Path) -> np.ndarray:
-    """uint8 [H, W] of ids."""
-    try:
-        with Image.open(path) as image:
-            mode, ids = image.mode, np.array(image)
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        raise UserError(f"{path}: not a readable PNG ({' '.join(str(error).split())})") from None
-    if mode not in ("P", "L"):
-        raise UserError(f"{path}: is a {mode} image; masks are palette or 8-bit grey PNGs of category ids")
-    return ids
+def _reader(categories: Categories, paths: Sequence[Path], kind: str, notes: list[str]) -> Read:
+    """What reads a mask. With one category, masks of 0 and 255 alone are read as showing it, and a note says so."""
+
+    def read(path: Path) -> np.ndarray:
+        try:
+            return read_mask(read_bytes(path), len(categories.foreground))
+        except ImageFault as fault:
+            raise UserError(f"{shown(str(path))}: {fault}") from None
+
+    def read_binary(path: Path) -> np.ndarray:
+        mask = read(path)
+        return np.where(mask == VOID, np.uint8(_CATEGORY), mask)
+
+    if len(categories.foreground) > 1 or not _holds_255_alone(paths, read):
+        return read
+    notes.append(
+        f"the {kind} masks hold 0 and 255 alone: 255 is read as {categories.foreground[0]}, not as void; "
+        "if it is void, these masks show no category"
+    )
+    return read_binary
+
+
+def _holds_255_alone(paths: Sequence[Path], read: Read) -> bool:
+    """Whether no mask shows a category, and some have void; the first that shows one ends the search."""
+    holds = False
+    for path in paths:
+        try:
+            mask = read(path)
+        except UserError:
+            continue  # named when it is its turn
+        if ids_in(mask):
+            return False
+        holds |= bool((mask == VOID).any())
+    return holds
 
 
 def _to_json(result: Scores) -> dict:
@@ -119,14 +183,14 @@ def _to_json(result: Scores) -> dict:
     }
 
 
-def _print(result: Scores, categories: Categories, images: int, console: Console) -> None:
+def _print(result: Scores, categories: Categories, images: int, notes: Sequence[str], console: Console) -> None:
     table = Table(title=f"IoU over {images} images", title_justify="left")
     table.add_column("category")
     table.add_column("supervision")
     table.add_column("IoU", justify="right")
     for name, value in result.per_class.items():
         kind = "" if name == "background" else "strong" if name in categories.strong else "weak"
-        table.add_row(name, kind, _percent(value))
+        table.add_row(escape(name), kind, _percent(value))
     table.add_section()
     table.add_row("strong mean", "", _percent(result.strong_miou))
     table.add_row("weak mean", "", _percent(result.weak_miou))
@@ -134,6 +198,8 @@ def _print(result: Scores, categories: Categories, images: int, console: Console
     table.add_row("mean near outlines", "", _percent(result.boundary_miou))
     table.add_row("pixel accuracy", "", _percent(result.pixel_accuracy))
     console.print(table)
+    for note in notes:
+        console.print(escape(note), soft_wrap=True)
 
 
 def _percent(value: float) -> str:

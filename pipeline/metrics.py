@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_to_textfile
 
-from components.batch.job import DEAD_LETTERS
+from components.batch.output import DEAD_LETTERS
 from components.image_example_gen.transform import read_rejected, read_summary
 from components.weak_labels.examples import LABELS, read_lines
 from pipeline.runners.local import ComponentRun

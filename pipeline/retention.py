@@ -11,10 +11,10 @@ from rich.filesize import decimal
 from rich.table import Table
 from tfx.orchestration.metadata import Metadata
 
+from components.batch.lock import locked
 from components.batch.masks import read_note
 from pipeline.config import load_config
 from pipeline.history import DELETED, History, destination
-from pipeline.lock import locked
 from pipeline.metadata_server import connect
 from trainer.errors import UserError
 

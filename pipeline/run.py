@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 from components.batch.faults import TooManyFaults
+from components.batch.lock import locked
 from components.trainers.run_fns import RUN_ID
 from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import training_hash
-from pipeline.lock import locked
 from pipeline.logs import RunLines, new_run_id
 from pipeline.metrics import publish, run_metrics
 from pipeline.quiet import log_to_file

@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from serving.image_guard import MAX_PIXELS
 from serving.map_signatures import map_signatures
 from serving.signatures import Signatures, segmentation_signatures
 from serving.trainer_predictions import write_trainer_predictions
@@ -21,6 +20,7 @@ from serving.warmup import write_warmup
 from trainer import features
 from trainer.categories import Categories, palette
 from trainer.config import MapsConfig
+from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 
 MODEL_NAME = "transferseg"

@@ -98,6 +98,13 @@ def png_bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def large_frame() -> bytes:
+    """A GIF whose screen is 10 x 10 and whose frame is 7000 x 7000."""
+    data = bytearray(encode(Image.new("P", (7000, 7000)), "GIF"))
+    data[6:10] = b"\x0a\0\x0a\0"
+    return bytes(data)
+
+
 def _odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
     """File name -> (bytes, (H, W)) of unusual images that must be labelled."""
     image = Image.fromarray(scene(1)[0])
@@ -117,6 +124,13 @@ def _odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
         "dot.png": (encode(scene(1)[0][:1, :1]), (1, 1)),
         "line.png": (encode(np.full((1, 5000, 3), 90, np.uint8)), (1, 5000)),
         "jpeg_named.png": (encode(image, "JPEG"), size),
+        "webp_named.jpg": (encode(image, "WEBP"), size),
+        "UPPER.WEBP": (encode(image, "WEBP", exif=exif), size),
+        "tagged.TIF": (encode(image, "TIFF", exif=exif), size),
+        "deep_grey.tiff": (encode(deep, "TIFF"), size),
+        "modern.avif": (encode(image, "AVIF"), size),
+        "colours.bmp": (encode(image.convert("P"), "BMP"), size),
+        "alpha4.bmp": (encode(image.convert("RGBA"), "BMP"), size),
     }
 
 
@@ -127,10 +141,14 @@ def _bad_images() -> dict[str, tuple[bytes, str, str]]:
         "cut.jpg": (jpeg[: len(jpeg) // 2], "decode", "not a readable"),
         "cut.png": (png[: len(png) // 2], "decode", "not a readable"),
         "zero.jpg": (b"", "read", "empty"),
-        "zeros.png": (b"\0" * 500, "decode", "not an image file"),
-        "text.jpg": (b"hello, I am a text\n" * 20, "decode", "not an image file"),
-        "webp.png": (encode(scene(1)[0], "WEBP"), "decode", "not a readable"),
-        "bomb.png": (png_bomb(10_000, 5_000), "size", "50000000 pixels"),
+        "zeros.png": (b"\0" * 500, "decode", "not a picture"),
+        "text.jpg": (b"hello, I am a text\n" * 20, "decode", "not a picture"),
+        "heic.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 200, "decode", "not a picture"),
+        "program.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "decode", "not a picture"),
+        "half.webp": (encode(scene(1)[0], "WEBP")[:200], "decode", "not a readable"),
+        "float.tif": (encode(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), "decode", "32 bits"),
+        "bomb.png": (png_bomb(10_000, 5_000), "size", "10000x5000 pixels are too many; the limit is 40000000"),
+        "frame.gif": (large_frame(), "size", "7000x7000 pixels are too many"),
         "big_bomb.png": (png_bomb(100_000, 100_000), "size", "decompression bomb"),
     }
 

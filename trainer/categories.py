@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer.data.category_names import check_distinct, names_by_id
 from trainer.errors import UserError
 
 BACKGROUND = 0
@@ -134,27 +135,23 @@ def named_split(split: str) -> Categories:
 
 
 def from_lists(strong: Sequence[str], weak: Sequence[str], order: Sequence[str] | None = None) -> Categories:
-    """A split by lists. Ids follow `order`, or strong then weak.
+    """A split by lists. Ids follow `order`, or strong then weak. Names are trimmed; background at a head is taken off.
 
     Raises:
-      UserError: a category is listed twice, both strong and weak, or missing from `order`.
+      UserError: a category is no clean name, listed twice, both strong and weak, or missing from `order`.
     """
-    both = sorted(set(strong) & set(weak))
+    strong, weak = (names_by_id(names, f"categories.{key}") for key, names in (("strong", strong), ("weak", weak)))
+    listed = strong + weak
+    both = sorted({name.casefold() for name in strong} & {name.casefold() for name in weak})
     if both:
         raise UserError(f"categories: '{both[0]}' is both strong and weak; keep it in one list")
-    listed = list(strong) + list(weak)
-    foreground = list(order) if order else listed
-    for names, where in ((listed, "strong and weak"), (foreground, "order")):
-        twice = sorted({name for name in names if list(names).count(name) > 1})
-        if twice:
-            raise UserError(f"categories: '{twice[0]}' is listed twice in {where}")
+    check_distinct(listed, "categories")
+    foreground = names_by_id(order, "categories.order") if order else listed
     if set(foreground) != set(listed):
         odd = sorted(set(foreground) ^ set(listed))[0]
         raise UserError(f"categories: '{odd}' must be in `order` and in exactly one of `strong`, `weak`")
     if not foreground:
         raise UserError("categories: give `split`, or the lists `strong` and `weak`")
-    if len(foreground) > VOID - 1:
-        raise UserError(f"categories: {len(foreground)} categories; 8-bit masks hold at most {VOID - 1}")
     return Categories(tuple(foreground), tuple(strong))
 
 

@@ -6,26 +6,47 @@ upright, values 5..8 first swap rows and columns; then {2, 3, 6, 7} mirror left 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 _HEAD = 1 << 17  # bytes looked at; EXIF comes first and fills at most 64 KB
 _SEGMENTS = 32  # open: headers before EXIF that are skipped at most
 _TAG = 0x0112
+_PNG, _CHUNK = b"\x89PNG\r\n\x1a\n", b"eXIf"  # PNG specification, third edition, 11.3.3.6
 _LEFT_RIGHT, _TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)
 
 
 def exif_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
     """The orientation an encoded image notes: string scalar -> int32 scalar 1..8; 1 for "upright" and for none.
 
-    Only JPEGs are looked at. Damaged notes count as none.
+    JPEGs and PNGs are looked at. Damaged notes count as none.
     """
-    head = tf.strings.substr(image_bytes, 0, _HEAD)
-    is_jpeg = tf.equal(tf.strings.substr(head, 0, 2), b"\xff\xd8")
-    return tf.cond(is_jpeg, lambda: _of_jpeg(tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)), lambda: 1)
+
+    def starts_with(magic: bytes) -> tf.Tensor:
+        return tf.equal(tf.strings.substr(image_bytes, 0, len(magic)), magic)
+
+    return tf.case(
+        [(starts_with(b"\xff\xd8"), lambda: _of_jpeg(image_bytes)), (starts_with(_PNG), lambda: _of_png(image_bytes))],
+        default=lambda: 1,
+    )
 
 
-def _of_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """int64 [n] byte values -> int32 scalar."""
+def _of_png(image_bytes: tf.Tensor) -> tf.Tensor:
+    """The chunk eXIf may lie before or behind the pixels, whose chunks can be thousands: searched, not walked to."""
+    pieces = tf.strings.split(image_bytes, _CHUNK, maxsplit=1)
+    note = tf.strings.substr(tf.strings.reduce_join(pieces[1:]), 0, _HEAD)
+    is_tiff = tf.reduce_any(tf.equal(tf.strings.substr(note, 0, 4), [b"II*\0", b"MM\0*"]))
+    return tf.cond(is_tiff, lambda: _of_tiff(_values(note), tf.constant(0, tf.int64)), lambda: 1)
+
+
+def _values(data: tf.Tensor) -> tf.Tensor:
+    """int64 [n] byte values."""
+    return tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64)
+
+
+def _reader(data: tf.Tensor) -> tuple[Callable, Callable]:
+    """(byte at a place, number of some bytes at a place); places outside read the nearest byte."""
     last = tf.size(data, tf.int64) - 1
 
     def byte(place: tf.Tensor) -> tf.Tensor:
@@ -35,6 +56,14 @@ def _of_jpeg(data: tf.Tensor) -> tf.Tensor:
         found = [byte(place + i) for i in range(size)]
         big = sum(value * 256 ** (size - 1 - i) for i, value in enumerate(found))
         return tf.where(little, sum(value * 256**i for i, value in enumerate(found)), big)
+
+    return byte, number
+
+
+def _of_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
+    data = _values(tf.strings.substr(image_bytes, 0, _HEAD))
+    last = tf.size(data, tf.int64) - 1
+    byte, number = _reader(data)
 
     def is_exif(place: tf.Tensor) -> tf.Tensor:
         return (number(place, 2, False) == 0xFFE1) & (number(place + 4, 4, False) == 0x45786966)  # "Exif"
@@ -49,14 +78,18 @@ def _of_jpeg(data: tf.Tensor) -> tf.Tensor:
     [start] = tf.while_loop(
         is_other, lambda place: [place + 2 + number(place + 2, 2, False)], [start], maximum_iterations=_SEGMENTS
     )
-    tiff = start + 10
+    return tf.cond(is_exif(start), lambda: _of_tiff(data, start + 10), lambda: 1)
+
+
+def _of_tiff(data: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
+    """The tag in the first directory of a TIFF header at a place: int64 [n] byte values -> int32 scalar."""
+    byte, number = _reader(data)
     little = byte(tiff) == ord("I")
     directory = tiff + number(tiff + 4, 4, little)
     entries = directory + 2 + 12 * tf.range(number(directory, 2, little))
     found = tf.boolean_mask(number(entries + 8, 2, little), number(entries, 2, little) == _TAG)
     value = tf.reduce_max(tf.concat([found[:1], [0]], 0))
-    usable = is_exif(start) & (value >= 1) & (value <= 8)
-    return tf.cast(tf.where(usable, value, 1), tf.int32)
+    return tf.cast(tf.where((value >= 1) & (value <= 8), value, 1), tf.int32)
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

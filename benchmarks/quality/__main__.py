@@ -40,15 +40,15 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
     labels: list[dict] = []
     for name, categories in sets.items():
         own = str(networks.exported_l_net(categories))
-        shown = list(held_back(run, categories, run.dataset.eval, weak=True))
+        shown = list(held_back(run, categories, evaluation=True, weak=True))
         foreground[name] = foreground_rows(
             known_images(cam, own, shown), known_images(cam, everything, shown), categories
         )
         _write(out / "foreground.json", foreground)
         rehearsal = str(networks.exported_l_net(categories.rehearsal()))
-        strong = held_back(run, categories, run.dataset.train, weak=False)
+        strong = held_back(run, categories, evaluation=False, weak=False)
         played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal, MAX_IMAGES)))
-        weak = list(known_images(cam, own, held_back(run, categories, run.dataset.train, weak=True)))
+        weak = list(known_images(cam, own, held_back(run, categories, evaluation=False, weak=True)))
         labels += [{"split": name, "seed": run.seed, **row} for row in label_rows(played, weak, categories)]
         _write(out / "weak_labels.json", labels)
     views = len(run.maps.sides(run.image_size)) * (1 + run.maps.mirror)

@@ -1,38 +1,20 @@
-"""What goes wrong with a single image: a dead letter, never the end of the job."""
+"""Dead letters: what became of the images that could not be used, and when they are too many."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
-Stage = Literal["read", "decode", "size", "tags", "network", "label", "write"]
-
-_REASON_LENGTH = 300  # characters
-_TENSORFLOW_NOISE = re.compile(r"\{\{.*?\}\} ?| \[Op:.*$")  # where in the graph: nothing a person can use
-
-
-class Fault(Exception):
-    """One image cannot be processed. `stage` says where, str() is the reason on one line."""
-
-    def __init__(self, stage: Stage, reason: str | Exception):
-        super().__init__(one_line(reason))
-        self.stage = stage
+from trainer.data.files import shown
+from trainer.errors import ImageFault
 
 
 class TooManyFaults(Exception):
     """The job finished, but a larger share of its inputs failed than allowed. The command line exits with status 1."""
 
 
-def one_line(reason: str | Exception) -> str:
-    """First line of a message, shortened; the class name of an exception without one."""
-    lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    return _TENSORFLOW_NOISE.sub("", lines[0])[:_REASON_LENGTH]
-
-
-def dead_letter(key: str, fault: Fault) -> dict[str, str]:
-    return {"key": key, "stage": fault.stage, "reason": str(fault)}
+def dead_letter(key: str, fault: ImageFault) -> dict[str, str]:
+    return {"key": shown(key), "stage": fault.stage, "reason": str(fault)}
 
 
 def refuse_above(max_share: float, dead: Sequence[dict[str, str]], inputs: int, where: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,13 @@ import apache_beam as beam
 import numpy as np
 from PIL import Image
 
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from components.batch.masks import mask_path, read_note
+from trainer.data.files import read_bytes, shown
+from trainer.data.names import key_of, stem_of, suffix_of
+from trainer.data.pictures import MAX_PIXELS, decode, read_header, readable, to_png
+from trainer.errors import ImageFault, UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")  # what the networks' decoder reads
 DEAD = "dead"  # tag of the output that holds dead letters
 
 
@@ -43,11 +46,57 @@ def stamp_of(recipe: str, tags: tuple[int, ...], image: bytes) -> str:
     return hashlib.sha256(f"{recipe} {tags} ".encode() + image).hexdigest()[:32]
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Image files directly in `folder`, by suffix, hidden ones left out; sorted by name."""
-    return sorted(
-        path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+def list_images(folder: str | Path, output: str | Path | None = None) -> tuple[list[Path], list[str]]:
+    """The picture files directly in a folder, by suffix, sorted by name; and what else is there, as text.
+
+    Hidden files, and `output` if it lies there, are in neither.
+
+    Raises:
+      UserError: no such folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{shown(str(folder))}: no such folder of images")
+    pictures, others = [], []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or (output and path.resolve() == Path(output).resolve()):
+            continue
+        if path.is_dir():
+            others.append(f"{shown(path.name)}/")
+        elif suffix_of(path.name):
+            pictures.append(path)
+        else:
+            others.append(shown(path.name))
+    if not pictures:
+        inside = f", only {', '.join(others[:3])}{', ...' if others[3:] else ''}" if others else ""
+        raise UserError(f"{shown(str(folder))}: holds no picture{inside}; give the folder that the pictures are in")
+    return pictures, others
+
+
+def mask_key(name: str) -> str:
+    """What the mask of a picture file is called: the file's stem, made printable if it is not."""
+    stem = stem_of(name)
+    return stem if stem.isprintable() else key_of(name)
+
+
+class Claims:
+    """Gives every key away once."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def key(self, path: Path) -> str:
+        """The picture's key.
+
+        Raises:
+          ImageFault: another picture has it.
+        """
+        key = mask_key(path.name)
+        first = self._first.setdefault(key, path.name)
+        if first != path.name:
+            names = f"{shown(path.name)}: its mask would overwrite that of {shown(first)}"
+            raise ImageFault("write", f"{names}, which has the same stem; rename one of them")
+        return key
 
 
 class ReadImages(beam.DoFn):
@@ -60,9 +109,9 @@ class ReadImages(beam.DoFn):
 
     def process(self, source: Source) -> Iterable[Sample | beam.pvalue.TaggedOutput]:
         try:
-            data = Path(source.path).read_bytes()
-        except OSError as error:
-            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(source.key, Fault("read", error.strerror or error)))
+            data = read_bytes(source.path)
+        except ImageFault as fault:
+            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(source.key, fault))
             return
         stamp = stamp_of(self.recipe, source.tags, data)
         if read_note(mask_path(self.output, source.key)).get("stamp") == stamp:
@@ -71,31 +120,19 @@ class ReadImages(beam.DoFn):
             yield Sample(source.key, data, source.tags, stamp)
 
 
-def decode(data: bytes, max_pixels: int) -> np.ndarray:
-    """Decodes an image with the decoder that the networks use, after a look at its header.
+def unpack(image: bytes, max_pixels: int) -> tuple[np.ndarray, bytes]:
+    """An encoded picture of any format, once its header has been looked at.
 
     Returns:
-      uint8 [H, W, 3] RGB, the stored pixels, which masks fit.
+      (uint8 [H, W, 3] RGB, the stored pixels, which masks fit; the picture as exported networks take it: a JPEG or PNG
+      of at most `MAX_PIXELS`, of which they see far fewer anyway).
 
     Raises:
-      Fault: "read" (empty), "size" (more than `max_pixels`, which guards against decompression bombs) or "decode".
+      ImageFault: "read" (empty), "size" (more than `max_pixels`, which guards against decompression bombs) or "decode".
     """
-    import tensorflow as tf  # workers import this module before they know whether they will decode
-
-    from trainer.preprocessing import decode_image
-
-    if not data:
-        raise Fault("read", "the file is empty")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-    except Image.DecompressionBombError as error:
-        raise Fault("size", error) from None
-    except Exception:  # Pillow's readers raise what they like on broken headers
-        raise Fault("decode", f"not an image file ({len(data)} bytes)") from None
-    if width * height > max_pixels:
-        raise Fault("size", f"{width}x{height} is {width * height} pixels; the limit is {max_pixels}")
-    try:
-        return decode_image(tf.constant(data)).numpy()
-    except (tf.errors.OpError, ValueError) as error:
-        raise Fault("decode", f"not a readable JPEG, PNG, BMP or GIF: {error}") from None
+    data = readable(image, max_pixels)
+    pixels = decode(data, max_pixels)
+    factor = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / MAX_PIXELS))
+    if factor > 1:
+        data = to_png(Image.fromarray(pixels).reduce(factor), read_header(data, max_pixels).orientation)
+    return pixels, data

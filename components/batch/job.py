@@ -22,13 +22,12 @@ from tqdm import tqdm
 
 from components.batch.faults import refuse_above
 from components.batch.images import DEAD, ReadImages, Sample, Source
-from components.batch.masks import MaskStore, WriteMasks, mask_path, read_note, remove_unfinished, write_atomic
+from components.batch.masks import MaskStore, WriteMasks, is_own, mask_path, read_note, write_atomic
 from components.batch.networks import BATCH_SIZE, RunNetworks
-from trainer.errors import UserError
+from components.batch.output import DEAD_LETTERS, SCRATCH, SUMMARY
+from trainer.data.files import read_bytes, shown, walk
+from trainer.errors import ImageFault, UserError
 
-DEAD_LETTERS = "dead_letters.jsonl"
-SUMMARY = "summary.json"
-_SCRATCH = ".unfinished"  # folder in the output while the job runs; on a file system that all workers see
 _POLL = 1.0  # seconds between looks at the output folder
 
 
@@ -97,7 +96,7 @@ def run(
       title: what the progress bar is called.
     """
     started = time.monotonic()
-    scratch = output / _SCRATCH
+    scratch = output / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # of a killed run
     scratch.mkdir()
     letters = scratch / DEAD_LETTERS
@@ -110,18 +109,16 @@ def run(
     )
     made = samples["samples"] | "MakeMasks" >> MakeMasks(networks, str(output))
     write_json_lines((samples[DEAD], made) | "Dead" >> beam.Flatten(), str(letters), "Letters")
-    with _progress(output, len(sources), title), _quiet_beam():
+    with _progress(output, [source.key for source in sources], title), _quiet_beam():
         result = pipeline.run()
         result.wait_until_finish()
-    remove_unfinished(str(output))
 
     dead = [json.loads(line) for line in letters.read_text().splitlines()]
-    shutil.rmtree(scratch)
     gone = {letter["key"] for letter in dead}
     for key in gone:  # a mask of an earlier state of an image that now fails
-        path = Path(mask_path(str(output), key))
-        if path.is_file():
-            path.unlink()
+        path = mask_path(str(output), key)
+        if is_own(path):
+            os.unlink(path)
     done = {s.key: read_note(mask_path(str(output), s.key)) for s in sources if s.key not in gone}
     dead.extend(faults)
     dead.sort(key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
@@ -131,12 +128,20 @@ def run(
 
 
 def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: str) -> None:
-    """PCollection of JSON-ready items -> one JSON-lines file, in any order; `title` is unique in the pipeline."""
+    """PCollection of JSON-ready items -> one sorted JSON-lines file; `title` is unique in the pipeline.
+
+    Beam's own writer takes the path for a pattern.
+    """
     _ = (
         items
         | f"{title}ToJson" >> beam.Map(json.dumps)
-        | f"Write{title}" >> beam.io.WriteToText(path, num_shards=1, shard_name_template="")
+        | f"Gather{title}" >> beam.combiners.ToList()
+        | f"Write{title}" >> beam.Map(_write_lines, path)
     )
+
+
+def _write_lines(lines: list[str], path: str) -> None:
+    write_atomic(path, "".join(f"{line}\n" for line in sorted(lines)).encode())
 
 
 def finish(outcome: Outcome, output: Path, max_dead_share: float, **more: Any) -> dict[str, Any]:
@@ -151,39 +156,18 @@ def finish(outcome: Outcome, output: Path, max_dead_share: float, **more: Any) -
     return summary
 
 
-def prepare_output(output: str | Path, images: str | Path) -> Path:
-    """The output folder, made if need be.
-
-    Raises:
-      UserError: `images` is no folder, both are the same, or the output cannot be made.
-    """
-    output, images = Path(output), Path(images)
-    if not images.is_dir():
-        raise UserError(f"{images}: no such folder of images")
-    if output.resolve() == images.resolve():
-        raise UserError(f"{output}: is the folder of images; masks would overwrite them; give another output")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{output}: cannot make the output folder ({error.strerror})") from None
-    return output
-
-
 def model_digest(directory: str | Path) -> str:
     """Hex digest of a SavedModel's graph and weights, on any file system.
 
     Raises:
       UserError: no SavedModel there.
     """
-    import tensorflow as tf
-
-    root = str(directory)
-    if not tf.io.gfile.exists(f"{root}/saved_model.pb"):
-        raise UserError(f"{root}: not a SavedModel (no saved_model.pb); give the folder of an exported model")
-    digest = hashlib.sha256()
-    for path in [f"{root}/saved_model.pb", *sorted(tf.io.gfile.glob(f"{root}/variables/*"))]:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            digest.update(file.read())
+    root, digest = str(directory), hashlib.sha256()
+    try:
+        for name in ["saved_model.pb", *(f"variables/{name}" for name in walk(f"{root}/variables", True)[0])]:
+            digest.update(read_bytes(f"{root}/{name}"))
+    except ImageFault as fault:
+        raise UserError(f"{shown(root)}: not a SavedModel ({fault}); give the folder of an exported model") from None
     return digest.hexdigest()
 
 
@@ -199,14 +183,15 @@ def counter(result: beam.runners.runner.PipelineResult, name: str) -> int:
 
 
 @contextmanager
-def _progress(folder: Path, total: int, title: str) -> Iterator[None]:
+def _progress(folder: Path, keys: Sequence[str], title: str) -> Iterator[None]:
     """A bar that counts the masks in `folder`: right for every runner, also when workers are other processes."""
     stop = threading.Event()
-    bar = tqdm(total=total, desc=title, unit="image", dynamic_ncols=True)
+    names = {f"{key}.png" for key in keys}
+    bar = tqdm(total=len(names), desc=title, unit="image", dynamic_ncols=True)
 
     def count() -> None:
         with os.scandir(folder) as entries:
-            bar.update(sum(entry.name.endswith(".png") and entry.name[0] != "." for entry in entries) - bar.n)
+            bar.update(sum(entry.name in names for entry in entries) - bar.n)
 
     def watch() -> None:
         while not stop.wait(_POLL):
@@ -225,10 +210,10 @@ def _progress(folder: Path, total: int, title: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet_beam() -> Iterator[None]:
-    """Beam's warnings about its own temporary folders do not belong between progress lines."""
+    """What Beam logs does not belong between progress lines; what ends the job comes as an exception."""
     logger = logging.getLogger("apache_beam")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from components.batch.faults import Fault, dead_letter
+from components.batch.faults import dead_letter
 from trainer.categories import palette
+from trainer.data.files import is_remote, read_bytes
+from trainer.errors import ImageFault
 
 _NOTE = "transferseg"  # keyword of the PNG's text chunk
 _UNFINISHED = ".unfinished"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOG = logging.getLogger("transferseg")
 
 
@@ -48,20 +55,22 @@ def encode(mask: np.ndarray, note: dict[str, Any]) -> bytes:
 
 def read_note(path: str) -> dict[str, Any]:
     """The note in a mask written by `encode`; {} if there is no such file or it is not ours. Pixels stay packed."""
-    import tensorflow as tf
-
     try:
-        with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as image:
-            return json.loads(image.info.get(_NOTE, "{}"))
-    except (tf.errors.OpError, OSError, ValueError, SyntaxError):
+        with Image.open(io.BytesIO(read_bytes(path)), formats=["PNG"]) as image:
+            note = json.loads(image.info.get(_NOTE, "{}"))
+            return note if isinstance(note, dict) else {}
+    except Exception:  # whatever lies there, and whatever Pillow says about it
         return {}
 
 
-def read_mask(path: str) -> np.ndarray:
-    """uint8 [H, W] of ids from a palette or grey PNG."""
-    import tensorflow as tf
+def is_own(path: str) -> bool:
+    """Whether a batch job made this mask; imported ones, and those that people drew, have no stamp."""
+    return "stamp" in read_note(path)
 
-    with tf.io.gfile.GFile(path, "rb") as file, Image.open(file) as image:
+
+def read_mask(path: str) -> np.ndarray:
+    """uint8 [H, W] of ids from a mask written by `encode`."""
+    with Image.open(io.BytesIO(read_bytes(path))) as image:
         return np.array(image, np.uint8)
 
 
@@ -69,23 +78,33 @@ def write_atomic(path: str, data: bytes) -> None:
     """Writes a file that is either not there or complete, also after a kill and beside others who write it.
 
     Raises:
-      tf.errors.OpError: the file system refused.
+      OSError, or tf.errors.OpError for a remote path: the file system refused.
     """
-    import tensorflow as tf  # any file system, at the price of a heavy import; only workers that label come here
+    unfinished = (
+        f"{path.rpartition('/')[0]}/.{uuid.uuid4().hex}{_UNFINISHED}"  # the name alone may fill what is allowed
+    )
+    if is_remote(path):
+        import tensorflow as tf
 
-    folder, _, name = path.rpartition("/")
-    unfinished = f"{folder}/.{name}.{uuid.uuid4().hex}{_UNFINISHED}"
-    with tf.io.gfile.GFile(unfinished, "wb") as file:
-        file.write(data)
-    tf.io.gfile.rename(unfinished, path, overwrite=True)
+        with tf.io.gfile.GFile(unfinished, "wb") as file:
+            file.write(data)
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+        return
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
 
 
-def remove_unfinished(folder: str) -> None:
-    """Clears away what a killed run, or a refusing file system, left half-written."""
-    import tensorflow as tf
-
-    for path in tf.io.gfile.glob(f"{folder}/.*{_UNFINISHED}"):
-        tf.io.gfile.remove(path)
+def remove_unfinished(folder: Path) -> None:
+    """Clears away what a killed run left half-written."""
+    for path in folder.iterdir():
+        if path.name.startswith(".") and path.name.endswith(_UNFINISHED) and path.is_file():
+            path.unlink()
 
 
 @dataclass(frozen=True)
@@ -102,12 +121,9 @@ class MaskStore:
 
     def get(self, stamp: str) -> bytes | None:
         """The encoded mask, or None if there is none that can be read."""
-        import tensorflow as tf
-
         try:
-            with tf.io.gfile.GFile(self._path(stamp), "rb") as file:
-                return file.read()
-        except tf.errors.OpError:
+            return read_bytes(self._path(stamp))
+        except ImageFault:
             return None
 
     def _path(self, stamp: str) -> str:
@@ -126,8 +142,10 @@ class WriteMasks(beam.DoFn):
             data = encode(result.mask, result.note)
             write_atomic(mask_path(self.folder, result.key), data)
             self.written.inc()
-        except Exception as error:  # a full disk is this image's fault here and the share rule's later
-            yield dead_letter(result.key, Fault("write", error))
+        except Exception as error:
+            if getattr(error, "errno", None) in _NO_ROOM:  # no fault of the image: the job ends, see output.claimed
+                raise
+            yield dead_letter(result.key, ImageFault("write", error))
             return
         if self.store:
             try:

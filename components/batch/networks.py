@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -17,12 +21,15 @@ from apache_beam.utils.shared import Shared
 from threadpoolctl import threadpool_limits
 
 from components.batch.deadline import OutOfTime, within
-from components.batch.faults import Fault, dead_letter
-from components.batch.images import DEAD, Sample, decode
+from components.batch.faults import dead_letter
+from components.batch.images import DEAD, Sample, unpack
 from components.batch.masks import Result
+from trainer.data.files import is_remote, read_text
+from trainer.errors import ImageFault
 
 BATCH_SIZE = 8  # open: images a network call
-TIMEOUT_S = 120.0  # open: for a network call, and for what follows on one image
+TIMEOUT_S = 120.0  # open: for decoding an image, for a network call, and for what follows on one image
+_PIXELS_AT_ONCE = 80_000_000  # open: unpacked pictures held together, in pixels of three bytes
 
 
 class Networks:
@@ -39,7 +46,7 @@ class Networks:
             except RuntimeError:
                 pass  # TensorFlow already runs in this process: its threads were chosen by someone else
         self._tensor = tf.constant
-        self._models = [tf.saved_model.load(directory) for directory in directories]
+        self._models = [_load(tf.saved_model.load, directory) for directory in directories]
         self._batch_size = batch_size
         self.image_sizes = [_image_size(directory) for directory in directories]
 
@@ -55,11 +62,27 @@ class Networks:
         return rows
 
 
-def _image_size(directory: str) -> int:
-    import tensorflow as tf
+def _load(load: Callable[[str], Any], directory: str) -> Any:
+    """TensorFlow takes a path for a pattern, so a local one is given under a plain name."""
+    if is_remote(directory):
+        return load(directory)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, "model")
+        plain.symlink_to(Path(directory).resolve())
+        return load(str(plain))
 
-    with tf.io.gfile.GFile(f"{directory}/assets.extra/metadata.json") as file:
-        return json.loads(file.read())["image_size"]
+
+def _image_size(directory: str) -> int:
+    return json.loads(read_text(f"{directory}/assets.extra/metadata.json", "an exported model"))["image_size"]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A sample with what `unpack` makes of it."""
+
+    sample: Sample
+    pixels: np.ndarray
+    encoded: bytes
 
 
 # (sample, uint8 [H, W, 3], each model's outputs, each model's image size) -> result
@@ -85,7 +108,8 @@ class RunNetworks(beam.DoFn):
         max_pixels: larger images are refused before they are decoded.
         batch_size: rows of every network call; incoming lists are at most as long.
         threads: see `Networks`.
-        timeout_s: seconds after which a network call, or the rest of one image's work, is given up as a dead letter.
+        timeout_s: seconds after which the decoding of an image, a network call, or the rest of one image's work is
+          given up as a dead letter.
         """
         self._timeout_s = timeout_s
         self._load = (tuple(directories), batch_size, threads)
@@ -100,44 +124,59 @@ class RunNetworks(beam.DoFn):
         self._networks = self._shared.acquire(lambda: Networks(*self._load))
 
     def process(self, batch: Sequence[Sample]) -> Iterable[Result | beam.pvalue.TaggedOutput]:
-        images: dict[int, np.ndarray] = {}
-        for i, sample in enumerate(batch):
+        ready: list[_Ready] = []
+        for sample in batch:
             try:
-                images[i] = decode(sample.image, self._max_pixels)
-            except Fault as fault:
+                ready.append(self._unpacked(sample))
+            except ImageFault as fault:
                 yield _dead(sample, fault)
-        for i, outputs in zip(images, self._run([batch[i] for i in images]), strict=True):
-            sample = batch[i]
-            try:
-                if isinstance(outputs, Fault):
-                    raise outputs
-                yield self._finished(sample, images[i], outputs)
-            except Fault as fault:
-                yield _dead(sample, fault)
+            if sum(one.pixels.size for one in ready) > _PIXELS_AT_ONCE * 3:
+                yield from self._answers(ready)
+                ready = []
+        yield from self._answers(ready)
 
-    def _run(self, samples: list[Sample]) -> list[list[dict[str, np.ndarray]] | Fault]:
+    def _unpacked(self, sample: Sample) -> _Ready:
+        try:
+            return _Ready(sample, *within(self._timeout_s, unpack, sample.image, self._max_pixels))
+        except ImageFault:
+            raise
+        except OutOfTime as error:
+            raise ImageFault("decode", error) from error
+        except Exception as error:
+            raise ImageFault("decode", f"{type(error).__name__}: {error}") from error
+
+    def _answers(self, ready: list[_Ready]) -> Iterable[Result | beam.pvalue.TaggedOutput]:
+        for one, outputs in zip(ready, self._run([one.encoded for one in ready]), strict=True):
+            try:
+                if isinstance(outputs, ImageFault):
+                    raise outputs
+                yield self._finished(one.sample, one.pixels, outputs)
+            except ImageFault as fault:
+                yield _dead(one.sample, fault)
+
+    def _run(self, images: list[bytes]) -> list[list[dict[str, np.ndarray]] | ImageFault]:
         """One call for all; if that fails, one call each, so that only the guilty image is lost."""
-        if not samples:
+        if not images:
             return []
         try:
-            return within(self._timeout_s, self._networks.run, [sample.image for sample in samples])
+            return within(self._timeout_s, self._networks.run, images)
         except Exception as error:
-            if len(samples) == 1:
-                return [Fault("network", error)]
-            return [self._run([sample])[0] for sample in samples]
+            if len(images) == 1:
+                return [ImageFault("network", error)]
+            return [self._run([image])[0] for image in images]
 
     def _finished(self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]]) -> Result:
         try:
             return within(self._timeout_s, self._finish, sample, image, outputs, self._networks.image_sizes)
-        except Fault:
+        except ImageFault:
             raise
         except OutOfTime as error:
-            raise Fault("label", error) from error
+            raise ImageFault("label", error) from error
         except Exception as error:
-            raise Fault("label", f"{type(error).__name__}: {error}") from error
+            raise ImageFault("label", f"{type(error).__name__}: {error}") from error
 
 
-def _dead(sample: Sample, fault: Fault) -> beam.pvalue.TaggedOutput:
+def _dead(sample: Sample, fault: ImageFault) -> beam.pvalue.TaggedOutput:
     beam.metrics.Metrics.counter("transferseg", f"dead_{fault.stage}").inc()
     return beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, fault))
 

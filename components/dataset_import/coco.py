@@ -1,88 +1,84 @@
-"""COCO instances and panoptic JSON; also what Label Studio and CVAT export as COCO."""
+"""COCO instances and panoptic JSON; also what Label Studio, CVAT, Roboflow and labelme2coco export as COCO."""
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pycocotools import mask as rle
+from PIL import Image
 
-from components.batch.faults import Fault, dead_letter
-from components.dataset_import.samples import Contents, Sample, join, key_of, read_bytes, read_png
-from trainer.categories import VOID
-from trainer.errors import UserError
+from components.batch.faults import dead_letter
+from components.dataset_import.regions import Box, Drawing, Object, Polygon, RunLengths
+from components.dataset_import.samples import Contents, Drawn, PictureFolder
+from trainer.categories import BACKGROUND, VOID
+from trainer.data.category_names import check_distinct, clean_name, is_background, is_void
+from trainer.data.files import join, read_bytes, read_json
+from trainer.data.masks import fit
+from trainer.data.names import plain
+from trainer.data.pictures import Header, read_header
+from trainer.errors import ImageFault, UserError, one_line
+
+Crowd = Literal["void", "object"]
+_WHAT = "COCO's JSON (lists images, annotations, categories)"
 
 
-def read_coco(annotations: str, images: str, masks: str | None = None) -> Contents:
+def read_coco(
+    annotations: str,
+    images: str,
+    masks: str | None = None,
+    *,
+    crowd: Crowd = "void",
+    follow_links: bool = False,
+) -> Contents:
     """Reads an annotations file.
 
-    Polygons and run lengths are drawn largest first, so that small objects lie on top; crowds are void. Panoptic files
-    give their things; stuff is background.
+    Polygons and run lengths are drawn largest first, so that small objects lie on top. An object that has a box alone
+    is a tag, and its box is void. Panoptic files give their things; stuff is background.
 
     Args:
       annotations: JSON file.
-      images: folder of the images that it names.
+      images: folder of the images that it names; nothing outside it is read.
       masks: folder of the PNGs of a panoptic file.
+      crowd: whether crowd regions are void or objects.
+      follow_links: see `trainer.data.files.walk`.
 
     Raises:
-      UserError: not COCO's JSON, or a panoptic file without `masks`.
+      UserError: not COCO's JSON, categories that cannot be told apart, or a panoptic file without `masks`.
     """
-    try:
-        data = json.loads(read_bytes(annotations))
-        categories = [entry for entry in data["categories"] if entry.get("isthing", 1)]
-        names = tuple(entry["name"] for entry in categories)
-        ids = {entry["id"]: index for index, entry in enumerate(categories, start=1)}
-        files = {entry["id"]: entry for entry in data["images"]}
-        by_image: dict[Any, list[dict]] = defaultdict(list)
-        for annotation in data["annotations"]:
-            by_image[annotation["image_id"]].append(annotation)
-    except Fault as fault:
-        raise UserError(str(fault)) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{annotations}: not COCO's JSON (images, annotations, categories); {error!r}") from None
-    panoptic = any("segments_info" in annotation for annotation in data["annotations"][:1])
+    data = _checked(read_json(annotations, _WHAT), annotations)
+    names, ids, notes = _categories(data, annotations)
+    pictures = PictureFolder(images, follow_links)
+    entries, faults = _entries(data["images"], pictures)
+    known = {_id(entry.get("id")) for entry in data["images"] if isinstance(entry, dict)}
+    found: dict[str, list[dict]] = defaultdict(list)
+    for number, annotation in enumerate(data["annotations"]):
+        image = _id(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        if image in entries:
+            found[image].append(annotation)
+        elif image not in known:
+            label = _label(annotation, number)
+            faults.append(dead_letter(label, ImageFault("object", f"{label}: its image_id {image} is no image")))
+    panoptic = any("segments_info" in annotation for several in found.values() for annotation in several[:1])
     if panoptic and masks is None:
         raise UserError(f"{annotations}: a panoptic file; give the folder of its PNGs with --masks")
-    samples, faults = [], []
-    for number, entry in files.items():
-        key = key_of(PurePosixPath(entry["file_name"]).name if "://" in entry["file_name"] else entry["file_name"])
+    by_picture: dict[str, list[tuple[dict, list[dict]]]] = defaultdict(list)
+    for image, (path, entry) in entries.items():
+        by_picture[path].append((entry, found.get(image, [])))
+    samples = []
+    for path, several in by_picture.items():
         try:
-            found = by_image.get(number, [])
-            mask = _panoptic(found, ids, masks) if panoptic else _instances(entry, found, ids)
-        except (KeyError, TypeError) as error:
-            faults.append(dead_letter(key, Fault("tags", f"its annotations are incomplete: {error!r}")))
-            continue
-        tags = tuple(sorted({names[i - 1] for i in mask.shown}, key=names.index))
-        samples.append(Sample(key, join(images, entry["file_name"]), tags, mask))
-    return Contents(names, samples, faults)
-
-
-@dataclass(frozen=True)
-class CocoMask:
-    """Objects to draw: (index of the category or 255, polygons or run lengths), in the order of drawing."""
-
-    height: int
-    width: int
-    objects: list[tuple[int, Any]]
-
-    @property
-    def shown(self) -> set[int]:
-        return {index for index, _ in self.objects if index != VOID}
-
-    def __call__(self) -> np.ndarray:
-        mask = np.zeros((self.height, self.width), np.uint8)
-        for index, segmentation in self.objects:
-            try:
-                mask[_decode(segmentation, self.height, self.width)] = index
-            except Exception as error:  # pycocotools raises bare Exceptions and wrong shapes index badly
-                raise Fault("decode", f"a segmentation cannot be drawn: {error}") from None
-        return mask
+            if len({(str(entry.get("height")), str(entry.get("width"))) for entry, _ in several}) > 1:
+                raise ImageFault("size", f"{len(several)} entries name it, with other sizes; keep one")
+            mine = [annotation for _, some in several for annotation in some]
+            mask = _panoptic(mine, ids, masks) if panoptic else _instances(several[0][0], mine, ids, crowd)
+            samples.append(pictures.sample(path, None, mask))
+        except ImageFault as fault:
+            faults.append(dead_letter(path, fault))
+    return Contents(names, samples, faults + pictures.faults, notes)
 
 
 @dataclass(frozen=True)
@@ -90,52 +86,180 @@ class PanopticMask:
     """A PNG whose colours are segment ids (R + 256 G + 65536 B), and what they show."""
 
     path: str
-    segments: dict[int, int]  # segment id -> index of the category or 255
+    segments: Mapping[int, int]  # segment id -> id of the category, 0 or 255
 
-    @property
-    def shown(self) -> set[int]:
-        return set(self.segments.values()) - {VOID}
-
-    def __call__(self) -> np.ndarray:
-        pixels, mode = read_png(self.path)
+    def __call__(self, picture: Header) -> Drawn:
+        try:
+            with Image.open(_bytes_io(self.path)) as image:
+                pixels, mode = np.array(image).astype(np.int64), image.mode
+        except ImageFault:
+            raise
+        except Exception as error:  # Pillow raises many kinds on damaged files
+            raise ImageFault("mask", f"{self.path}: not a readable PNG: {one_line(error)}") from None
         if mode not in ("RGB", "RGBA"):
-            raise Fault("decode", f"{self.path}: a {mode} image; panoptic PNGs are RGB")
-        ids = pixels[..., 0] + 256 * pixels[..., 1].astype(np.int64) + 65536 * pixels[..., 2].astype(np.int64)
-        mask = np.zeros(ids.shape, np.uint8)
+            raise ImageFault("mask", f"{self.path}: a {mode} image; panoptic PNGs are RGB")
+        numbers = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
+        ids = np.zeros(numbers.shape, np.uint8)
+        unnamed = set(np.unique(numbers).tolist()) - set(self.segments) - {0}
         for segment, index in self.segments.items():
-            mask[ids == segment] = index
-        return mask
+            ids[numbers == segment] = index
+        for segment in unnamed:
+            ids[numbers == segment] = VOID
+        dropped = tuple((f"segment {segment}", "is in the PNG, not in segments_info") for segment in sorted(unnamed))
+        shown = tuple(sorted(set(self.segments.values()) - {BACKGROUND, VOID}))
+        return Drawn(fit(ids, picture), shown, dropped)
 
 
-def _instances(entry: dict, annotations: list[dict], ids: dict[Any, int]) -> CocoMask:
-    def order(annotation: dict) -> tuple[bool, float]:
-        return not annotation.get("iscrowd", 0), -float(annotation.get("area", 0))
-
-    objects = [
-        (VOID if annotation.get("iscrowd", 0) else ids[annotation["category_id"]], annotation["segmentation"])
-        for annotation in sorted(annotations, key=order)
-        if annotation.get("segmentation")
-    ]
-    return CocoMask(int(entry["height"]), int(entry["width"]), objects)
+def _bytes_io(path: str) -> io.BytesIO:
+    data = read_bytes(path)
+    read_header(data)  # no bomb
+    return io.BytesIO(data)
 
 
-def _panoptic(annotations: list[dict], ids: dict[Any, int], masks: str) -> PanopticMask:
-    [annotation] = annotations
-    segments = {
-        int(segment["id"]): VOID if segment.get("iscrowd", 0) else ids[segment["category_id"]]
-        for segment in annotation["segments_info"]
-        if segment["category_id"] in ids
-    }
-    return PanopticMask(join(masks, annotation["file_name"]), segments)
+def _checked(data: Any, path: str) -> dict[str, list]:
+    """Raises UserError if a part of COCO's JSON is missing or no list."""
+    keys = ("images", "annotations", "categories")
+    if not isinstance(data, dict) or not all(key in data for key in keys):
+        raise UserError(f"{path}: not {_WHAT}")
+    if wrong := [key for key in keys if not isinstance(data[key], list)]:
+        raise UserError(f"{path}: not {_WHAT}: '{wrong[0]}' is no list")
+    return data
 
 
-def _decode(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Polygons, or run lengths packed or not -> bool [H, W]."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        if isinstance(segmentation, list):
-            packed = rle.merge(rle.frPyObjects(segmentation, height, width))
-        elif isinstance(segmentation["counts"], list):
-            packed = rle.frPyObjects(segmentation, height, width)
+def _categories(data: dict[str, list], path: str) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
+    """(names by id, category_id as text -> id, notes). Stuff and background are 0, "ignore" and "void" 255."""
+    used = {_id(a.get("category_id")) for a in data["annotations"] if isinstance(a, dict)}
+    used |= {_id(s.get("category_id")) for a in data["annotations"] for s in _segments(a)}
+    parents = {str(entry.get("supercategory")) for entry in data["categories"] if isinstance(entry, dict)}
+    names: list[str] = []
+    ids: dict[str, int] = {}
+    notes: list[str] = []
+    for number, entry in enumerate(data["categories"], start=1):
+        where = f"{path}: category {number}"
+        if not isinstance(entry, dict) or "id" not in entry:
+            raise UserError(f"{where} has no id; categories are {{id, name}}")
+        shows = _id(entry["id"])
+        if shows in ids:
+            raise UserError(f"{where}: the id {shows} is given twice; make ids unique")
+        blank = not str(entry.get("name") or "").strip()
+        if shows not in used and (blank or (str(entry["name"]) in parents and entry.get("supercategory") == "none")):
+            what = "has no name" if blank else f"'{entry['name']}' is the root of the others"
+            notes.append(f"category {number} {what} and nothing shows it: left out")
+            continue
+        name = clean_name(entry.get("name") or "", where)
+        if not entry.get("isthing", 1) or is_background(name):
+            ids[shows] = BACKGROUND
+        elif is_void(name):
+            ids[shows] = VOID
         else:
-            packed = segmentation
-    return rle.decode(packed).astype(bool)
+            if name not in names:
+                names.append(name)
+            ids[shows] = names.index(name) + 1
+    check_distinct(names, path)
+    if not names:
+        raise UserError(f"{path}: no category has a name that can be learned")
+    return tuple(names), ids, notes
+
+
+def _entries(images: list, pictures: PictureFolder) -> tuple[dict[str, tuple[str, dict]], list[dict[str, str]]]:
+    """(image id -> (relative path, entry), dead letters)."""
+    entries: dict[str, tuple[str, dict]] = {}
+    twice: set[str] = set()
+    faults = []
+    for number, entry in enumerate(images, start=1):
+        label = f"image {number}"
+        try:
+            if not isinstance(entry, dict):
+                raise ImageFault("tags", f"{label} is no entry with id and file_name")
+            name, image = entry.get("file_name"), _id(entry.get("id"))
+            label = plain(name) if isinstance(name, str) and name.strip() else f"image {image}"
+            if label != plain(str(name)):
+                raise ImageFault("read", f"{label}: its file_name is {name!r}; it must be the name of a file")
+            if image in entries or image in twice:
+                twice.add(image)
+                raise ImageFault("tags", f"two images have the id {image}; whose annotations are whose nobody knows")
+            entries[image] = (pictures.files.find(name), entry)
+        except ImageFault as fault:
+            faults.append(dead_letter(label, fault))
+    for image in twice & set(entries):
+        path = entries.pop(image)[0]
+        faults.append(dead_letter(path, ImageFault("tags", f"two images have the id {image}")))
+    return entries, faults
+
+
+def _instances(entry: dict, annotations: list[dict], ids: Mapping[str, int], crowd: Crowd) -> Drawing:
+    size = (entry.get("height"), entry.get("width"))
+    if size == (None, None):
+        size = next((tuple(s["size"]) for a in annotations if _is_sized(s := a.get("segmentation"))), None)
+    elif not all(isinstance(side, int) and side > 0 for side in size):
+        raise ImageFault("size", f"the JSON gives its height and width as {size[0]!r} and {size[1]!r}")
+    objects = [one for number, a in enumerate(annotations) for one in _objects(a, number, ids, crowd)]
+    return Drawing(objects, size, by_area=True)
+
+
+def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd) -> list[Object]:
+    """An annotation's parts: each polygon by itself, so that a bad one costs no other."""
+    label = _label(annotation, number)
+    category = _id(annotation.get("category_id"))
+    index, problem = ids.get(category, VOID), None
+    if category not in ids:
+        problem = f"its category_id {category} is none of the categories"
+    if annotation.get("iscrowd") in (1, True, "1") and crowd == "void":
+        index, problem = VOID, None
+    if index == BACKGROUND:
+        return []
+    area = annotation.get("area")
+    is_number = isinstance(area, int | float) and not isinstance(area, bool) and 0 < area < 1e12
+    box = annotation.get("bbox")
+    where = None
+    if isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box):
+        where = Box([box[0], box[1], box[0] + box[2], box[1] + box[3]])
+    shape = annotation.get("segmentation")
+    if not shape:  # a box, or a tag, alone
+        return [Object(label, index, where, only_void=True, problem=problem)]
+    if isinstance(shape, dict):
+        regions = [RunLengths(shape)]
+    elif isinstance(shape, list) and not any(isinstance(part, list) for part in shape):
+        regions = [Polygon(shape)]  # one that nobody wrapped in a list
+    else:
+        regions = [Polygon(part) for part in shape] if isinstance(shape, list) else [Polygon(shape)]
+    parts = [label if len(regions) == 1 else f"{label}, polygon {i}" for i in range(1, len(regions) + 1)]
+    return [
+        Object(part, index, region, where=where, area=float(area) if is_number else None, problem=problem)
+        for part, region in zip(parts, regions, strict=True)
+    ]
+
+
+def _panoptic(annotations: list[dict], ids: Mapping[str, int], masks: str) -> PanopticMask:
+    if len(annotations) != 1 or not isinstance(annotations[0].get("file_name"), str):
+        raise ImageFault("tags", f"has {len(annotations)} panoptic annotations with a file_name, must be one")
+    name = plain(annotations[0]["file_name"])
+    if ".." in name.split("/") or name.startswith("/"):
+        raise ImageFault("read", f"its mask '{name}' leads out of the folder of masks")
+    segments = {}
+    for segment in _segments(annotations[0]):
+        number = segment.get("id")
+        if not isinstance(number, int):
+            raise ImageFault("tags", f"a segment's id is {number!r}, no number")
+        segments[number] = VOID if segment.get("iscrowd") else ids.get(_id(segment.get("category_id")), VOID)
+    return PanopticMask(join(masks, name), segments)
+
+
+def _segments(annotation: Any) -> list[dict]:
+    found = annotation.get("segments_info") if isinstance(annotation, dict) else None
+    return [segment for segment in found if isinstance(segment, dict)] if isinstance(found, list) else []
+
+
+def _is_sized(segmentation: Any) -> bool:
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    return isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size)
+
+
+def _label(annotation: Any, number: int) -> str:
+    known = annotation.get("id") if isinstance(annotation, dict) else None
+    return f"annotation {number + 1 if known is None else known}"
+
+
+def _id(value: Any) -> str:
+    """Ids as text: some tools write them so in one place and as numbers in another."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

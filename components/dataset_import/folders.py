@@ -2,211 +2,217 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 
-import tensorflow as tf
-
-from components.batch.faults import Fault, dead_letter, one_line
-from components.batch.images import SUFFIXES
-from components.dataset_import.masks import Colour, PngMask, SbdMask, voc_colours
-from components.dataset_import.samples import Contents, Sample, join, key_of, read_bytes
+from components.batch.faults import dead_letter
+from components.dataset_import.masks import BINARY, MaskFile, SbdMask, are_binary, in_order, pair, read_colours
+from components.dataset_import.samples import Contents, PictureFolder
 from components.image_example_gen import voc
-from trainer.categories import VOC, VOID
-from trainer.errors import UserError
+from trainer.categories import VOC
+from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.files import is_dir, join, read_bytes, walk
+from trainer.data.masks import Colour
+from trainer.data.names import MASK_ENDINGS, Pictures, stem_of, suffix_of
+from trainer.data.tags_table import TagsTable, read_tags_table
+from trainer.errors import ImageFault, UserError, one_line, some
 
-_MORE_SUFFIXES = (*SUFFIXES, ".webp", ".tif", ".tiff")  # converted to PNG
 
-
-def read_voc(root: str, names: Sequence[str] | None, split: str | None) -> Contents:
+def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follow_links: bool = False) -> Contents:
     """VOC's own folders. Tags come from Annotations/<key>.xml where there is one, else from the mask.
 
     Args:
       root: folder with JPEGImages and SegmentationClass or Annotations.
       names: categories by id; None: VOC's 20.
       split: ImageSets/Segmentation/<split>.txt or ImageSets/Main/<split>.txt; None: all images.
+      follow_links: see `trainer.data.files.walk`.
     """
     names = tuple(names or VOC)
-    images = _images(join(root, voc.IMAGES))
-    masks, notes = _files(join(root, voc.MASKS)), _files(join(root, "Annotations"))
-    listed, faults = _listed(root, split, images)
+    pictures = PictureFolder(join(root, voc.IMAGES), follow_links)
+    listed, faults = _listed(root, split, pictures)
+    masks, odd = pair(_files(join(root, voc.MASKS), follow_links), pictures.files)
+    notes = {stem_of(name, (".xml",)): name for name in _files(join(root, "Annotations")) if suffix_of(name, (".xml",))}
+    faults += [dead_letter(name, fault) for name, fault in odd if split is None or name in listed]
     samples = []
-    for key in listed:
-        path = masks.get(f"{key}.png")
-        mask = PngMask(path, len(names), voc_colours(len(names))) if path else None
-        tags = None
+    for name in listed:
+        mask = masks.get(name)
+        note = notes.get(stem_of(name))
         try:
-            if f"{key}.xml" in notes:
-                tags = _xml_tags(notes[f"{key}.xml"])
+            tags = _xml_tags(join(root, f"Annotations/{note}"), names) if note else None
             if tags is None and mask is None:
-                raise Fault("tags", f"has neither {voc.MASKS}/{key}.png nor Annotations/{key}.xml")
-            samples.append(Sample(key, images[key], tags, mask))
-        except Fault as fault:
-            faults.append(dead_letter(key, fault))
+                raise ImageFault("tags", f"has neither a mask in {voc.MASKS} nor Annotations/{stem_of(name)}.xml")
+            path = mask and join(root, f"{voc.MASKS}/{mask}")
+            samples.append(pictures.sample(name, tags, MaskFile(path, len(names)) if path else None))
+        except ImageFault as fault:
+            faults.append(dead_letter(name, fault))
     return Contents(names, samples, faults)
 
 
-def read_sbd(root: str, split: str | None) -> Contents:
+def read_sbd(root: str, split: str | None, *, follow_links: bool = False) -> Contents:
     """The Semantic Boundaries Dataset: img/, cls/<key>.mat, and <split>.txt."""
-    images, masks = _images(join(root, "img")), _files(join(root, "cls"))
-    listed, faults = _listed(root, split, images)
+    pictures = PictureFolder(join(root, "img"), follow_links)
+    masks = {stem_of(name, (".mat",)): name for name in _files(join(root, "cls"), follow_links)}
+    listed, faults = _listed(root, split, pictures)
     samples = []
-    for key in listed:
-        if f"{key}.mat" in masks:
-            samples.append(Sample(key, images[key], None, SbdMask(masks[f"{key}.mat"])))
+    for name in listed:
+        if stem_of(name) in masks:
+            mask = SbdMask(join(root, f"cls/{masks[stem_of(name)]}"), len(VOC))
+            samples.append(pictures.sample(name, None, mask))
         else:
-            faults.append(dead_letter(key, Fault("read", f"no file cls/{key}.mat")))
+            faults.append(dead_letter(name, ImageFault("read", f"no file cls/{stem_of(name)}.mat")))
     return Contents(tuple(VOC), samples, faults)
 
 
-def read_cvat(root: str) -> Contents:
-    """CVAT's "Segmentation mask 1.1": SegmentationClass/ in the colours of labelmap.txt, beside the images.
+def read_cvat(root: str, images: str | None = None, *, follow_links: bool = False) -> Contents:
+    """CVAT's "Segmentation mask 1.1": SegmentationClass/ in the colours of labelmap.txt.
 
-    CVAT leaves the images in JPEGImages/ (or in the export's folder), if they were exported too.
+    Args:
+      root: the export's folder.
+      images: folder of the pictures; None: JPEGImages/ in the export, or the export itself.
+
+    Raises:
+      UserError: no labelmap.txt, a wrong line in it, or the export has no pictures.
     """
-    colours, names = _labelmap(join(root, "labelmap.txt"))
-    place = join(root, voc.IMAGES)
-    images = _images(place if tf.io.gfile.isdir(place) else root)
-    return _paired(images, _files(join(root, voc.MASKS)), names, colours)
+    colours, names = read_colours(join(root, "labelmap.txt"))
+    inside = join(root, voc.IMAGES)
+    try:
+        beside = (voc.MASKS, "SegmentationObject")
+        pictures = PictureFolder(images or (inside if is_dir(inside) else root), follow_links, without=beside)
+    except UserError as error:
+        if images:
+            raise
+        raise UserError(
+            f"{root}: an export without pictures; export with 'save images', or give their folder with --images"
+        ) from error
+    return _paired(pictures, join(root, voc.MASKS), names, colours, follow_links=follow_links)
 
 
-def read_folder(images: str, masks: str | None, tags: str | None, names: Sequence[str] | None) -> Contents:
+def read_folder(
+    images: str,
+    masks: str | None,
+    tags: str | None,
+    names: Sequence[str] | None,
+    *,
+    colours: str | None = None,
+    follow_links: bool = False,
+) -> Contents:
     """A folder of pictures, with a folder of masks of the same stems, a tags file `image,tags`, or both.
 
     Args:
       images: folder.
-      masks: folder of palette, grey or RGB (VOC's colours) PNGs; ids are those of `names`.
+      masks: folder of masks, see trainer.data.masks; ids are those of `names`. It may be `images` itself: then the
+        masks are its .png files beside pictures of another suffix.
       tags: CSV; pictures it does not list take their tags from the mask.
-      names: categories by id; None: the tags in order of appearance.
+      names: categories by id; None: those of `colours`, or the tags in order of appearance.
+      colours: table of the masks' colours, see `masks.read_colours`.
+      follow_links: see `trainer.data.files.walk`.
 
     Raises:
       UserError: masks without names, neither masks nor tags, or a tag that is none of the names.
     """
     if masks is None and tags is None:
         raise UserError("give --masks, --tags or both: pictures alone say nothing")
-    listed = _read_tags(tags, names) if tags else {}
+    table = read_tags_table(tags).strict() if tags else None
+    meanings = None
+    if colours:
+        meanings, own = read_colours(colours)
+        names = names or own
+        meanings = in_order(meanings, own, names, colours)
     if not names:
         if masks:
             raise UserError("masks hold ids: give the categories' names with --categories a,b,c (id 1, 2, 3)")
-        names = list(dict.fromkeys(tag for found in listed.values() for tag in found))
-    found = _files(masks) if masks else {}
-    return _paired(_images(images, masks), found, names, voc_colours(len(names)), listed)
+        names = [clean_name(name, str(tags)) for name in table.names]
+        check_distinct(names, str(tags))
+    elif table and (unknown := table.faults_of_names(names)):
+        first = {what: line for line, what in reversed(unknown)}  # of each tag
+        told = some([f"{tags}: line {line}: {what}" for what, line in sorted(first.items(), key=lambda item: item[1])])
+        raise UserError(f"{told}; correct the tag, or add it to the categories, behind those that masks use")
+    return _paired(_beside(images, masks, follow_links), masks, names, meanings, table, follow_links)
+
+
+def _beside(images: str, masks: str | None, follow_links: bool) -> PictureFolder:
+    """The pictures of a folder in which, or below which, masks may lie."""
+    if masks is None:
+        return PictureFolder(images, follow_links)
+    inside = os.path.relpath(masks, images) if "://" not in images else masks.removeprefix(images).strip("/")
+    return PictureFolder(images, follow_links, without=() if inside.startswith("..") or inside == "." else (inside,))
 
 
 def _paired(
-    images: Mapping[str, str],
-    masks: Mapping[str, str],
+    pictures: PictureFolder,
+    masks: str | None,
     names: Sequence[str],
-    colours: Mapping[Colour, int],
-    tags: Mapping[str, tuple[str, ...]] | None = None,
+    colours: Mapping[Colour, int] | None,
+    table: TagsTable | None = None,
+    follow_links: bool = False,
 ) -> Contents:
-    """Images with the mask of the same stem, the tags of the same stem, or a dead letter."""
-    samples, faults = [], []
-    for key, path in images.items():
-        found = masks.get(f"{key}.png")
-        if found is None and key not in (tags or {}):
-            faults.append(dead_letter(key, Fault("tags", "has neither a mask nor a line in the tags file")))
-            continue
-        mask = PngMask(found, len(names), colours) if found else None
-        samples.append(Sample(key, path, (tags or {}).get(key), mask))
-    missing = {key_of(name) for name in masks} | set(tags or {})
-    faults += [dead_letter(key, Fault("read", "no picture of this name")) for key in sorted(missing - set(images))]
-    return Contents(tuple(names), samples, faults)
+    """Pictures with the mask of the same stem, the tags of their line, or a dead letter."""
+    faults, notes = list(pictures.faults), []
+    files = _files(masks, follow_links) if masks else []
+    listed = set(pictures.files.paths)
+    if masks and os.path.normpath(masks) == os.path.normpath(pictures.folder):
+        stems = {stem_of(name) for name in listed if not suffix_of(name, (".png",))}
+        files = [file for file in files if suffix_of(file, (".png",)) and MASK_ENDINGS.sub("", stem_of(file)) in stems]
+        listed -= set(files)
+    found, odd = pair(files, Pictures(listed))
+    rows, unused = table.by_image(pictures.files.find) if table else ({}, [])
+    odd += [(row.image, ImageFault("read", f"{table.path}: line {row.line}: {fault}")) for row, fault in unused]
+    faults += [dead_letter(name, fault) for name, fault in odd]
+    refused = {name for name, _ in odd}
+    if masks and colours is None and len(names) == 1 and are_binary(join(masks, file) for file in found.values()):
+        colours = BINARY
+        notes.append(f"masks are black and white: 255 is {names[0]}, not void")
+    samples = []
+    for name in sorted(listed - refused):
+        tags = rows[name].tags if name in rows else None
+        if name in found:
+            mask = MaskFile(join(masks, found[name]), len(names), colours)
+            samples.append(pictures.sample(name, tags, mask))
+        elif tags is not None:
+            samples.append(pictures.sample(name, tags))
+        else:
+            faults.append(dead_letter(name, ImageFault("tags", "has neither a mask nor a line in the tags file")))
+    return Contents(tuple(names), samples, faults, notes)
 
 
-def _images(folder: str, masks: str | None = None) -> dict[str, str]:
-    """key -> path of the pictures below a folder; those in the folder of masks, which may lie below it, are none.
-
-    Raises:
-      UserError: there are none, or no such folder.
-    """
-    found: dict[str, str] = {}
-    for place, _, files in tf.io.gfile.walk(folder):
-        if masks and os.path.normpath(place) == os.path.normpath(masks):
-            continue
-        inside = place[len(folder) :].strip("/")
-        for name in files:
-            if not name.startswith(".") and name.lower().endswith(_MORE_SUFFIXES):
-                found[key_of(join(inside, name) if inside else name)] = join(place, name)
-    if not found:
-        raise UserError(f"{folder}: no pictures here ({', '.join(_MORE_SUFFIXES)})")
-    return dict(sorted(found.items()))
+def _files(folder: str, follow_links: bool = False) -> list[str]:
+    """Relative paths of the files below a folder; none without the folder."""
+    return walk(folder, follow_links)[0] if is_dir(folder) else []
 
 
-def _files(folder: str) -> dict[str, str]:
-    """name -> path of the files in a folder; none without the folder."""
-    if not tf.io.gfile.isdir(folder):
-        return {}
-    return {name: join(folder, name) for name in sorted(tf.io.gfile.listdir(folder)) if not name.endswith("/")}
-
-
-def _listed(root: str, split: str | None, images: Mapping[str, str]) -> tuple[list[str], list[dict[str, str]]]:
-    """The keys of a list that have a picture, and dead letters for the others; without a list all pictures."""
+def _listed(root: str, split: str | None, pictures: PictureFolder) -> tuple[list[str], list[dict[str, str]]]:
+    """The pictures of a list, each once, and dead letters for names without one; without a list all pictures."""
+    faults = list(pictures.faults)
     if split is None:
-        return list(images), []
+        return pictures.files.paths, faults
     places = [f"ImageSets/Segmentation/{split}.txt", f"ImageSets/Main/{split}.txt", f"{split}.txt"]
-    path = next((join(root, place) for place in places if tf.io.gfile.exists(join(root, place))), None)
+    there = {place for place in places if _exists(join(root, place))}
+    path = next((join(root, place) for place in places if place in there), None)
     if path is None:
         raise UserError(f"{root}: no list '{split}'; looked for {', '.join(places)}")
-    keys = [line.split()[0] for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()]
-    faults = [dead_letter(key, Fault("read", "no picture of this name")) for key in keys if key not in images]
-    return [key for key in dict.fromkeys(keys) if key in images], faults
+    found: dict[str, None] = {}
+    for name in voc.list_names(path):
+        try:
+            found[pictures.files.find(name)] = None
+        except ImageFault as fault:
+            faults.append(dead_letter(name, fault))
+    return list(found), faults
 
 
-def _xml_tags(path: str) -> tuple[str, ...]:
+def _exists(path: str) -> bool:
+    try:
+        return read_bytes(path) is not None
+    except ImageFault:
+        return False
+
+
+def _xml_tags(path: str, names: Sequence[str]) -> tuple[str, ...]:
     try:
         root = ElementTree.fromstring(read_bytes(path))
-    except ElementTree.ParseError as error:
-        raise Fault("tags", f"{path}: not XML: {one_line(error)}") from None
-    return tuple(sorted({(node.findtext("name") or "").strip() for node in root.iter("object")} - {""}))
-
-
-def _labelmap(path: str) -> tuple[dict[Colour, int], list[str]]:
-    """CVAT's lines `name:r,g,b:parts:actions` -> colours and names; "background" is 0, "ignore" and "void" are 255."""
-    colours: dict[Colour, int] = {}
-    names: list[str] = []
-    try:
-        lines = read_bytes(path).decode("utf-8-sig").splitlines()
-        for line in lines:
-            if not line.strip() or line.startswith("#"):
-                continue
-            name, values = line.split(":")[:2]
-            red, green, blue = (int(value) for value in values.split(","))
-            if name.lower() not in ("background", "ignore", "void"):
-                names.append(name)
-            special = 0 if name.lower() == "background" else VOID
-            colours[(red, green, blue)] = len(names) if names and names[-1] == name else special
-    except Fault as fault:
-        raise UserError(f"{fault}; is this CVAT's export 'Segmentation mask 1.1'?") from None
-    except ValueError:
-        raise UserError(f"{path}: lines must read name:red,green,blue:parts:actions") from None
-    return colours, names
-
-
-def _read_tags(path: str, names: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
-    try:
-        rows = list(csv.reader(io.StringIO(read_bytes(path).decode("utf-8-sig"))))
-    except (Fault, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a CSV: {one_line(error)}") from None
-    if not rows or [cell.strip() for cell in rows[0]] != ["image", "tags"]:
-        raise UserError(f"{path}: line 1 must be the header image,tags")
-    found: dict[str, tuple[str, ...]] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != 2 or not row[0].strip():
-            raise UserError(f"{path}: line {number}: expected image,tags with tags separated by |")
-        name = row[0].strip()
-        key = key_of(name) if name.lower().endswith(_MORE_SUFFIXES) else key_of(name + ".png")
-        if key in found:
-            raise UserError(f"{path}: line {number}: image '{key}' is listed twice; keep one line")
-        found[key] = tuple(dict.fromkeys(tag.strip() for tag in row[1].split("|") if tag.strip()))
-        if unknown := [tag for tag in found[key] if names and tag not in names]:
-            raise UserError(
-                f"{path}: line {number}: tag '{unknown[0]}' is none of the categories ({', '.join(names)}); correct "
-                "it, or add it to them, behind those that masks use"
-            )
-    return found
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise ImageFault("tags", f"{path}: not readable XML: {one_line(error)}") from None
+    found = {(node.findtext("name") or "").strip() for node in root.iter("object")} - {""}
+    if unknown := sorted(found - set(names)):
+        raise ImageFault("tags", f"{path}: object '{unknown[0]}' is none of the categories; give all with --categories")
+    return tuple(sorted(found))

@@ -1,191 +1,210 @@
-"""Label Studio's JSON: polygons, brush strokes and choices; PNGs of its brush export may stand in for the strokes.
+"""Label Studio's JSON: polygons, brush strokes, boxes and choices; PNGs of its brush export may stand in for strokes.
 
-Also the reverse, for labels that people are to look at (`brush_rle`). Its run lengths are thi.ng's rle-pack: 32 bits of
-count, 5 of word size - 1, four times 4 of length size - 1, then runs: 1 bit (one value, or every value), 2 bits that
-choose a length size, length - 1, and the values. They hold RGBA; alpha is the mask.
+Label Studio shows pictures upright, and so is all that is drawn there.
 """
 
 from __future__ import annotations
 
-import json
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
-import cv2
 import numpy as np
-import tensorflow as tf
 
-from components.batch.faults import Fault, dead_letter
-from components.dataset_import.samples import Contents, Sample, join, key_of, read_bytes, read_png
-from trainer.errors import UserError
+from components.batch.faults import dead_letter
+from components.dataset_import.brush import Brush
+from components.dataset_import.regions import Box, Drawing, Object, Polygon
+from components.dataset_import.samples import Contents, PictureFolder, Sample
+from trainer.categories import BACKGROUND, VOID
+from trainer.data.category_names import check_distinct, clean_name, is_background
+from trainer.data.files import is_dir, join, read_bytes, read_json, walk
+from trainer.data.masks import read_mask
+from trainer.errors import ImageFault, UserError
 
-_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # put before the name of an uploaded file
 _PNG = re.compile(r"task-(\d+)-annotation-\d+-by-.*?-tag-(.+)-\d+\.png$")
-_LENGTH_SIZES = (3, 4, 8, 16)  # bits
+_WHAT = "Label Studio's JSON export (a list of tasks)"
 
 
-def read_label_studio(annotations: str, images: str, masks: str | None = None) -> Contents:
+@dataclass(frozen=True)
+class _Item:
+    """What an annotation says of one thing: a region with its labels, or labels (choices) alone."""
+
+    label: str  # for letters
+    names: tuple[str, ...]
+    region: Any = None
+    only_box: bool = False
+    size: tuple[int, int] | None = None  # height, width
+    problem: str | None = None
+
+    @property
+    def is_tag(self) -> bool:
+        return self.region is None and not self.only_box and self.problem is None
+
+
+@dataclass(frozen=True)
+class _Png:
+    """A stroke as a region: a PNG of the brush export, not 0 inside."""
+
+    path: str
+
+    def draw(self, size: tuple[int, int]) -> np.ndarray:
+        try:
+            inside = read_mask(read_bytes(self.path), VOID) > 0
+        except ImageFault as fault:
+            raise ImageFault("object", fault) from None
+        if inside.shape != size:
+            raise ImageFault("object", f"{self.path} is {inside.shape[::-1]}, the picture {size[::-1]}")
+        return inside
+
+    def extent(self, size: tuple[int, int]) -> None:
+        return None
+
+
+def read_label_studio(
+    annotations: str, images: str, masks: str | None = None, *, follow_links: bool = False
+) -> Contents:
     """Reads a JSON export. Cancelled annotations are left out; the newest annotation of a task counts.
 
     Args:
       annotations: the JSON export.
       images: folder of the pictures; the name of an upload is found with and without its prefix.
       masks: folder of the export "brush labels to PNG".
+      follow_links: see `trainer.data.files.walk`.
 
     Raises:
-      UserError: not Label Studio's JSON, or no such folder.
+      UserError: not Label Studio's JSON, no such folder, or labels that cannot be told apart.
     """
-    try:
-        tasks = json.loads(read_bytes(annotations))
-        results = [(task, _newest(task)) for task in tasks]
-    except Fault as fault:
-        raise UserError(str(fault)) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{annotations}: not Label Studio's JSON export (a list of tasks); {error!r}") from None
+    tasks = read_json(annotations, _WHAT)
+    if not isinstance(tasks, list) or not tasks:
+        raise UserError(f"{annotations}: not {_WHAT}")
+    if all(isinstance(task, dict) and "annotation_id" in task and "annotations" not in task for task in tasks):
+        raise UserError(f"{annotations}: this is the export JSON-MIN, which does not say what is what; export as JSON")
     pngs = _pngs(masks) if masks else {}
-    found = [label for _, result in results for item in result for label in _labels(item)]
-    found += [label for painted in pngs.values() for label, _ in painted]
-    names = tuple(sorted(set(found)))
-    samples, faults = [], []
-    for task, result in results:
-        source = str(next(iter(task["data"].values()), ""))
-        key = key_of(_UPLOAD.sub("", _name(source)) or f"task{task.get('id')}")
+    pictures = PictureFolder(images, follow_links)
+    read: dict[str, list[_Item]] = {}
+    faults = list(pictures.faults)
+    for number, task in enumerate(tasks, start=1):
+        key = label = f"task {task.get('id', number)}" if isinstance(task, dict) else f"task {number}"
         try:
-            objects = [(names.index(label) + 1, path) for label, path in pngs.get(int(task.get("id", -1)), [])]
-            objects += [] if objects else _objects(result, names)
-            tags = {names[index - 1] for index, _ in objects} | {
-                label for item in result if item["type"] == "choices" for label in _labels(item)
-            }
-            if not result and not objects:
-                raise Fault("tags", "nobody has annotated it")
-            size = next(((item["original_height"], item["original_width"]) for item in result), None)
-            mask = DrawnMask(objects, size) if objects else None
-            samples.append(Sample(key, _find(images, source), tuple(sorted(tags)), mask))
-        except Fault as fault:
+            key = _picture(task, pictures, label)
+            items, painted = _items(task, label), pngs.get(str(task.get("id")), [])
+            if painted:
+                items = [*(item for item in items if item.is_tag), *painted]
+            if not items:
+                raise ImageFault("tags", f"{label}: nobody has annotated it")
+            if key in read:
+                raise ImageFault("tags", f"{label}: another task shows the same picture, and is used")
+            read[key] = items
+        except ImageFault as fault:
             faults.append(dead_letter(key, fault))
-        except (KeyError, TypeError, ValueError) as error:
-            faults.append(dead_letter(key, Fault("tags", f"its annotation is incomplete: {error!r}")))
-    return Contents(names, samples, faults)
+    names = tuple(sorted({n for items in read.values() for item in items for n in item.names if not is_background(n)}))
+    check_distinct(names, annotations)
+    return Contents(names, [_sample(key, items, names, pictures) for key, items in read.items()], faults)
 
 
-@dataclass(frozen=True)
-class DrawnMask:
-    """(category index, polygon in percent float [N, 2], brush run lengths or path of a PNG), later ones on top."""
+def _sample(key: str, items: Sequence[_Item], names: tuple[str, ...], pictures: PictureFolder) -> Sample:
+    def index(name: str) -> int:
+        return BACKGROUND if is_background(name) else names.index(name) + 1
 
-    objects: list[tuple[int, Any]]
-    size: tuple[int, int] | None  # height, width
-
-    def __call__(self) -> np.ndarray:
-        mask = np.zeros(self.size, np.uint8) if self.size else None
-        for index, drawing in self.objects:
-            if isinstance(drawing, str):
-                inside = read_png(drawing)[0] > 0
-            elif isinstance(drawing, np.ndarray):
-                points = np.round(drawing / 100 * self.size[::-1]).astype(np.int32)
-                inside = cv2.fillPoly(np.zeros(self.size, np.uint8), [points], 1) > 0
-            else:
-                inside = decode_rle(drawing).reshape(*self.size, 4)[..., 3] > 0
-            mask = np.zeros(inside.shape, np.uint8) if mask is None else mask
-            if inside.shape != mask.shape:
-                raise Fault("size", f"an annotation is {inside.shape[::-1]}, the image {mask.shape[::-1]}")
-            mask[inside] = index
-        return mask
-
-
-def decode_rle(data: list[int]) -> np.ndarray:
-    """Label Studio's run lengths (bytes) -> uint8 [count].
-
-    Raises:
-      Fault: they end too early.
-    """
-    bits = "".join(f"{byte:08b}" for byte in data)
-    place = 0
-
-    def read(size: int) -> int:
-        nonlocal place
-        place += size
-        if place > len(bits):
-            raise Fault("decode", "a brush stroke's run lengths end too early")
-        return int(bits[place - size : place], 2)
-
-    count, word = read(32), read(5) + 1
-    sizes = [read(4) + 1 for _ in range(4)]
-    values = np.zeros(count, np.uint8)
-    at = 0
-    while at < count:
-        one_value = read(1)
-        end = at + 1 + read(sizes[read(2)])
-        if one_value:
-            values[at:end] = read(word)
-        else:
-            for i in range(at, min(end, count)):
-                values[i] = read(word)
-        at = end
-    return values
-
-
-def brush_rle(mask: np.ndarray) -> list[int]:
-    """bool [H, W] -> Label Studio's run lengths, all four channels 255 inside."""
-    values = np.repeat(mask.ravel().astype(np.uint8) * 255, 4)
-    edges = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
-    bits = [f"{len(values):032b}", f"{8 - 1:05b}", *(f"{size - 1:04b}" for size in _LENGTH_SIZES)]
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
-        for piece in range(start, end, 1 << _LENGTH_SIZES[-1]):
-            length = min(end - piece, 1 << _LENGTH_SIZES[-1])
-            choice = next(i for i, size in enumerate(_LENGTH_SIZES) if length <= 1 << size)
-            bits.append(f"1{choice:02b}{length - 1:0{_LENGTH_SIZES[choice]}b}{values[start]:08b}")
-    text = "".join(bits)
-    text += "0" * (-len(text) % 8)
-    return [int(text[i : i + 8], 2) for i in range(0, len(text), 8)]
-
-
-def _newest(task: dict) -> list[dict]:
-    done = [entry for entry in task.get("annotations", []) if not entry.get("was_cancelled")]
-    return max(done, key=lambda entry: str(entry.get("updated_at", "")))["result"] if done else []
-
-
-def _labels(item: dict) -> list[str]:
-    """The names an item of a result gives: its value holds them under its type."""
-    return list(item["value"].get(item["type"], [])) if item["type"] in _TYPES else []
-
-
-_TYPES = ("polygonlabels", "brushlabels", "choices")
-
-
-def _objects(result: list[dict], names: tuple[str, ...]) -> list[tuple[int, Any]]:
+    tags = sorted({index(name) for item in items if item.is_tag for name in item.names} - {BACKGROUND})
     objects = []
-    for item in result:
-        if item["type"] in ("polygonlabels", "brushlabels"):
-            [label] = _labels(item)
-            value = item["value"]
-            drawing = np.array(value["points"], float) if item["type"] == "polygonlabels" else value["rle"]
-            objects.append((names.index(label) + 1, drawing))
-    return objects
+    for item in items:
+        if not item.is_tag:
+            problem = item.problem or (None if len(item.names) == 1 else f"has {len(item.names)} labels, must be one")
+            category = VOID if problem else index(item.names[0])
+            objects.append(Object(item.label, category, item.region, only_void=item.only_box, problem=problem))
+    if not objects:
+        return pictures.sample(key, tuple(names[i - 1] for i in tags))
+    size = next((item.size for item in items if item.size), None)
+    return pictures.sample(key, None, Drawing(objects, size, upright=True, tags=tuple(tags)))
 
 
-def _pngs(folder: str) -> dict[int, list[tuple[str, str]]]:
-    """task id -> (label, path) of the PNGs of a brush export."""
-    if not tf.io.gfile.isdir(folder):
+def _picture(task: Any, pictures: PictureFolder, label: str) -> str:
+    """Relative path of a task's picture: the first of its data that names one."""
+    data = task.get("data") if isinstance(task, dict) else None
+    texts = [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
+    if not texts:
+        raise ImageFault("tags", f"{label}: has no data that names a picture")
+    found = next((path for text in texts if (path := pictures.files.get(text))), None)
+    try:
+        return found or pictures.files.find(texts[0])
+    except ImageFault as fault:
+        raise ImageFault("read", f"{label}: {fault} in {pictures.folder}") from None
+
+
+def _items(task: dict, label: str) -> list[_Item]:
+    """The results of the newest annotation, those with one id put together: drawing and labels may be two."""
+    made = task.get("annotations")
+    done = [a for a in made if isinstance(a, dict) and not a.get("was_cancelled")] if isinstance(made, list) else []
+    results = max(done, key=lambda a: str(a.get("updated_at", "")))["result"] if done else []
+    groups: dict[str, list[dict]] = defaultdict(list)
+    if not isinstance(results, list):
+        raise ImageFault("tags", f"{label}: its result is no list")
+    for number, result in enumerate(results, start=1):
+        if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
+            raise ImageFault("tags", f"{label}: result {number} has no value")
+        kind = str(result.get("type"))
+        region = kind if _region(result["value"])[0] is not None else None
+        number_or_id = result.get("id") if region or kind == "labels" else None
+        groups[str(number_or_id or f"#{number}")].append(result)
+    items = [_item(several, f"{label}, region {name}") for name, several in groups.items()]
+    return [item for item in items if item.names or not item.is_tag]
+
+
+def _item(results: Sequence[dict], label: str) -> _Item:
+    names: list[str] = []
+    region, only_box, size, problem = None, False, None, None
+    for result in results:
+        value, kind = result["value"], str(result.get("type"))
+        for given in (value.get(kind), value.get("labels")):
+            names += _names(given, label)
+        found, is_box = _region(value)
+        if found is None and not is_box:
+            continue
+        region, only_box = found, is_box
+        size = (result.get("original_height"), result.get("original_width"))
+        if not all(isinstance(side, int) and side > 0 for side in size):
+            size, problem = None, f"its original_height and original_width are {size[0]!r} and {size[1]!r}"
+        if result.get("image_rotation"):
+            region, problem = None, f"drawn on a picture turned by {result['image_rotation']} degrees; turn it back"
+    names = list(dict.fromkeys(names))
+    if (region is not None or only_box) and not names:
+        problem = "has no label"
+    return _Item(label, tuple(names), region, only_box, size, problem)
+
+
+def _names(given: Any, label: str) -> list[str]:
+    """Labels as Label Studio writes them: a list of names, or of paths in a taxonomy, whose last step counts."""
+    given = given if isinstance(given, list) else []
+    last = [entry[-1] if isinstance(entry, list) and entry else entry for entry in given]
+    return [clean_name(name, label) for name in last if isinstance(name, str) and name.strip()]
+
+
+def _region(value: dict) -> tuple[Any, bool]:
+    """(the drawing in a result's value or None, whether it is a box or a point, which say not which pixels)."""
+    if "points" in value:
+        return Polygon(value["points"], "percent"), False
+    if "rle" in value:
+        return Brush(value["rle"]), False
+    if "x" not in value or "y" not in value:
+        return None, False
+    try:  # a rectangle, which may be turned about its corner; an ellipse; a point
+        width, height = value.get("width", 0), value.get("height", 0)
+        around = max(value.get("radiusX", 0), value.get("radiusY", 0), width + height if value.get("rotation") else 0)
+        x, y = value["x"], value["y"]
+        return Box([x - around, y - around, x + width + around, y + height + around], "percent"), True
+    except TypeError:
+        return Box(None, "percent"), True
+
+
+def _pngs(folder: str) -> dict[str, list[_Item]]:
+    """task id -> the strokes of a brush export."""
+    if not is_dir(folder):
         raise UserError(f"--masks: no folder {folder}")
-    found: dict[int, list[tuple[str, str]]] = {}
-    for name in sorted(tf.io.gfile.listdir(folder)):
-        if match := _PNG.match(name):
-            found.setdefault(int(match[1]), []).append((match[2], join(folder, name)))
-    return found
-
-
-def _name(source: str) -> str:
-    """File name of a task's picture: "/data/upload/1/ab12cd34-x.jpg", "/data/local-files/?d=x.jpg", "s3://b/x.jpg"."""
-    parts = urlsplit(source)
-    path = parse_qs(parts.query).get("d", [parts.path])[0]
-    return unquote(path).rsplit("/", 1)[-1]
-
-
-def _find(images: str, source: str) -> str:
-    name = _name(source)
-    for candidate in (name, _UPLOAD.sub("", name)):
-        if tf.io.gfile.exists(join(images, candidate)):
-            return join(images, candidate)
-    raise Fault("read", f"no picture {name} in {images}")
+    found: dict[str, list[_Item]] = defaultdict(list)
+    for path in walk(folder)[0]:
+        if match := _PNG.match(path.rsplit("/", 1)[-1]):
+            found[match[1]].append(_Item(path, (clean_name(match[2], path),), _Png(join(folder, path))))
+    return dict(found)

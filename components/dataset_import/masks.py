@@ -1,65 +1,40 @@
-"""Masks that are files: palette, grey or coloured PNGs, and SBD's .mat files."""
+"""Masks that are files: pictures of ids or colours, and SBD's .mat files; and tables of colours."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from components.batch.faults import Fault, one_line
-from components.dataset_import.samples import read_bytes, read_png
-from trainer.categories import VOID, palette
+from components.dataset_import.samples import Drawn
+from trainer.categories import BACKGROUND, VOID
+from trainer.data import masks
+from trainer.data.category_names import check_distinct, clean_name, is_background, is_void
+from trainer.data.files import read_bytes, read_text
+from trainer.data.masks import Colour
+from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, plain, stem_of, suffix_of
+from trainer.data.pictures import Header
+from trainer.errors import ImageFault, UserError, one_line
 
-Colour = tuple[int, int, int]
-
-
-def voc_colours(num_categories: int) -> dict[Colour, int]:
-    """RGB -> id of VOC's colour map: background, 1..num_categories and void."""
-    colours = palette()
-    return {tuple(map(int, colours[i])): i for i in [*range(num_categories + 1), VOID]}
+BINARY: dict[Colour, int] = {(0, 0, 0): BACKGROUND, (255, 255, 255): 1}
 
 
 @dataclass(frozen=True)
-class PngMask:
-    """A PNG of ids, or of colours.
+class MaskFile:
+    """A file of ids, or of colours: its path or its bytes, the number of categories, what its colours mean."""
 
-    Attributes:
-      path: of the PNG.
-      num_categories: ids above, other than 255, are a fault.
-      colours: what the colours of an RGB mask mean.
-    """
-
-    path: str
+    source: str | bytes
     num_categories: int
-    colours: Mapping[Colour, int] = field(default_factory=dict)
+    colours: Mapping[Colour, int] | None = None
 
-    def __call__(self) -> np.ndarray:
-        pixels, mode = read_png(self.path)
-        if mode in ("RGB", "RGBA"):
-            return ids_of_colours(pixels[..., :3], self.colours, self.path)
-        if mode not in ("P", "L", "1"):
-            raise Fault("decode", f"{self.path}: a {mode} image; masks are palette, 8-bit grey or RGB PNGs")
-        odd = [int(i) for i in np.unique(pixels) if i > self.num_categories and i != VOID]
-        if odd:
-            raise Fault("decode", f"{self.path}: has ids {odd[:5]}; there are {self.num_categories} categories")
-        return pixels.astype(np.uint8)
-
-
-def ids_of_colours(pixels: np.ndarray, colours: Mapping[Colour, int], path: str) -> np.ndarray:
-    """uint8 [H, W, 3] -> uint8 [H, W] of ids.
-
-    Raises:
-      Fault: a colour without a meaning.
-    """
-    codes = (pixels.astype(np.int32) * (1 << 16, 1 << 8, 1)).sum(-1)
-    found, places = np.unique(codes, return_inverse=True)
-    known = {(r << 16) + (g << 8) + b: i for (r, g, b), i in colours.items()}
-    odd = [(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255) for code in found if int(code) not in known]
-    if odd:
-        raise Fault("decode", f"{path}: colour {odd[0]} stands for no category ({len(odd)} such colours)")
-    return np.array([known[int(code)] for code in found], np.uint8)[places].reshape(codes.shape)
+    def __call__(self, picture: Header) -> Drawn:
+        """Raises ImageFault if it cannot be read or has another size than the picture."""
+        data = self.source if isinstance(self.source, bytes) else read_bytes(self.source)
+        ids = masks.read_fitting(data, self.num_categories, picture, self.colours)
+        return Drawn(ids, masks.ids_in(ids))
 
 
 @dataclass(frozen=True)
@@ -67,13 +42,113 @@ class SbdMask:
     """A .mat file of the Semantic Boundaries Dataset (cls/): GTcls.Segmentation holds VOC's ids."""
 
     path: str
+    num_categories: int
 
-    def __call__(self) -> np.ndarray:
+    def __call__(self, picture: Header) -> Drawn:
         from scipy.io import loadmat
 
         data = read_bytes(self.path)
+        if data.startswith(b"MATLAB 7.3"):
+            raise ImageFault("mask", f"{self.path} is a MATLAB 7.3 file (HDF5); save it as version 7 or older")
         try:
-            mask = loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=True)["GTcls"].Segmentation
+            found = loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=True)["GTcls"].Segmentation
+            ids = np.atleast_2d(found).astype(np.uint8)
+            same = (ids == found).all()
         except Exception as error:  # scipy raises many kinds on damaged files
-            raise Fault("decode", f"{self.path}: no GTcls.Segmentation inside: {one_line(error)}") from None
-        return np.atleast_2d(mask).astype(np.uint8)
+            raise ImageFault("mask", f"{self.path}: no GTcls.Segmentation inside: {one_line(error)}") from None
+        odd = [i for i in masks.ids_in(ids) if i > self.num_categories]
+        if odd or not same:
+            raise ImageFault("mask", f"{self.path}: has ids {odd[:5]}; there are {self.num_categories} categories")
+        ids = masks.fit(ids, picture)
+        return Drawn(ids, masks.ids_in(ids))
+
+
+def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list[tuple[str, ImageFault]]]:
+    """Mask files by the picture that each belongs to: that of the same stem, also before an ending such as _mask.
+
+    Args:
+      files: relative paths of masks.
+
+    Returns:
+      (picture -> mask, [(mask or picture, why there is no pair)]).
+    """
+    found: dict[str, list[str]] = {}
+    faults = []
+    for file in files:
+        if not suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES)):
+            continue
+        stem = stem_of(plain(file))
+        try:
+            picture = pictures.get(stem) or pictures.find(MASK_ENDINGS.sub("", stem))
+            found.setdefault(picture, []).append(file)
+        except ImageFault as fault:
+            faults.append((file, ImageFault("read", f"the mask {file} belongs to no picture: {fault}")))
+    for picture, several in found.items():
+        if len(several) > 1:
+            faults.append(
+                (picture, ImageFault("mask", f"has {len(several)} masks: {', '.join(several[:3])}; keep one"))
+            )
+    return {picture: several[0] for picture, several in found.items() if len(several) == 1}, faults
+
+
+def are_binary(sources: Iterable[str | bytes]) -> bool:
+    """Whether mask files of one category are black and white: some pixel is 255, none is 1."""
+    white = False
+    for source in sources:
+        try:
+            data = source if isinstance(source, bytes) else read_bytes(source)
+            ids = masks.read_mask(data, VOID)
+        except ImageFault:
+            continue  # named when it is written
+        values = set(np.unique(ids).tolist())
+        if values - {BACKGROUND, VOID}:
+            return False
+        white |= VOID in values
+    return white
+
+
+def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
+    """A table of colours: lines `name:red,green,blue` (CVAT's labelmap.txt) or `name,red,green,blue` (class_dict.csv).
+
+    Returns:
+      (RGB -> id, names by id). Background is 0, "ignore" and "void" are 255; a name without a colour has no pixels.
+
+    Raises:
+      UserError: a line is neither, or two lines have one colour.
+    """
+    colours: dict[Colour, int] = {}
+    names: list[str] = []
+    for number, line in enumerate(read_text(path, "lines name:red,green,blue").split("\n"), start=1):
+        line = line.strip()
+        if not line or line.startswith("#") or re.fullmatch(r"name\W+r(ed)?\W+g(reen)?\W+b(lue)?", line, re.I):
+            continue
+        found = re.match(r"^([^:]+):\s*(?:(\d+),\s*(\d+),\s*(\d+))?\s*(?::|$)", line) or re.match(
+            r"^\"?([^,]+?)\"?\s*[,;]\s*(\d+)\s*[,;]\s*(\d+)\s*[,;]\s*(\d+)\s*$", line
+        )
+        where = f"{path}: line {number}"
+        if not found:
+            raise UserError(f"{where}: must read name:red,green,blue, not {line[:60]!r}")
+        name = clean_name(found[1], where)
+        if not (is_background(name) or is_void(name)):
+            names.append(name)
+        if found[2] is None:
+            continue
+        colour = (int(found[2]), int(found[3]), int(found[4]))
+        if max(colour) > 255 or colour in colours:
+            problem = "no colour" if max(colour) > 255 else "the colour of another line"
+            raise UserError(f"{where}: {colour} is {problem}; give each name its own red,green,blue in 0..255")
+        colours[colour] = BACKGROUND if is_background(name) else VOID if is_void(name) else len(names)
+    check_distinct(names, path)
+    return colours, names
+
+
+def in_order(colours: Mapping[Colour, int], own: Sequence[str], names: Sequence[str], path: str) -> dict[Colour, int]:
+    """The same colours with the ids that `names` give; own: the table's names by id.
+
+    Raises:
+      UserError: the table has a name that is none of `names`.
+    """
+    unknown = [name for name in own if name not in names]
+    if unknown:
+        raise UserError(f"{path}: '{unknown[0]}' is none of the categories ({', '.join(names)})")
+    return {c: i if i in (BACKGROUND, VOID) else names.index(own[i - 1]) + 1 for c, i in colours.items()}

@@ -1,34 +1,50 @@
-"""What a reader of a foreign format hands over: images, their tags, and masks that are drawn when they are written."""
+"""What a reader of a foreign format hands over: pictures, their tags, and masks that are drawn when written."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 
-from components.batch.faults import Fault
+from components.batch.faults import dead_letter
+from trainer.data.files import join, walk
+from trainer.data.names import PICTURE_SUFFIXES, Pictures, suffix_of
+from trainer.data.pictures import Header
+from trainer.errors import ImageFault, UserError
 
-Mask = Callable[[], np.ndarray]  # picklable; -> uint8 [H, W]: 0, 1..len(names), 255; raises Fault
+
+@dataclass(frozen=True)
+class Drawn:
+    """A mask on the stored pixels of its picture.
+
+    Attributes:
+      ids: uint8 [H, W]: 0, 1..len(names), 255.
+      shown: ids of the categories that the picture shows, also of those that have a box or a tag alone.
+      dropped: (object, reason) of what could not be drawn; its pixels are void.
+    """
+
+    ids: np.ndarray
+    shown: tuple[int, ...]
+    dropped: tuple[tuple[str, str], ...] = ()
+
+
+Mask = Callable[[Header], Drawn]  # picklable; raises ImageFault
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image of a foreign dataset.
+    """A picture of a foreign dataset.
 
     Attributes:
-      key: unique name, becomes the file's stem.
+      name: its relative path there; its key comes from it.
       image: path on any file system that TensorFlow knows, or the encoded bytes.
-      tags: names of categories; None: those in the mask.
-      mask: draws the mask; None: the image has tags only.
+      tags: names of categories; None: those that the mask shows.
+      mask: draws the mask; None: the picture has tags only.
     """
 
-    key: str
+    name: str
     image: str | bytes
     tags: tuple[str, ...] | None
     mask: Mask | None = None
@@ -36,51 +52,41 @@ class Sample:
 
 @dataclass(frozen=True)
 class Contents:
-    """A foreign dataset: category names by id (from 1), its samples (or a transform that gives them), dead letters."""
+    """A foreign dataset.
+
+    Attributes:
+      names: of its categories by id, from 1.
+      samples: or a transform that gives Samples and, tagged DEAD, dead letters.
+      faults: dead letters of what is no sample.
+      notes: what a person should know, a line each.
+    """
 
     names: tuple[str, ...]
     samples: Sequence[Sample] | beam.PTransform
     faults: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def join(folder: str, name: str) -> str:
-    """A path in a folder; both may be URLs such as gs://bucket/images."""
-    return f"{str(folder).rstrip('/')}/{name.lstrip('/')}"
+class PictureFolder:
+    """The pictures below a folder. `faults`: dead letters of links that lead out of it."""
 
+    def __init__(self, folder: str, follow_links: bool = False, without: Sequence[str] = ()):
+        """`without`: relative folders whose files are no pictures, such as the one of masks.
 
-def key_of(name: str) -> str:
-    """Unique key of a file by its relative path: "a/b c.jpg" -> "a_b c"."""
-    path = PurePosixPath(name)
-    return re.sub(r"[/\\]", "_", str(path.with_suffix("")))
+        Raises:
+          UserError: there are none, or no such folder.
+        """
+        paths, links = walk(folder, follow_links)
+        skipped = tuple(f"{name.strip('/')}/" for name in without)
+        self.folder = folder
+        self.files = Pictures(path for path in paths if suffix_of(path) and not path.startswith(skipped))
+        self.faults = [dead_letter(name, ImageFault("read", reason)) for name, reason in links]
+        if not self.files.paths and not links:
+            raise UserError(f"{folder}: no pictures here ({', '.join(PICTURE_SUFFIXES)})")
 
+    def path(self, name: str) -> str:
+        return join(self.folder, name)
 
-def read_bytes(path: str) -> bytes:
-    """Any file's bytes.
-
-    Raises:
-      Fault: it cannot be read.
-    """
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read()
-    except tf.errors.NotFoundError:
-        raise Fault("read", f"no such file: {path}") from None
-    except (tf.errors.OpError, OSError) as error:
-        raise Fault("read", f"{path}: {error}") from None
-
-
-def read_png(path: str) -> tuple[np.ndarray, str]:
-    """(pixels uint8 [H, W] or [H, W, channels], Pillow's mode) of a mask file; palettes are not applied.
-
-    Raises:
-      Fault: it cannot be read.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(read_bytes(path))) as image:
-            return np.array(image), image.mode
-    except Fault:
-        raise
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        raise Fault("decode", f"{path}: not a readable PNG: {error}") from None
+    def sample(self, name: str, tags: tuple[str, ...] | None, mask: Mask | None = None) -> Sample:
+        """`name`: relative path, as `files.find` gives it."""
+        return Sample(name, self.path(name), tags, mask)

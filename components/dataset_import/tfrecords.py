@@ -2,74 +2,110 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import apache_beam as beam
-import numpy as np
 import tensorflow as tf
 
-from components.batch.faults import Fault
-from components.dataset_import.samples import Contents, Sample, key_of
+from components.batch.faults import dead_letter
+from components.batch.images import DEAD
+from components.dataset_import.masks import MaskFile
+from components.dataset_import.samples import Contents, Sample
 from trainer import features
-from trainer.errors import UserError
+from trainer.data.files import is_remote, read_bytes
+from trainer.errors import ImageFault, UserError, one_line
 
 # ours, then DeepLab's (research/deeplab/datasets/build_data.py)
 _KEYS = (features.KEY, "image/filename")
 _MASKS = (features.MASK, "image/segmentation/class/encoded")
 
 
-def read_tfrecords(pattern: str, names: Sequence[str]) -> Contents:
-    """Reads TFRecords (plain or .gz) in Beam.
+def read_tfrecords(files: str | Sequence[str], names: Sequence[str]) -> Contents:
+    """Reads TFRecords (plain or gzip) in Beam.
 
     Args:
-      pattern: files, e.g. gs://bucket/train-*.tfrecord.
+      files: paths, or a pattern, e.g. gs://bucket/train-*.tfrecord.
       names: categories by id.
 
     Raises:
       UserError: no file matches.
     """
-    if not tf.io.gfile.glob(pattern):
-        raise UserError(f"{pattern}: no such files")
-    return Contents(tuple(names), _ReadSamples(pattern, tuple(names)))
+    paths = list(files) if not isinstance(files, str) else _matching(files)
+    if not paths:
+        raise UserError(f"{files}: no such files")
+    return Contents(tuple(names), _ReadSamples(paths, tuple(names)))
+
+
+def _matching(pattern: str) -> list[str]:
+    if is_remote(pattern):
+        return sorted(tf.io.gfile.glob(pattern))
+    return [pattern] if os.path.isfile(pattern) else sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
 
 
 class _ReadSamples(beam.PTransform):
-    def __init__(self, pattern: str, names: tuple[str, ...]):
+    """-> Samples; dead letters of records and files that cannot be read go to DEAD."""
+
+    def __init__(self, paths: Sequence[str], names: tuple[str, ...]):
         super().__init__()
-        self._pattern, self._names = pattern, names
+        self._paths, self._names = paths, names
 
-    def expand(self, begin: beam.PCollection) -> beam.PCollection[Sample]:
-        records = begin | beam.io.ReadFromTFRecord(self._pattern)  # unpacks by the file's name
-        return records | beam.FlatMap(_sample, self._names)
+    def expand(self, begin: beam.PCollection):
+        files = begin | "Files" >> beam.Create(self._paths) | "SpreadFiles" >> beam.Reshuffle()
+        return files | "Records" >> beam.ParDo(_ReadFile(self._names)).with_outputs(DEAD, main="samples")
 
 
-@dataclass(frozen=True)
-class EncodedMask:
-    """A PNG of ids."""
+class _ReadFile(beam.DoFn):
+    def __init__(self, names: tuple[str, ...]):
+        self._names = names
 
-    data: bytes
-    num_categories: int
-
-    def __call__(self) -> np.ndarray:
+    def process(self, path: str) -> Iterable[Sample | beam.pvalue.TaggedOutput]:
+        stem = os.path.basename(path).split(".")[0]
+        number = 0
         try:
-            mask = tf.io.decode_png(self.data, channels=1)[..., 0].numpy()
-        except tf.errors.OpError:
-            raise Fault("decode", "its mask is not a readable PNG") from None
-        odd = [int(i) for i in np.unique(mask) if self.num_categories < i < 255]
-        if odd:
-            raise Fault("decode", f"its mask has ids {odd[:5]}; there are {self.num_categories} categories")
-        return mask
+            kind = "GZIP" if _is_gzip(path) else ""
+            for number, record in enumerate(tf.data.TFRecordDataset(path, kind).as_numpy_iterator(), start=1):
+                name = f"{stem}-{number:06d}"
+                try:
+                    yield _sample(record, name, self._names)
+                except ImageFault as fault:
+                    reason = ImageFault(fault.stage, f"{path}, record {number}: {fault}")
+                    yield beam.pvalue.TaggedOutput(DEAD, dead_letter(name, reason))
+        except (tf.errors.OpError, ImageFault) as error:
+            reason = f"{path}: damaged behind record {number}; copy the file again: {one_line(error)}"
+            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(path, ImageFault("read", reason)))
 
 
-def _sample(record: bytes, names: tuple[str, ...]) -> Iterable[Sample]:
-    feature = tf.train.Example.FromString(record).features.feature
-    ours = features.TAGS in feature  # before a look at a key that is not there makes it
+def _is_gzip(path: str) -> bool:
+    if is_remote(path):
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read(2) == b"\x1f\x8b"
+    if not os.path.isfile(path):
+        read_bytes(path)  # says why not
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _sample(record: bytes, name: str, names: tuple[str, ...]) -> Sample:
+    """`name`: of a record that has none itself."""
+    try:
+        feature = tf.train.Example.FromString(record).features.feature
+    except Exception as error:  # protobuf's own DecodeError, in one of two implementations
+        raise ImageFault("read", f"no tf.train.Example: {one_line(error)}") from None
 
     def first(keys: Sequence[str]) -> bytes:
-        return next((feature[key].bytes_list.value[0] for key in keys if feature[key].bytes_list.value), b"")
+        found = (feature[key].bytes_list.value for key in keys if key in feature)
+        return next((values[0] for values in found if values), b"")
 
-    key, image, mask = first(_KEYS).decode(), first([features.IMAGE]), first(_MASKS)
-    tags = tuple(names[i - 1] for i in feature[features.TAGS].int64_list.value if 0 < i <= len(names))
-    drawn = EncodedMask(mask, len(names)) if mask else None
-    yield Sample(key_of(key + ".png" if "." not in key else key), image, tags if ours else None, drawn)
+    image, mask = first([features.IMAGE]), first(_MASKS)
+    if not image:
+        raise ImageFault("read", f"has no {features.IMAGE}; its keys are {', '.join(sorted(feature)[:8]) or 'none'}")
+    name = first(_KEYS).decode("utf-8", "surrogateescape") or name
+    tags = None
+    if features.TAGS in feature:
+        ids = list(feature[features.TAGS].int64_list.value)
+        if odd := [i for i in ids if not 0 < i <= len(names)]:
+            raise ImageFault("tags", f"has the tag {odd[0]}; there are {len(names)} categories")
+        tags = tuple(names[i - 1] for i in ids)
+    return Sample(name, image, tags, MaskFile(mask, len(names)) if mask else None)

@@ -1,10 +1,16 @@
-"""Writes a foreign dataset into VOC's layout; what is in the folder already stays and keeps its ids."""
+"""Writes a foreign dataset into VOC's layout; what is in the folder already stays and keeps its ids.
+
+Workers write pictures and masks under names of their own in a folder for unfinished work; then, picture by picture,
+each gets its key and its place. So two pictures never share a key, within an import or between two, whatever ran at
+once; and a killed import leaves nothing that anything reads.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import json
+import shutil
+import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +19,23 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.batch.faults import Fault, dead_letter, one_line
+from components.batch.faults import dead_letter
 from components.batch.images import DEAD
 from components.batch.job import write_json_lines
 from components.batch.masks import encode, write_atomic
-from components.dataset_import.samples import Contents, Sample, read_bytes
+from components.batch.output import SCRATCH, claimed
+from components.dataset_import.places import Places, read_list, read_tags
+from components.dataset_import.samples import Contents, Sample
 from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
-from trainer.errors import UserError
+from trainer.data.category_names import check_distinct, clean_name, read_names
+from trainer.data.files import read_bytes, shown
+from trainer.data.masks import ids_in, upright_pixels
+from trainer.data.pictures import as_stored
+from trainer.data.tags_table import write_tags_table
+from trainer.errors import ImageFault, UserError, one_line
 
-CATEGORIES, TAGS, FAULTS = "categories.txt", "tags.csv", "import_faults.jsonl"
+TAGS, FAULTS = "tags.csv", "import_faults.jsonl"
 _DONE = "done"
 
 
@@ -33,13 +46,15 @@ def import_dataset(
     *,
     skip: Collection[str] = (),
     prefix: str = "",
+    replace: bool = False,
     beam_args: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Adds the images, masks and tags of a dataset to a folder.
 
     Writes JPEGImages/<key>.jpg or .png, SegmentationClass/<key>.png (of images with a mask), and extends
     ImageSets/Segmentation/<split>.txt, tags.csv and categories.txt. A category that the folder knows keeps its id, a
-    new one gets the next.
+    new one gets the next. A picture that the folder holds already, byte for byte, is the same picture: it keeps its
+    key, its tags add up. Everything that is left out is in import_faults.jsonl.
 
     Args:
       contents: from a reader.
@@ -47,169 +62,147 @@ def import_dataset(
       split: name of the list to extend.
       skip: names; images that show one of them are left out, and so are the categories.
       prefix: goes before every category name.
+      replace: a picture's mask and tags replace those that the folder has of it; else another mask is a fault.
       beam_args: Beam options.
 
     Returns:
-      {"images", "masks", "left_out", "dead", "first_fault", "categories": names by id, "output"}.
+      {"images", "masks", "empty_masks": those that show no category, "left_out", "dead": images and entries,
+      "dropped": objects of images that came in, "first_fault", "notes": lines for a person, "categories": names by id,
+      "output"}.
 
     Raises:
-      UserError: a name in `skip` is unknown, there are too many categories, or nothing could be read.
+      UserError: a name in `skip` is unknown, categories cannot be told apart, or nothing could be read.
     """
     unknown = sorted(set(skip) - set(contents.names))
     if unknown:
         raise UserError(f"--skip {unknown[0]}: the dataset has no such category; it has {', '.join(contents.names)}")
-    output = Path(output)
+    with claimed(output, None, "import") as output:
+        return _import(contents, output, split, skip, prefix, replace, beam_args)
+
+
+def _import(
+    contents: Contents,
+    output: Path,
+    split: str,
+    skip: Collection[str],
+    prefix: str,
+    replace: bool,
+    beam_args: Sequence[str],
+) -> dict[str, Any]:
     for folder in (voc.IMAGES, voc.MASKS, voc.list_path("", split).parent):
         (output / folder).mkdir(parents=True, exist_ok=True)
-    if not (output / CATEGORIES).exists() and any((output / voc.MASKS).iterdir()):
-        raise UserError(
-            f"{output}: holds masks but no {CATEGORIES}; write the names there, one a line, in the order of their ids"
-        )
-    known = read_names(output / CATEGORIES) if (output / CATEGORIES).exists() else []
-    wanted = {name: prefix + name for name in contents.names if name not in skip}
+    listing = output / voc.CATEGORIES
+    if not listing.exists() and any((output / voc.MASKS).iterdir()):
+        raise UserError(f"{output}: holds masks but no {listing.name}; write the names there, one a line, by their ids")
+    known = read_names(listing) if listing.exists() else []
+    tags = read_tags(output / TAGS)
+    listed = read_list(voc.list_path(output, split))
+    wanted = {name: clean_name(prefix + name, "--prefix") for name in contents.names if name not in skip}
     names = [*known, *(name for name in wanted.values() if name not in known)]
-    if len(names) >= VOID:
-        raise UserError(f"{output}: {len(names)} categories; 8-bit masks hold at most {VOID - 1}")
-    ids = np.zeros(256, np.uint8)
-    ids[VOID] = VOID
+    check_distinct(names, str(listing))
+    ids = np.full(256, VOID, np.uint8)
+    ids[BACKGROUND] = BACKGROUND
     for index, name in enumerate(contents.names, start=1):
-        ids[index] = names.index(wanted[name]) + 1 if name in wanted else VOID
+        if name in wanted:
+            ids[index] = names.index(wanted[name]) + 1
 
-    done, dead = _write(contents, output, ids, wanted, beam_args)
+    done, dead = _write(contents, output / SCRATCH, ids, wanted, beam_args)
     dead += contents.faults
-    text = "".join(json.dumps(letter, ensure_ascii=False) + "\n" for letter in dead)
-    write_atomic(f"{output}/{FAULTS}", text.encode())
     kept = [item for item in done if not item["left_out"]]
-    if not kept:
-        reasons = "; ".join(f"{letter['key']}: {letter['reason']}" for letter in dead[:3])
+    if kept:  # before any mask that holds a new id
+        write_atomic(str(listing), "".join(f"{name}\n" for name in names).encode())
+    placed = Places(output, tags, replace)
+    for item in kept:
+        try:
+            placed.add(item)
+        except ImageFault as fault:
+            dead.append(dead_letter(item["name"], fault))
+    letters = [*dead, *placed.dropped]
+    write_atomic(f"{output}/{FAULTS}", "".join(json.dumps(entry) + "\n" for entry in letters).encode())
+    if not placed.keys:
+        reasons = "; ".join(f"{letter['key']}: {letter['reason']}" for letter in letters[:3])
         raise UserError(f"{output}: no image came in{': ' + reasons if reasons else ''}")
-    write_atomic(f"{output}/{CATEGORIES}", "".join(f"{name}\n" for name in names).encode())
-    _extend_tags(output / TAGS, {item["key"]: item["tags"] for item in kept})
-    _extend_list(voc.list_path(output, split), [item["key"] for item in kept])
+    write_atomic(f"{output}/{TAGS}", write_tags_table(placed.tags))
+    write_atomic(str(voc.list_path(output, split)), "".join(f"{k}\n" for k in sorted(listed | placed.keys)).encode())
     return {
-        "images": len(kept),
-        "masks": sum(item["mask"] for item in kept),
+        "images": len(placed.keys),
+        "masks": placed.masks,
+        "empty_masks": sum(placed.empty.values()),
         "left_out": len(done) - len(kept),
         "dead": len(dead),
-        "first_fault": f"{dead[0]['key']}: {dead[0]['reason']}" if dead else None,
+        "dropped": len(placed.dropped),
+        "first_fault": f"{letters[0]['key']}: {letters[0]['reason']}" if letters else None,
+        "notes": [*contents.notes, *placed.notes(split)],
         "categories": names,
         "output": str(output),
     }
 
 
-def read_names(path: Path) -> list[str]:
-    """The names in a text file, one a line.
-
-    Raises:
-      UserError: the file is no text in UTF-8.
-    """
-    try:
-        return [line.strip() for line in path.read_bytes().decode("utf-8-sig").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file; write one name a line in UTF-8") from None
-
-
-def read_rows(path: Path) -> dict[str, str]:
-    """The columns of a tags file, image -> tags; {} without the file.
-
-    Raises:
-      UserError: not these columns, or no text in UTF-8.
-    """
-    if not path.exists():
-        return {}
-    try:
-        return {row["image"]: row["tags"] for row in csv.DictReader(path.read_bytes().decode("utf-8-sig").splitlines())}
-    except (UnicodeDecodeError, KeyError):
-        raise UserError(f"{path}: line 1 must be the header image,tags, in UTF-8") from None
-
-
 def _write(
-    contents: Contents,
-    output: Path,
-    ids: np.ndarray,
-    wanted: Mapping[str, str],
-    beam_args: Sequence[str],
+    contents: Contents, scratch: Path, ids: np.ndarray, wanted: Mapping[str, str], beam_args: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Images and masks, in Beam -> (what was done, dead letters), both by key."""
-    notes, letters = output / ".imported.jsonl", output / ".dead.jsonl"
-    source, write = contents.samples, _WriteSample(str(output), contents.names, ids, wanted)
+    """Pictures and masks, in Beam, to the scratch folder -> (what was done, dead letters), both by name."""
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed import
+    scratch.mkdir()
     with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
-        samples = pipeline | "Samples" >> (source if isinstance(source, beam.PTransform) else beam.Create(list(source)))
+        if isinstance(contents.samples, beam.PTransform):
+            read = pipeline | "Samples" >> contents.samples
+            samples, unread = read["samples"], (read[DEAD],)
+        else:
+            samples, unread = pipeline | "Samples" >> beam.Create(list(contents.samples)), ()
+        write = _WriteSample(str(scratch), contents.names, ids, wanted)
         written = samples | beam.Reshuffle() | beam.ParDo(write).with_outputs(DEAD, main=_DONE)
-        write_json_lines(written[DEAD], str(letters), "Letters")
-        write_json_lines(written[_DONE], str(notes), "Notes")
-    found = []
-    for path in (notes, letters):
-        found.append(sorted((json.loads(line) for line in path.read_text().splitlines()), key=lambda item: item["key"]))
-        path.unlink()
-    return found[0], found[1]
+        write_json_lines(written[_DONE], f"{scratch}/{_DONE}", "Done")
+        write_json_lines((written[DEAD], *unread) | beam.Flatten(), f"{scratch}/{DEAD}", "Dead")
+    done, dead = ([json.loads(line) for line in (scratch / name).read_text().splitlines()] for name in (_DONE, DEAD))
+    done.sort(key=lambda item: (item["name"], item["digest"]))
+    return done, sorted(dead, key=lambda letter: (letter["key"], letter["reason"]))
 
 
 class _WriteSample(beam.DoFn):
     """Sample -> a note on what was written, or a dead letter."""
 
-    def __init__(self, output: str, names: Sequence[str], ids: np.ndarray, wanted: Mapping[str, str]):
+    def __init__(self, folder: str, names: Sequence[str], ids: np.ndarray, wanted: Mapping[str, str]):
         """`names` and `wanted` (name there -> name here) are the dataset's, `ids` maps its ids to the folder's."""
-        self.output, self.names, self.ids, self.wanted = output, list(names), ids, dict(wanted)
+        self.folder, self.names, self.ids, self.wanted = folder, list(names), ids, dict(wanted)
 
     def process(self, sample: Sample) -> Iterable[dict[str, Any] | beam.pvalue.TaggedOutput]:
         try:
             yield self._write(sample)
-        except Fault as fault:
-            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, fault))
+        except ImageFault as fault:
+            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(shown(sample.name), fault))
         except Exception as error:
-            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, Fault("write", one_line(error))))
+            if getattr(error, "errno", None) is not None:  # the disk is full: no fault of this picture
+                raise
+            yield beam.pvalue.TaggedOutput(DEAD, dead_letter(shown(sample.name), ImageFault("write", one_line(error))))
 
     def _write(self, sample: Sample) -> dict[str, Any]:
-        drawn = None if sample.mask is None else sample.mask()
+        given = sample.image if isinstance(sample.image, bytes) else read_bytes(sample.image)
+        suffix, data, header = as_stored(given)
+        drawn = None if sample.mask is None else sample.mask(header)
         if sample.tags is None and drawn is None:
-            raise Fault("tags", "has neither tags nor a mask")
-        shown = set(sample.tags) if sample.tags is not None else {self.names[i - 1] for i in _ids_in(drawn)}
-        if unknown := sorted(shown - set(self.names)):
-            raise Fault("tags", f"tag '{unknown[0]}' is none of the dataset's categories")
-        skipped = any(name not in self.wanted for name in shown)
-        if not skipped:
-            data = sample.image if isinstance(sample.image, bytes) else read_bytes(sample.image)
-            suffix, data = _as_stored(data)
-            if drawn is not None:
-                write_atomic(str(voc.mask_path(self.output, sample.key)), encode(self.ids[drawn], {}))
-            write_atomic(str(Path(self.output, voc.IMAGES, sample.key + suffix)), data)
-        tags = [self.wanted[name] for name in self.names if name in shown and name in self.wanted]
-        return {"key": sample.key, "tags": tags, "mask": drawn is not None, "left_out": skipped}
+            raise ImageFault("tags", "has neither tags nor a mask")
+        tags = set(sample.tags) if sample.tags is not None else {self.names[i - 1] for i in drawn.shown}
+        if unknown := sorted(tags - set(self.names)):
+            raise ImageFault("tags", f"tag '{unknown[0]}' is none of the dataset's categories")
+        note = {"name": shown(sample.name), "digest": hashlib.sha256(given).hexdigest()}
+        note["left_out"] = any(name not in self.wanted for name in tags)
+        if note["left_out"]:
+            return note
+        place = f"{self.folder}/{uuid.uuid4().hex}"
+        Path(place).write_bytes(data)
+        note |= {"picture": place, "suffix": suffix, "mask": None, "empty": None}
+        note |= {"dropped": [], "tags": [self.wanted[name] for name in self.names if name in tags]}
+        if drawn is not None:
+            upright = upright_pixels(drawn.ids, header.orientation) if data is not given else drawn.ids
+            mask = self.ids[upright]
+            Path(f"{place}-mask").write_bytes(encode(mask, {}))
+            note |= {"mask": f"{place}-mask", "dropped": drawn.dropped, "empty": _emptiness(mask)}
+        return note
 
 
-def _ids_in(mask: np.ndarray) -> list[int]:
-    return [int(i) for i in np.unique(mask) if i not in (BACKGROUND, VOID)]
-
-
-def _as_stored(data: bytes) -> tuple[str, bytes]:
-    """(".jpg" or ".png", the image as such): JPEG and PNG as they are, anything else Pillow reads as PNG."""
-    from PIL import Image
-
-    if data[:2] == b"\xff\xd8":
-        return ".jpg", data
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return ".png", data
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            buffer = io.BytesIO()
-            image.convert("RGB").save(buffer, "PNG")
-            return ".png", buffer.getvalue()
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        raise Fault("decode", f"not a readable image: {one_line(error)}") from None
-
-
-def _extend_list(path: Path, keys: Iterable[str]) -> None:
-    old = path.read_text().split("\n") if path.exists() else []
-    lines = sorted({line.strip() for line in old if line.strip()} | set(keys))
-    write_atomic(str(path), "".join(f"{line}\n" for line in lines).encode())
-
-
-def _extend_tags(path: Path, tags: Mapping[str, Sequence[str]]) -> None:
-    rows = read_rows(path)
-    rows |= {key: "|".join(names) for key, names in tags.items()}
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "tags"])
-    writer.writerows(sorted(rows.items()))
-    write_atomic(str(path), buffer.getvalue().encode())
+def _emptiness(mask: np.ndarray) -> str | None:
+    """What a mask holds that shows no category; None for one that does."""
+    if ids_in(mask):
+        return None
+    return "background" if not (mask == VOID).any() else "void" if (mask == VOID).all() else "void and background"

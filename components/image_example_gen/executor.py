@@ -13,10 +13,15 @@ from tfx.types import artifact_utils
 
 from components.image_example_gen.records import SPLITS
 from components.image_example_gen.settings import DatasetSettings, check_dataset
-from components.image_example_gen.transform import REJECTED, WriteExamples, read_rejected, read_summary
+from components.image_example_gen.transform import (
+    REJECTED,
+    WriteExamples,
+    read_rejected,
+    read_summary,
+    refuse_if_too_bad,
+)
 from components.image_example_gen.voc import spans
 from trainer.categories import Categories
-from trainer.errors import UserError
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -51,21 +56,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         with self._make_beam_pipeline() as pipeline:
             _ = pipeline | WriteExamples(examples.uri, settings, categories)
-        refuse_if_too_bad(examples.uri, settings.max_bad_share)
+        summary, rejected = read_summary(examples.uri), read_rejected(examples.uri)
+        total = sum(summary["splits"].values()) + len(rejected)
+        refuse_if_too_bad(rejected, total, settings.max_bad_share, f"{examples.uri}/{REJECTED}")
 
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples.span, examples.version = max(spans(settings.root, settings.train)), 0
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-
-
-def refuse_if_too_bad(uri: str, max_bad_share: float) -> None:
-    """Raises UserError if too large a share of the listed images became dead letters."""
-    summary = read_summary(uri)
-    bad, total = summary["rejected"], summary["rejected"] + sum(summary["splits"].values())
-    if bad > max_bad_share * total:
-        first = "; ".join(f"{entry['key']} ({entry['stage']}): {entry['reason']}" for entry in read_rejected(uri)[:3])
-        raise UserError(
-            f"{bad} of {total} images are bad, more than dataset.max_bad_share {max_bad_share:g} allows: {first}"
-            f"{'; ...' if bad > 3 else ''}. All are in {uri}/{REJECTED}"
-        )

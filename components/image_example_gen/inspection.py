@@ -14,10 +14,11 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.image_example_gen import voc
-from components.image_example_gen.records import BadRecord
 from components.image_example_gen.settings import DatasetSettings
 from components.image_example_gen.transform import Shard, read_shard
 from trainer.categories import Categories
+from trainer.data.files import read_bytes
+from trainer.errors import ImageFault
 
 _SIDE = 16  # pixels of the thumbnails that near-duplicates are found by
 _CLOSE = 3.0  # open: mean difference of two thumbnails' pixels, of 255, up to which images count as the same
@@ -36,7 +37,7 @@ class InspectShard(beam.DoFn):
     def process(self, shard: Shard) -> Iterable[str]:
         for job, result in read_shard(shard, self.settings, self.categories):
             entry = {"key": job.key, "evaluation": shard.evaluation, "digest": None, "thumbnail": None}
-            if isinstance(result, BadRecord):
+            if isinstance(result, ImageFault):
                 entry |= {"split": None, "tags": [], "stage": result.stage, "reason": str(result)}
             else:
                 entry |= {"split": result.split, "tags": result.tags, "stage": None, "reason": None}
@@ -81,7 +82,7 @@ def _telling(entry: dict) -> bool:
 
 def _look(root: str, key: str) -> dict:
     """Digest of a readable image's file, and a grey thumbnail of it."""
-    data = voc.image_path(root, key).read_bytes()
+    data = read_bytes(voc.image_path(root, key))
     grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
     thumbnail = None if grey is None else cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     return {

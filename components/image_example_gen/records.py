@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from etils import epath
-from PIL import Image
 
-from components.batch.faults import one_line
 from components.image_example_gen import voc
-from serving.image_guard import MAX_PIXELS
 from trainer import features
-from trainer.categories import BACKGROUND, VOID, Categories
-from trainer.preprocessing import decode_image
+from trainer.categories import VOID, Categories
+from trainer.data import masks
+from trainer.data.files import read_bytes
+from trainer.data.pictures import Header, decode, read_header
+from trainer.errors import ImageFault
 
 STRONG, WEAK, EVAL = "strong", "weak", "eval"
 SPLITS = (STRONG, WEAK, EVAL)
-
-
-class BadRecord(Exception):
-    """An image that cannot become an example. `stage` is "list", "image", "mask" or "tags"; str() is the reason."""
-
-    def __init__(self, stage: str, reason: str):
-        super().__init__(reason)
-        self.stage = stage
 
 
 @dataclass(frozen=True)
@@ -69,21 +59,20 @@ def read_record(
       The record. Masks are 8-bit grey PNG, uint8 [H, W] of ids and 255.
 
     Raises:
-      BadRecord: the image or mask is missing, unreadable or does not fit, or tags and mask contradict each other.
+      ImageFault: the image or mask is missing, unreadable or does not fit, or tags and mask contradict each other.
     """
-    image = _read_bytes(voc.image_path(root, key), "image")
-    height, width = check_image(image)
+    image, header = _read_picture(root, key)
     tagged_weak = tags is not None and categories.is_weak_image(tags) and not evaluation and not corrected
-    path = voc.mask_path(root, key)
-    mask = None
-    if tags and not (tagged_weak or evaluation or corrected or path.exists()):
-        raise BadRecord("mask", "has none, but shows strong categories alone; draw one, or take it off the list")
-    if not tagged_weak or (use_strong_masks and path.exists()):
-        mask = read_mask(_read_bytes(path, "mask"), height, width, categories.num_classes)
+    path = None if tagged_weak and not use_strong_masks else voc.find_mask(root, key)
+    if path is None and not tagged_weak:
+        if tags and not (evaluation or corrected):
+            raise ImageFault("mask", "has none, but shows strong categories alone; draw one, or take it off the list")
+        raise ImageFault("mask", voc.no_mask(root, key))
+    mask = None if path is None else _read_mask(path, header, categories)
     if tags is None or evaluation or corrected:
-        tags = tags_of(mask)
+        tags = masks.ids_in(mask)
     elif mask is not None and not categories.is_weak_image(tags):
-        _check_tags(tags, tags_of(mask), categories)
+        _check_tags(tags, masks.ids_in(mask), categories)
 
     if evaluation:
         split = EVAL
@@ -92,76 +81,36 @@ def read_record(
         mask = strong_part(mask, categories.strong_ids) if use_strong_masks and mask is not None else None
     else:
         split = STRONG
-        tags = tags_of(mask)
+        tags = masks.ids_in(mask)
     example = features.make_example(
         key,
         image,
-        height,
-        width,
+        header.height,
+        header.width,
         list(tags),
-        None if mask is None else encode_mask(mask),
+        None if mask is None else masks.encode_grey(mask),
         features.NONE if mask is None else features.HUMAN,
         b"weak" if categories.is_weak_image(tags) and not corrected else b"strong",
     )
     return Record(split, tuple(tags), example.SerializeToString(deterministic=True))
 
 
-def check_image(data: bytes) -> tuple[int, int]:
-    """(height, width) of an encoded image, which is decoded in full by the decoder that training uses.
-
-    Raises:
-      BadRecord: empty, too large, of another format or corrupt.
-    """
-    if not data:
-        raise BadRecord("image", "the file is empty")
-    size = _header_size(data, "image")
+def _read_picture(root: str | Path, key: str) -> tuple[bytes, Header]:
+    """The file's bytes, which the decoder that training uses has decoded in full, and its header."""
     try:
-        image = decode_image(tf.constant(data))
-    except tf.errors.OpError as error:
-        raise BadRecord("image", f"not a readable JPEG or PNG: {one_line(error)}") from None
-    if tuple(image.shape[:2]) != size:
-        raise BadRecord("image", f"decodes to {image.shape[:2]} but its header says {size}")
-    return size
+        data = read_bytes(voc.image_path(root, key))
+        decode(data)
+        return data, read_header(data)
+    except ImageFault as fault:
+        raise ImageFault("image", fault) from None
 
 
-def read_mask(data: bytes, height: int, width: int, num_classes: int) -> np.ndarray:
-    """Decodes a palette or grey PNG of category ids.
-
-    Returns:
-      uint8 [height, width] of 0..num_classes-1 and 255.
-
-    Raises:
-      BadRecord: corrupt, a colour image, of another size, or with other ids.
-    """
-    if not data:
-        raise BadRecord("mask", "the file is empty")
-    size = _header_size(data, "mask")
-    if size != (height, width):
-        turned = "; is the image rotated by EXIF? masks belong to the stored pixels" if size == (width, height) else ""
-        raise BadRecord("mask", f"is {size[1]}x{size[0]} but the image is {width}x{height}{turned}")
+def _read_mask(path: epath.Path, picture: Header, categories: Categories) -> np.ndarray:
+    """uint8 [H, W] of ids and 255, on the picture's stored pixels."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.verify()  # checksums and the end, which decoding alone does not look at
-        with Image.open(io.BytesIO(data)) as image:
-            mode, mask = image.mode, np.array(image)
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        raise BadRecord("mask", f"not a readable PNG: {one_line(error)}") from None
-    if mode not in ("P", "L"):
-        raise BadRecord(
-            "mask",
-            f"is a {mode} image; masks are palette or 8-bit grey PNGs of category ids "
-            "(`transferseg import folder` turns VOC's colours into ids)",
-        )
-    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    odd = [int(i) for i in ids if i >= num_classes and i != VOID]
-    if odd:
-        raise BadRecord("mask", f"has ids {odd[:5]}; allowed are 0..{num_classes - 1} and {VOID}")
-    return mask
-
-
-def tags_of(mask: np.ndarray) -> tuple[int, ...]:
-    """Ascending category ids of a mask, background and void left out."""
-    return tuple(int(i) for i in np.unique(mask) if i not in (BACKGROUND, VOID))
+        return masks.read_fitting(read_bytes(path), categories.num_classes - 1, picture)
+    except ImageFault as fault:
+        raise ImageFault("mask", fault) from None
 
 
 def strong_part(mask: np.ndarray, strong_ids: Collection[int]) -> np.ndarray | None:
@@ -173,36 +122,8 @@ def strong_part(mask: np.ndarray, strong_ids: Collection[int]) -> np.ndarray | N
     return np.where(keep, mask, np.uint8(VOID)) if keep.any() else None
 
 
-def encode_mask(mask: np.ndarray) -> bytes:
-    """uint8 [H, W] -> 8-bit grey PNG."""
-    return tf.io.encode_png(mask[..., None]).numpy()
-
-
 def _check_tags(tags: tuple[int, ...], seen: tuple[int, ...], categories: Categories) -> None:
     """A weak category that a mask shows but the tags leave out would slip into the strong images."""
     hidden = [categories.names[i] for i in seen if i in categories.weak_ids and i not in tags]
     if hidden:
-        raise BadRecord("tags", f"the mask shows {', '.join(hidden)} (weak), the tags do not; correct one of them")
-
-
-def _read_bytes(path: epath.Path, stage: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, tf.errors.OpError) as error:
-        raise BadRecord(stage, f"cannot read {path}: {getattr(error, 'strerror', None) or one_line(error)}") from None
-    except ValueError as error:  # a NUL in the name
-        raise BadRecord(stage, f"cannot read the file: {error}") from None
-
-
-def _header_size(data: bytes, stage: str) -> tuple[int, int]:
-    """(height, width) from the header, so that a bomb is refused before it is unpacked."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-    except Image.DecompressionBombError as error:
-        raise BadRecord(stage, f"too large: {one_line(error)}") from None
-    except Exception:  # Pillow raises many kinds on damaged files
-        raise BadRecord(stage, "not an image file") from None
-    if width * height > MAX_PIXELS:
-        raise BadRecord(stage, f"{width}x{height} is too large; the limit is {MAX_PIXELS // 1_000_000} megapixels")
-    return height, width
+        raise ImageFault("tags", f"the mask shows {', '.join(hidden)} (weak), the tags do not; correct one of them")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import tensorflow as tf
@@ -14,7 +14,8 @@ from components.image_example_gen import voc
 from components.image_example_gen.tags import read_tags
 from trainer.categories import Categories
 from trainer.config import Strict
-from trainer.errors import UserError
+from trainer.data.category_names import read_names
+from trainer.errors import ImageFault, UserError, some
 
 
 class DatasetSettings(Strict):
@@ -38,6 +39,12 @@ class DatasetSettings(Strict):
     def tags_path(self) -> epath.Path | None:
         return epath.Path(self.root) / self.tags if self.tags else None
 
+    @property
+    def lists(self) -> dict[str, Callable[[], list[str]]]:
+        """Name of a list -> its keys."""
+        found = {self.train: self.train_keys, self.eval: self.eval_keys}
+        return found | ({self.corrected: self.corrected_keys} if self.corrected else {})
+
     def train_keys(self) -> list[str]:
         """Names of the training images, in order; UserError if a list cannot be read."""
         return voc.list_keys(self.root, self.train, self.train_limit, self.newest_spans)
@@ -46,19 +53,44 @@ class DatasetSettings(Strict):
         """As train_keys, of the evaluation images."""
         return voc.list_keys(self.root, self.eval, self.eval_limit)
 
+    def corrected_keys(self) -> list[str]:
+        """As train_keys, of the images whose masks people have corrected."""
+        return voc.list_keys(self.root, self.corrected) if self.corrected else []
+
 
 def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
     """Refuses a dataset that cannot be read at all; bad single images are found later, record by record.
 
     Raises:
-      UserError: root, a folder or a list is missing or empty, or the tags file has a fault (line number given).
+      UserError: root, a folder or a list is missing or empty, categories.txt has another order, or lines of the tags
+        file are wrong (all of them).
     """
     for where, fault in layout_faults(settings):
-        raise UserError(fault if where in (settings.train, settings.eval) else f"dataset.root: {fault}")
+        raise UserError(fault if where in settings.lists else f"dataset.root: {fault}")
+    faults = list(order_faults(settings, categories))
+    if faults:
+        raise UserError(some(faults))
     if settings.tags_path:
-        read_tags(settings.tags_path, categories)
-    if settings.corrected:
-        voc.list_keys(settings.root, settings.corrected)
+        read_tags(settings.tags_path, categories, settings.root)
+
+
+def order_faults(settings: DatasetSettings, categories: Categories) -> Iterator[str]:
+    """Where the config's ids are not those of categories.txt, if the dataset has one: masks would change meaning."""
+    path = epath.Path(settings.root) / voc.CATEGORIES
+    if not path.exists():
+        return
+    try:
+        names = read_names(path)
+    except UserError as error:
+        yield str(error)
+        return
+    for i, (known, name) in enumerate(zip(names, categories.foreground, strict=False), start=1):
+        if known.casefold() != name.casefold():
+            yield (
+                f"categories: id {i} is '{name}' here but '{known}' in {path}, which says what the masks' ids mean; "
+                f"give all names of the file in its order (categories.order)"
+            )
+            return
 
 
 def layout_faults(settings: DatasetSettings) -> Iterator[tuple[str, str]]:
@@ -70,9 +102,9 @@ def layout_faults(settings: DatasetSettings) -> Iterator[tuple[str, str]]:
     for folder in (voc.IMAGES, voc.MASKS):
         if not (root / folder).is_dir():
             yield folder, f"{root} has no folder {folder}; the format is PASCAL VOC's"
-    for split, keys in ((settings.train, settings.train_keys), (settings.eval, settings.eval_keys)):
+    for split, keys in settings.lists.items():
         try:
-            if not keys():
+            if not keys() and split != settings.corrected:
                 yield split, f"{voc.list_path(root, split)}: lists no image; write one image name a line"
         except UserError as error:
             yield split, str(error)
@@ -94,8 +126,11 @@ def fingerprint(settings: DatasetSettings) -> str:
         for path in voc.spans(root, split).values():
             add(path)
         for key in keys:
-            add(voc.image_path(root, key))
-            add(voc.mask_path(root, key))
+            for find in (voc.image_path, voc.find_mask):
+                try:
+                    add(find(root, key) or voc.mask_path(root, key))
+                except ImageFault:
+                    digest.update(f"{key}:{find.__name__}\n".encode())
     if settings.tags_path:
         add(settings.tags_path)
     if settings.corrected:

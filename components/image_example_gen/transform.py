@@ -8,17 +8,17 @@ through a shuffle.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import apache_beam as beam
 import tensorflow as tf
 
-from components.image_example_gen import voc
-from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, BadRecord, Record, read_record
+from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.settings import DatasetSettings
-from components.image_example_gen.tags import read_tags
+from components.image_example_gen.tags import Tags, read_tags
 from trainer.categories import Categories
+from trainer.errors import ImageFault, UserError
 
 SHARD_SIZE = 256  # open: images a shard, about 25 MB of VOC
 SUMMARY = "summary.json"
@@ -81,9 +81,7 @@ class Summary:
         return {"splits": self.splits, "rejected": len(self.rejected), "images_per_category": counts}
 
 
-def plan_shards(
-    settings: DatasetSettings, categories: Categories, tags: dict[str, tuple[int, ...]] | None = None
-) -> list[Shard]:
+def plan_shards(settings: DatasetSettings, categories: Categories, tags: Tags | None = None) -> list[Shard]:
     """Lists the images of a dataset, in shards.
 
     An image listed twice, or for training although it is evaluated on, becomes a job with a fault. `tags` are used
@@ -93,10 +91,10 @@ def plan_shards(
       UserError: a list or the tags file cannot be read.
     """
     if tags is None:
-        tags = read_tags(settings.tags_path, categories) if settings.tags_path else {}
+        tags = read_tags(settings.tags_path, categories, settings.root) if settings.tags_path else {}
     evaluated, trained = settings.eval_keys(), settings.train_keys()
     held_out = set(evaluated)
-    corrected = set(voc.list_keys(settings.root, settings.corrected)) if settings.corrected else set()
+    corrected = set(settings.corrected_keys())
     shards = []
     for keys, evaluation in ((trained, False), (evaluated, True)):
         seen: set[str] = set()
@@ -115,12 +113,12 @@ def plan_shards(
 
 def read_shard(
     shard: Shard, settings: DatasetSettings, categories: Categories
-) -> Iterator[tuple[Job, Record | BadRecord]]:
+) -> Iterator[tuple[Job, Record | ImageFault]]:
     """Every job of a shard with its record or the reason why there is none, in the list's order."""
     for job in shard.jobs:
         try:
             if job.fault:
-                raise BadRecord("list", job.fault)
+                raise ImageFault("list", job.fault)
             yield (
                 job,
                 read_record(
@@ -133,13 +131,54 @@ def read_shard(
                     corrected=job.corrected,
                 ),
             )
-        except BadRecord as fault:
+        except ImageFault as fault:
             yield job, fault
 
 
-def _count(summary: Summary, job: Job, result: Record | BadRecord, categories: Categories) -> None:
-    if isinstance(result, BadRecord):
-        summary.rejected.append({"key": job.key, "stage": result.stage, "reason": str(result)})
+def read_list(
+    settings: DatasetSettings, categories: Categories, *, evaluation: bool, rejected: list[dict[str, str]]
+) -> Iterator[Record]:
+    """The usable images of the training or the evaluation list, in its order, as a run reads them.
+
+    Args:
+      rejected: gets the dead letters.
+
+    Raises:
+      UserError: at the end, if those are too large a share of both lists; or see `plan_shards`.
+    """
+    shards = plan_shards(settings, categories)
+    for shard in shards:
+        if shard.evaluation == evaluation:
+            for job, result in read_shard(shard, settings, categories):
+                if isinstance(result, ImageFault):
+                    rejected.append(_letter(job, result))
+                else:
+                    yield result
+    refuse_if_too_bad(rejected, sum(len(shard.jobs) for shard in shards), settings.max_bad_share)
+
+
+def refuse_if_too_bad(rejected: Sequence[dict[str, str]], total: int, max_bad_share: float, where: str = "") -> None:
+    """Raises UserError if too large a share of the listed images became dead letters; `where`: the file of them all."""
+    if len(rejected) > max_bad_share * total:
+        raise UserError(
+            f"{len(rejected)} of {total} images are bad, more than dataset.max_bad_share {max_bad_share:g} allows: "
+            f"{first_of(rejected)}. " + (f"All are in {where}" if where else "transferseg validate names all of them")
+        )
+
+
+def first_of(rejected: Sequence[dict[str, str]]) -> str:
+    """The first three dead letters on one line."""
+    first = "; ".join(f"{letter['key']} ({letter['stage']}): {letter['reason']}" for letter in rejected[:3])
+    return first + ("; ..." if len(rejected) > 3 else "")
+
+
+def _letter(job: Job, fault: ImageFault) -> dict[str, str]:
+    return {"key": job.key, "stage": fault.stage, "reason": str(fault)}
+
+
+def _count(summary: Summary, job: Job, result: Record | ImageFault, categories: Categories) -> None:
+    if isinstance(result, ImageFault):
+        summary.rejected.append(_letter(job, result))
     else:
         summary.add(result, categories)
 
@@ -158,7 +197,7 @@ class WriteShard(beam.DoFn):
         writers = {split: tf.io.TFRecordWriter(self._path(split, shard), options) for split in shard.splits}
         for job, result in read_shard(shard, self.settings, self.categories):
             _count(summary, job, result, self.categories)
-            if isinstance(result, BadRecord):
+            if isinstance(result, ImageFault):
                 self.rejected.inc()
             else:
                 writers[result.split].write(result.example)
@@ -193,11 +232,16 @@ class MergeSummaries(beam.CombineFn):
 
 def write_summary(summary: Summary, uri: str) -> None:
     """Writes summary.json (counts) and rejected.jsonl (key, stage, reason; sorted) into `uri`."""
-    rejected = sorted(summary.rejected, key=lambda entry: (entry["key"], entry["reason"]))
-    with tf.io.gfile.GFile(f"{uri}/{REJECTED}", "w") as file:
-        file.write("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected))
+    write_rejected(summary.rejected, f"{uri}/{REJECTED}")
     with tf.io.gfile.GFile(f"{uri}/{SUMMARY}", "w") as file:
         file.write(json.dumps(summary.to_dict(), indent=2))
+
+
+def write_rejected(rejected: Sequence[dict[str, str]], path: str) -> None:
+    """Dead letters, a JSON object a line, sorted."""
+    letters = sorted(rejected, key=lambda letter: (letter["key"], letter["reason"]))
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write("".join(json.dumps(letter, ensure_ascii=False) + "\n" for letter in letters))
 
 
 def read_summary(uri: str) -> dict:

@@ -8,14 +8,13 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from components.batch.images import decode
 from components.batch.networks import BATCH_SIZE, Networks
 from components.label_calibration.search import KnownImage
 from components.weak_labels.examples import tags_of
 from components.weak_labels.transform import maps_of
 from serving.export import read_categories
-from serving.image_guard import MAX_PIXELS
 from trainer import features
+from trainer.data.pictures import decode
 from trainer.errors import UserError
 from trainer.preprocessing import decode_mask
 
@@ -56,7 +55,7 @@ def known_images(cam: str, l_net: str, examples: Iterable[tf.train.Example]) -> 
     while batch := list(islice(useful, BATCH_SIZE)):
         rows = networks.run([_bytes(example, features.IMAGE) for example in batch])
         for example, outputs in zip(batch, rows, strict=True):
-            image, tags = decode(_bytes(example, features.IMAGE), MAX_PIXELS), tags_of(example)
+            image, tags = decode(_bytes(example, features.IMAGE)), tags_of(example)
             objectness, activations = maps_of(image, tags, outputs, networks.image_sizes)
             truth = decode_mask(tf.constant(_bytes(example, features.MASK))).numpy()
             yield KnownImage(image, objectness, np.ascontiguousarray(activations), tags, truth)

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from components.batch import job
-from components.batch.faults import Fault, dead_letter
-from components.batch.images import Sample, Source, list_images
+from components.batch.faults import dead_letter
+from components.batch.images import Claims, Sample, Source, list_images, mask_key
 from components.batch.masks import Result
 from components.batch.networks import RunNetworks, threads_per_worker
-from trainer.errors import UserError
+from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
+from trainer.data.pictures import MAX_PIXELS
+from trainer.errors import ImageFault
 
 MAX_DEAD_SHARE = 0.1  # open
 
@@ -26,6 +29,7 @@ def predict_folder(
     output: str | Path,
     *,
     max_dead_share: float = MAX_DEAD_SHARE,
+    max_pixels: int = MAX_PIXELS,
     beam_args: Sequence[str] = (),
     limit: int | None = None,
 ) -> dict[str, Any]:
@@ -35,36 +39,39 @@ def predict_folder(
 
     Args:
       model: exported segmentation model, or a folder of versions, of which the newest is taken.
-      images: folder of JPEG, PNG, BMP or GIF files.
+      images: folder of pictures in any format of trainer.data.names.PICTURE_SUFFIXES.
       max_dead_share: share of images that may fail, 0..1.
+      max_pixels: larger pictures are dead letters.
       beam_args: Beam options.
       limit: only the first so many images.
 
     Returns:
-      The summary: inputs = labelled + dead, dead_by_stage, kept, wall_s, images_per_s, categories, output.
+      The summary: inputs = labelled + dead, dead_by_stage, kept, wall_s, images_per_s, categories, passed_over (names
+      of what is no picture), output.
 
     Raises:
-      UserError: an argument is wrong; nothing was done.
+      UserError: an argument is wrong, or the output is another's; nothing was done. Or its disk is full.
       TooManyFaults: everything was done, but too large a share failed.
     """
     from serving.export import read_categories  # brings TensorFlow, which workers load only with the model
-    from serving.image_guard import MAX_PIXELS
 
     model = str(_newest_version(Path(model)).resolve())
     digest = job.model_digest(model)
     categories = read_categories(model, "segmentation")
-    output = job.prepare_output(output, images)
-    sources, dead = _sources(images, limit)
-    outcome = job.run(
-        sources,
-        dead,
-        RunNetworks([model], served_mask, max_pixels=MAX_PIXELS, threads=threads_per_worker(beam_args)),
-        output,
-        recipe=digest,
-        beam_args=beam_args,
-        title="Masks",
-    )
-    return job.finish(outcome, output, max_dead_share, categories=list(categories.names))
+    files, others = list_images(images, output)
+    sources, dead = _sources(files[:limit])
+    with claimed(output, images, "predict") as output:
+        refuse_foreign(output, [source.key for source in sources], (DEAD_LETTERS, SUMMARY))
+        outcome = job.run(
+            sources,
+            dead,
+            RunNetworks([model], served_mask, max_pixels=max_pixels, threads=threads_per_worker(beam_args)),
+            output,
+            recipe=digest,
+            beam_args=beam_args,
+            title="Masks",
+        )
+        return job.finish(outcome, output, max_dead_share, categories=list(categories.names), passed_over=others)
 
 
 def _newest_version(model: Path) -> Path:
@@ -76,20 +83,19 @@ def _newest_version(model: Path) -> Path:
 def served_mask(
     sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
 ) -> Result:
-    """The model's own PNG as a result."""
+    """The model's own PNG as a result, at the size of the picture, which the model may have got smaller."""
     with Image.open(io.BytesIO(outputs[0]["mask_bytes"])) as png:
         mask = np.array(png, np.uint8)
+    if mask.shape != image.shape[:2]:
+        mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return Result(sample.key, mask, {"stamp": sample.stamp})
 
 
-def _sources(images: str | Path, limit: int | None) -> tuple[list[Source], list[dict[str, str]]]:
-    files = list_images(images)[:limit]
-    if not files:
-        raise UserError(f"{images}: holds no JPEG, PNG, BMP or GIF image")
-    first: dict[str, Path] = {}
-    dead = []
+def _sources(files: Sequence[Path]) -> tuple[list[Source], list[dict[str, str]]]:
+    claims, sources, dead = Claims(), [], []
     for path in files:
-        if first.setdefault(path.stem, path) is not path:
-            reason = f"{path.name}: its mask would overwrite that of {first[path.stem].name}; rename it"
-            dead.append(dead_letter(path.stem, Fault("write", reason)))
-    return [Source(key, str(path)) for key, path in first.items()], dead
+        try:
+            sources.append(Source(claims.key(path), str(path)))
+        except ImageFault as fault:
+            dead.append(dead_letter(mask_key(path.name), fault))
+    return sources, dead

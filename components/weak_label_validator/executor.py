@@ -10,7 +10,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.batch.job import DEAD_LETTERS
+from components.batch.output import DEAD_LETTERS
 from components.image_example_gen.records import WEAK
 from components.weak_label_validator.checks import failures, label_statistics
 from components.weak_label_validator.settings import LabelGateSettings

@@ -7,18 +7,30 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from components.batch import job
+from components.batch.images import list_images
 from components.batch.networks import threads_per_worker
-from components.weak_labels.outputs import write_coco, write_confidence, write_examples
-from components.weak_labels.samples import categories_of, plan, read_rows
+from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
+from components.weak_labels.outputs import (
+    COCO,
+    CONFIDENCE,
+    EXAMPLES,
+    is_empty,
+    write_coco,
+    write_confidence,
+    write_examples,
+)
+from components.weak_labels.samples import categories_of, plan
 from components.weak_labels.settings import LabelSettings
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories
-from serving.image_guard import MAX_PIXELS
+from trainer.data.pictures import MAX_PIXELS
+from trainer.data.tags_table import read_tags_table
 from trainer.errors import UserError
 
 Format = Literal["png", "coco", "tfrecord"]
 Mode = Literal["cam", "class-agnostic"]
 MAX_DEAD_SHARE = 0.1  # open
+_REPORTS = {"coco": (COCO,), "tfrecord": (EXAMPLES,)}
 
 
 def label_folder(
@@ -31,6 +43,7 @@ def label_folder(
     format: Format = "png",
     mode: Mode = "cam",
     max_dead_share: float = MAX_DEAD_SHARE,
+    max_pixels: int = MAX_PIXELS,
     beam_args: Sequence[str] = (),
     settings: LabelSettings | None = None,
     limit: int | None = None,
@@ -43,17 +56,19 @@ def label_folder(
     Args:
       l_net, cam: exported models; the CAM's categories give the ids. In the mode "class-agnostic" there is no CAM:
         every image has one tag, of any name, and ids follow the tags' first appearance in the file.
-      images: folder of JPEG, PNG, BMP or GIF files.
+      images: folder of pictures in any format of trainer.data.names.PICTURE_SUFFIXES.
       tags_csv: CSV `image,tags`, tags separated by |.
       max_dead_share: share of inputs that may fail, 0..1.
+      max_pixels: larger pictures are dead letters.
       beam_args: Beam options; --direct_running_mode=multi_processing --direct_num_workers=2 for two processes.
       limit: only the first so many inputs.
 
     Returns:
-      The summary: inputs = labelled + dead, dead_by_stage, kept, wall_s, images_per_s, categories, output.
+      The summary: inputs = labelled + dead, dead_by_stage, kept, wall_s, images_per_s, empty (labels without a
+      category), categories, passed_over (names of what is no picture), output.
 
     Raises:
-      UserError: an argument is wrong; nothing was done.
+      UserError: an argument is wrong, or the output is another's; nothing was done. Or its disk is full.
       TooManyFaults: everything was done, but too large a share failed.
     """
     settings = settings or LabelSettings()
@@ -61,33 +76,43 @@ def label_folder(
         raise UserError(f"--format {format}: not one of {', '.join(get_args(Format))}")
     if (mode == "cam") != (cam is not None):
         raise UserError("give --cam, or --mode class-agnostic without --cam")
-    rows = read_rows(tags_csv)
+    table = read_tags_table(tags_csv)
     models = [str(Path(model).resolve()) for model in (cam, l_net) if model is not None]
     digests = [job.model_digest(model) for model in models]
     read_categories(models[-1], "l_net")
-    categories = read_categories(models[0], "cam") if cam is not None else categories_of(rows)
-    output = job.prepare_output(output, images)
-    work = plan(images, rows, categories, limit)
-
-    outcome = job.run(
-        work.sources,
-        work.dead,
-        label_networks(
-            models[0] if cam is not None else None,
-            models[-1],
-            settings,
-            max_pixels=MAX_PIXELS,
-            threads=threads_per_worker(beam_args),
-        ),
-        output,
-        recipe=job.recipe_of(settings.model_dump_json(), categories.names, *digests),
-        beam_args=beam_args,
-        title="Labels",
-    )
-    write_confidence(output, outcome.done, categories)
-    done = [source for source in work.sources if source.key in outcome.done]
-    if format == "coco":
-        write_coco(output, done, categories)
-    elif format == "tfrecord":
-        write_examples(output, done)
-    return job.finish(outcome, output, max_dead_share, categories=list(categories.names), format=format)
+    categories = read_categories(models[0], "cam") if cam is not None else categories_of(table)
+    files, others = list_images(images, output)
+    work = plan(files, table, categories, limit)
+    with claimed(output, images, "label") as output:
+        reports = (CONFIDENCE, DEAD_LETTERS, SUMMARY, *_REPORTS.get(format, ()))
+        refuse_foreign(output, [source.key for source in work.sources], reports)
+        outcome = job.run(
+            work.sources,
+            work.dead,
+            label_networks(
+                models[0] if cam is not None else None,
+                models[-1],
+                settings,
+                max_pixels=max_pixels,
+                threads=threads_per_worker(beam_args),
+            ),
+            output,
+            recipe=job.recipe_of(settings.model_dump_json(), categories.names, *digests),
+            beam_args=beam_args,
+            title="Labels",
+        )
+        write_confidence(output, outcome.done, categories)
+        done = [source for source in work.sources if source.key in outcome.done]
+        if format == "coco":
+            write_coco(output, done, categories)
+        elif format == "tfrecord":
+            write_examples(output, done, max_pixels)
+        return job.finish(
+            outcome,
+            output,
+            max_dead_share,
+            empty=sum(map(is_empty, outcome.done.values())),
+            categories=list(categories.names),
+            format=format,
+            passed_over=others,
+        )

@@ -17,10 +17,10 @@ import tensorflow as tf
 
 from components.batch.images import Sample, stamp_of
 from components.batch.masks import MaskStore, mask_path, read_mask, read_note, write_atomic
-from components.weak_labels.outputs import encode_grey
 from components.weak_labels.transform import mask_shares
 from trainer import features
 from trainer.categories import VOID
+from trainer.data.masks import encode_grey
 from trainer.preprocessing import decode_mask
 
 LABELS = "labels.jsonl"

@@ -14,9 +14,10 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.batch.faults import refuse_above
-from components.batch.job import DEAD_LETTERS, SUMMARY, counter, model_digest, recipe_of, write_json_lines
+from components.batch.job import counter, model_digest, recipe_of, write_json_lines
 from components.batch.masks import MaskStore
 from components.batch.networks import threads_per_worker
+from components.batch.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
 from components.label_calibration.outputs import VALUES, read_label_settings
 from components.weak_labels.examples import (
@@ -31,8 +32,8 @@ from components.weak_labels.examples import (
 from components.weak_labels.settings import LabelSettings
 from components.weak_labels.transform import LabelImages
 from serving.export import read_categories
-from serving.image_guard import MAX_PIXELS
 from trainer.categories import Categories
+from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 
 MASKS = "masks"  # folder of palette PNGs beside the examples, for people to look at

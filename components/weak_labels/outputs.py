@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from components.batch.images import Source
 from components.batch.masks import mask_path, read_mask, write_atomic
 from trainer import features
 from trainer.categories import BACKGROUND, VOID, Categories
+from trainer.data.files import read_bytes
+from trainer.data.masks import encode_grey
+from trainer.data.pictures import readable
 
 CONFIDENCE, COCO, EXAMPLES = "confidence.csv", "annotations.json", "examples.tfrecord.gz"
 
@@ -39,6 +41,11 @@ def write_confidence(output: Path, notes: Mapping[str, dict[str, Any]], categori
         seeds = min(note["seed_share"].values())
         writer.writerow([key, note["confidence"], seeds, shares[str(VOID)], f"{labelled:.6f}", tags])
     write_atomic(f"{output}/{CONFIDENCE}", buffer.getvalue().encode())
+
+
+def is_empty(note: Mapping[str, Any]) -> bool:
+    """Whether a mask holds no category."""
+    return not set(note["shares"]) - {str(BACKGROUND), str(VOID)}
 
 
 def write_coco(output: Path, sources: Sequence[Source], categories: Categories) -> None:
@@ -68,7 +75,7 @@ def write_coco(output: Path, sources: Sequence[Source], categories: Categories) 
     write_atomic(f"{output}/{COCO}", json.dumps(document).encode())
 
 
-def write_examples(output: Path, sources: Sequence[Source]) -> None:
+def write_examples(output: Path, sources: Sequence[Source], max_pixels: int) -> None:
     """examples.tfrecord.gz: tf.Examples (trainer/features.py) with generated masks, in the order of the sources."""
     unfinished = output / f".{EXAMPLES}.unfinished"
     with tf.io.TFRecordWriter(str(unfinished), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
@@ -76,7 +83,7 @@ def write_examples(output: Path, sources: Sequence[Source]) -> None:
             mask = read_mask(mask_path(str(output), source.key))
             example = features.make_example(
                 source.key,
-                Path(source.path).read_bytes(),
+                readable(read_bytes(source.path), max_pixels),
                 *mask.shape,
                 list(source.tags),
                 encode_grey(mask),
@@ -84,10 +91,3 @@ def write_examples(output: Path, sources: Sequence[Source]) -> None:
             )
             writer.write(example.SerializeToString(deterministic=True))
     os.replace(unfinished, output / EXAMPLES)
-
-
-def encode_grey(mask: np.ndarray) -> bytes:
-    """uint8 [H, W] -> 8-bit grey PNG, as masks are stored in examples."""
-    buffer = io.BytesIO()
-    Image.fromarray(mask, "L").save(buffer, "PNG")
-    return buffer.getvalue()

@@ -15,6 +15,7 @@ ITERATIONS = 5
 
 _OFFSETS = [(0, 0)] + [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
 # OpenCV's 8-bit CIELAB holds L * 255 / 100, a + 128, b + 128; SLIC's compactness is defined on L in 0..100.
+_FAR = np.float32(1e30)  # further than any colour; with infinity, products warn of what is not a number
 _LAB_SCALE = np.array([100 / 255, 1, 1], np.float32)
 
 
@@ -88,7 +89,7 @@ def _nearest(
     """int [n, p]: which of its nine candidates each pixel is nearest to, by |c|^2 - 2 p.c (|p|^2 does not matter)."""
     around = centres[candidates]
     around[:, :, 3:] += shift
-    squares = np.where(outside, np.float32(np.inf), (around * around).sum(2))
+    squares = np.where(outside, _FAR, (around * around).sum(2))
     return (np.concatenate([-2 * around, squares[:, :, None]], 2) @ pixels).argmin(1)
 
 

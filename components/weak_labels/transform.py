@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import apache_beam as beam
 import numpy as np
 
-from components.batch.faults import Fault
 from components.batch.images import Sample
 from components.batch.job import MakeMasks
 from components.batch.masks import MaskStore, Result
@@ -20,6 +19,7 @@ from components.weak_labels.core import label_image
 from components.weak_labels.geometry import map_on_stored_pixels
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import BACKGROUND, VOID
+from trainer.errors import ImageFault
 
 _MAP_SIDE = 1024  # open: maps are resampled up to this side; the core brings them to its superpixels' resolution anyway
 
@@ -44,12 +44,12 @@ def maps_of(
     """What CAM and L-Net say about an image, as `label_image` takes it: objectness and the activations of its tags.
 
     Raises:
-      Fault: a tag the CAM does not know.
+      ImageFault: a tag the CAM does not know.
     """
     cam, l_net = outputs
     size = _map_size(image)
     if any(tag > cam["maps"].shape[-1] for tag in tags):
-        raise Fault("tags", f"tags {list(tags)}: the CAM knows only 1..{cam['maps'].shape[-1]}")
+        raise ImageFault("tags", f"tags {list(tags)}: the CAM knows only 1..{cam['maps'].shape[-1]}")
     of_tags = {**cam, "maps": cam["maps"][..., [tag - 1 for tag in tags]]}
     activations = map_on_stored_pixels(of_tags, image_sizes[0], size)
     objectness = map_on_stored_pixels(l_net, image_sizes[1], size)[..., 0]
@@ -70,7 +70,7 @@ class LabelWithObjectness:
     ) -> Result:
         (l_net,) = outputs
         if len(sample.tags) != 1:
-            raise Fault("tags", f"has {len(sample.tags)} tags; without a CAM an image needs exactly one")
+            raise ImageFault("tags", f"has {len(sample.tags)} tags; without a CAM an image needs exactly one")
         objectness = map_on_stored_pixels(l_net, image_sizes[0], _map_size(image))
         settings = self.settings.model_copy(update={"objectness_weight": 1.0})
         label = label_image(image, objectness[..., 0], objectness, sample.tags, settings)

@@ -7,6 +7,15 @@ from pathlib import Path
 import click
 
 from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, model_folder, write_json
+from trainer.data.pictures import MAX_PIXELS, MOST_PIXELS
+
+_MAX_PIXELS = click.option(
+    "--max-pixels",
+    type=click.IntRange(1, MOST_PIXELS),
+    default=MAX_PIXELS,
+    show_default=True,
+    help="larger pictures are dead letters; memory grows with it",
+)
 
 
 @cli.command()
@@ -25,6 +34,7 @@ from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, model_fold
 )
 @click.option("--settings", type=PATH, help="labels.yaml of a calibration, or a config; its section `labels` is used")
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@_MAX_PIXELS
 @LOG
 @JSON
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
@@ -38,12 +48,14 @@ def label(
     mode: str,
     settings: Path | None,
     max_dead_share: float,
+    max_pixels: int,
     json_path: Path | None,
     beam_args: tuple[str, ...],
 ) -> None:
     """Makes pixel labels for a folder of tagged images. Options behind -- go to Beam.
 
-    What is already labelled is kept: after a kill, the same command goes on where it stopped.
+    What is already labelled is kept: after a kill, the same command goes on where it stopped. Files that it did not
+    make are never replaced.
 
     Example: transferseg label --l-net models/l_net --cam models/cam --images photos --tags tags.csv --output masks
     -- --direct_running_mode=multi_processing --direct_num_workers=2
@@ -63,6 +75,7 @@ def label(
             mode=mode,
             settings=chosen,
             max_dead_share=max_dead_share,
+            max_pixels=max_pixels,
             beam_args=beam_args,
         ),
         json_path,
@@ -74,6 +87,7 @@ def label(
 @click.option("--images", type=PATH, required=True, help="folder of images")
 @click.option("--output", type=PATH, required=True, help="folder for masks and dead letters")
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
+@_MAX_PIXELS
 @LOG
 @JSON
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
@@ -82,22 +96,30 @@ def predict(
     images: Path,
     output: Path,
     max_dead_share: float,
+    max_pixels: int,
     json_path: Path | None,
     beam_args: tuple[str, ...],
 ) -> None:
     """Predicts masks for a folder of images. Options behind -- go to Beam.
+
+    Files that it did not make are never replaced.
 
     Example: transferseg predict --model build/demo/serving/demo --images photos --output masks
     """
     from components.prediction.batch import predict_folder
 
     folder = model_folder(model)
-    batch(lambda: predict_folder(folder, images, output, max_dead_share=max_dead_share, beam_args=beam_args), json_path)
+    batch(
+        lambda: predict_folder(
+            folder, images, output, max_dead_share=max_dead_share, max_pixels=max_pixels, beam_args=beam_args
+        ),
+        json_path,
+    )
 
 
 @cli.command()
-@click.option("--truth", type=PATH, required=True, help="folder of true masks (PNG)")
-@click.option("--prediction", type=PATH, required=True, help="folder of predicted masks (PNG)")
+@click.option("--truth", type=PATH, required=True, help="folder of true masks")
+@click.option("--prediction", type=PATH, required=True, help="folder of predicted masks")
 @click.option("--categories", required=True, help="a split's name (voc-split-1) or all names by id, comma-separated")
 @click.option("--strong", default="", help="comma-separated names of the strong categories")
 @JSON

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from trainer.data.files import shown
 from trainer.errors import UserError
 
 PATH = click.Path(path_type=Path)
@@ -109,25 +110,29 @@ def batch(work, json_path: Path | None) -> None:
     try:
         summary = work()
     except TooManyFaults as error:
-        click.echo(f"transferseg: {error}", err=True)
+        click.echo(f"transferseg: {shown(str(error))}", err=True)
         sys.exit(EXIT_REFUSED)
     write_json(json_path, summary)
+    if others := summary.get("passed_over"):
+        say(f"passed over, no pictures by their names: {', '.join(others[:5])}{', ...' if others[5:] else ''}")
+    if empty := summary.get("empty"):
+        say(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
     say(
         f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
-        f"{summary['images_per_s']:.1f} images/s: {summary['output']}"
+        f"{summary['images_per_s']:.1f} images/s: {shown(summary['output'])}"
     )
 
 
-def names_of(value: str) -> list[str] | None:
+def names_of(value: str, option: str = "--categories") -> list[str] | None:
     """ "a,b" or the path of a file with one name a line -> names; None for "".
 
     Raises:
       UserError: no such file, or no text in it.
     """
-    from components.dataset_import.writer import read_names
+    from trainer.data.category_names import names_by_id, read_names
 
     if "," not in value and Path(value).is_file():
         return read_names(Path(value))
     if "," not in value and Path(value).suffix == ".txt":
         raise UserError(f"{value}: no such file of names")
-    return [name.strip() for name in value.split(",") if name.strip()] or None
+    return names_by_id([name for name in value.split(",") if name.strip()], option) or None

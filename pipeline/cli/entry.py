@@ -12,6 +12,7 @@ import click
 from pipeline.cli import batch, cleaning, importing, review, runs, serving  # noqa: F401 - their commands join the group
 from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, cli
 from pipeline.quiet import hush
+from trainer.data.files import shown
 from trainer.errors import UserError
 
 
@@ -32,5 +33,7 @@ def main() -> None:
 
 
 def _refuse(reason: str) -> NoReturn:
-    click.echo(f"transferseg: {reason}", err=True)
+    """Names in it may hold anything, also what a terminal obeys or cannot print."""
+    text = "\n".join(map(shown, reason.split("\n")))
+    click.echo(f"transferseg: {text}", err=True)
     sys.exit(EXIT_BAD_INPUT)

@@ -34,6 +34,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             split: str,
             skip: str,
             prefix: str,
+            replace: bool,
             max_dead_share: float,
             json_path: Path | None,
             beam_args: tuple[str, ...],
@@ -42,15 +43,24 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             from components.dataset_import.writer import FAULTS, import_dataset
 
             done = import_dataset(
-                read(**arguments), output, split, skip=names_of(skip) or (), prefix=prefix, beam_args=beam_args
+                read(**arguments),
+                output,
+                split,
+                skip=names_of(skip, "--skip") or (),
+                prefix=prefix,
+                replace=replace,
+                beam_args=beam_args,
             )
             write_json(json_path, done)
             say(
-                f"{done['images']} images, {done['masks']} with a mask, {done['left_out']} left out, "
-                f"{done['dead']} not readable, {len(done['categories'])} categories: {output}"
+                f"{done['images']} images, {done['masks'] - done['empty_masks']} with a mask of a category, "
+                f"{done['left_out']} left out, {done['dead']} not readable, {len(done['categories'])} categories: "
+                f"{output}"
             )
-            if done["dead"]:
-                click.echo(f"transferseg: not readable: {done['first_fault']}; all: {output / FAULTS}", err=True)
+            for note in done["notes"]:
+                click.echo(f"transferseg: {note}", err=True)
+            if done["first_fault"]:
+                click.echo(f"transferseg: not used: {done['first_fault']}; all: {output / FAULTS}", err=True)
             if done["dead"] > max_dead_share * (done["images"] + done["left_out"] + done["dead"]):
                 raise click.exceptions.Exit(EXIT_REFUSED)
 
@@ -66,6 +76,8 @@ _SHARED = (
     click.option("--split", default="train", show_default=True, help="list to extend: train, val, ..."),
     click.option("--skip", default="", metavar="A,B", help="leave out these categories and images that show them"),
     click.option("--prefix", default="", help="goes before every category name"),
+    click.option("--replace", is_flag=True, help="masks and tags of images that are there already: take the new ones"),
+    click.option("--follow-links", is_flag=True, help="also read what links out of the given folders lead to"),
     click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1"),
     JSON,
 )
@@ -75,55 +87,94 @@ _ROOT = click.option("--root", required=True, metavar="DIR", help="the dataset's
 _LIST = click.option("--list", "list_", metavar="NAME", help="only the images of this list [default: all]")
 _MASKS = click.option("--masks", metavar="DIR", help="folder of PNG masks")
 _CATEGORIES = click.option("--categories", default="", metavar="A,B", help="names by id, or a file with one a line")
+_CROWD = click.option(
+    "--crowd",
+    type=click.Choice(["void", "object"]),
+    default="void",
+    show_default=True,
+    help="what crowd regions become",
+)
 
 
-@_importer("coco", "COCO instances or panoptic JSON; also from Label Studio or CVAT.", _ANNOTATIONS, _IMAGES, _MASKS)
-def _coco(annotations: str, images: str, masks: str | None):
+@_importer(
+    "coco",
+    "COCO instances or panoptic JSON; also from Label Studio, CVAT, Roboflow or labelme2coco.",
+    _ANNOTATIONS,
+    _IMAGES,
+    _MASKS,
+    _CROWD,
+)
+def _coco(annotations: str, images: str, masks: str | None, crowd: str, follow_links: bool):
     from components.dataset_import.coco import read_coco
 
-    return read_coco(annotations, images, masks)
+    return read_coco(annotations, images, masks, crowd=crowd, follow_links=follow_links)
 
 
 @_importer("voc", "VOC's folders; tags from Annotations/*.xml or the masks.", _ROOT, _LIST, _CATEGORIES)
-def _voc(root: str, list_: str | None, categories: str):
+def _voc(root: str, list_: str | None, categories: str, follow_links: bool):
     from components.dataset_import.folders import read_voc
 
-    return read_voc(root, names_of(categories), list_)
+    return read_voc(root, names_of(categories), list_, follow_links=follow_links)
 
 
 @_importer("sbd", "Semantic Boundaries Dataset: img/ and cls/*.mat.", _ROOT, _LIST)
-def _sbd(root: str, list_: str | None):
+def _sbd(root: str, list_: str | None, follow_links: bool):
     from components.dataset_import.folders import read_sbd
 
-    return read_sbd(root, list_)
+    return read_sbd(root, list_, follow_links=follow_links)
 
 
-@_importer("cvat", 'CVAT\'s export "Segmentation mask 1.1".', _ROOT)
-def _cvat(root: str):
+@_importer(
+    "cvat",
+    'CVAT\'s export "Segmentation mask 1.1".',
+    _ROOT,
+    click.option("--images", metavar="DIR", help="folder of pictures, where they were not exported too"),
+)
+def _cvat(root: str, images: str | None, follow_links: bool):
     from components.dataset_import.folders import read_cvat
 
-    return read_cvat(root)
+    return read_cvat(root, images, follow_links=follow_links)
 
 
 @_importer("label-studio", "Label Studio's JSON export, with or without its PNGs.", _ANNOTATIONS, _IMAGES, _MASKS)
-def _label_studio(annotations: str, images: str, masks: str | None):
+def _label_studio(annotations: str, images: str, masks: str | None, follow_links: bool):
     from components.dataset_import.label_studio import read_label_studio
 
-    return read_label_studio(annotations, images, masks)
+    return read_label_studio(annotations, images, masks, follow_links=follow_links)
+
+
+@_importer("labelme", "labelme's JSON files beside their pictures.", _ROOT)
+def _labelme(root: str, follow_links: bool):
+    from components.dataset_import.labelme import read_labelme
+
+    return read_labelme(root, follow_links=follow_links)
+
+
+@_importer(
+    "yolo",
+    "YOLO segmentation: data.yaml, images/ and labels/*.txt.",
+    _ROOT,
+    click.option("--list", "list_", metavar="NAME", help="only pictures below a folder of this name [default: all]"),
+)
+def _yolo(root: str, list_: str | None, follow_links: bool):
+    from components.dataset_import.yolo import read_yolo
+
+    return read_yolo(root, list_, follow_links=follow_links)
 
 
 @_importer(
     "folder",
-    "Pictures with a folder of PNG masks, a CSV `image,tags`, or both.",
+    "Pictures with a folder of masks, a CSV `image,tags`, or both.",
     _IMAGES,
     _MASKS,
     click.option("--tags", metavar="CSV", help="columns image,tags; tags separated by |"),
+    click.option("--colours", metavar="FILE", help="what the masks' colours mean: lines name:red,green,blue"),
     _CATEGORIES,
 )
-def _folder(images: str, masks: str | None, tags: str | None, categories: str):
+def _folder(images: str, masks: str | None, tags: str | None, colours: str | None, categories: str, follow_links: bool):
     from components.dataset_import.folders import read_folder
 
-    return read_folder(images, masks, tags, names_of(categories))
+    return read_folder(images, masks, tags, names_of(categories), colours=colours, follow_links=follow_links)
 
 
 @_importer(
@@ -132,10 +183,23 @@ def _folder(images: str, masks: str | None, tags: str | None, categories: str):
     click.option("--files", required=True, metavar="PATTERN", help="e.g. 'data/train-*.tfrecord.gz'"),
     _CATEGORIES,
 )
-def _tfrecord(files: str, categories: str):
+def _tfrecord(files: str, categories: str, follow_links: bool):
     from components.dataset_import.tfrecords import read_tfrecords
 
     names = names_of(categories)
     if not names:
         raise UserError("masks hold ids: give the categories' names with --categories a,b,c (id 1, 2, 3)")
     return read_tfrecords(files, names)
+
+
+@_importer(
+    "other",
+    "Any format that Datumaro reads (an optional package): cityscapes, camvid, open_images, ...",
+    _ROOT,
+    click.option("--format", "format_", required=True, metavar="NAME", help="Datumaro's name of the format"),
+    click.option("--list", "list_", metavar="NAME", help="only this subset [default: all]"),
+)
+def _other(root: str, format_: str, list_: str | None, follow_links: bool):
+    from components.dataset_import.other import read_other
+
+    return read_other(root, format_, list_, follow_links=follow_links)

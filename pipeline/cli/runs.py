@@ -50,7 +50,7 @@ def init(folder: Path, output: Path, config: Path, weak: str, categories: str, w
     from pipeline.init.command import init as run_init
 
     chosen = None if weights == "null" else weights
-    run_init(folder, output, config, names_of(weak) or (), names_of(categories), console(), chosen)
+    run_init(folder, output, config, names_of(weak, "--weak") or (), names_of(categories), console(), chosen)
 
 
 @cli.command()

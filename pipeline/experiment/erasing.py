@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.image_example_gen.records import STRONG, WEAK
-from pipeline.experiment.networks import Networks, all_strong
+from pipeline.experiment.networks import Networks
 from trainer.baselines.adversarial_erasing import (
     ROUNDS,
     activations_of,
@@ -28,9 +28,9 @@ def labelled(networks: Networks, categories: Categories) -> str:
 
     The cut of the activation maps is the one with the highest mIoU on strong images, whose masks are known.
     """
-    everything = networks.records(all_strong(categories))[STRONG]
-    strong = networks.records(categories)[STRONG]
-    patterns, regions, cut = [everything], [], None
+    everything = networks.everything(categories)
+    strong, weak = (networks.split(categories, name) for name in (STRONG, WEAK))
+    patterns, regions, cut = everything, [], None
     for number in range(ROUNDS):
         cam = networks.cam(categories, None if number == 0 else patterns)
         if cut is None:
@@ -40,7 +40,7 @@ def labelled(networks: Networks, categories: Categories) -> str:
             patterns = [_erased(networks, everything, regions)]
 
     def make(partial: Path) -> None:
-        write_labels([networks.records(categories)[WEAK]], _union(regions), partial / "data.gz")
+        write_labels([weak], _union(regions), partial / "data.gz")
 
     folder = networks.step("ae_labels", make, categories, [folder.name for folder in regions])
     return f"{folder}/*.gz"
@@ -67,9 +67,9 @@ def _regions(networks: Networks, cam: tf.keras.Model, seen: list[str], cut: floa
     return networks.step("ae_regions", make, networks.within(seen), cut, number, networks.config.cam)
 
 
-def _erased(networks: Networks, everything: str, regions: list[Path]) -> str:
+def _erased(networks: Networks, everything: list[str], regions: list[Path]) -> str:
     def make(partial: Path) -> None:
-        write_erased([everything], _union(regions), partial / "data.gz")
+        write_erased(everything, _union(regions), partial / "data.gz")
 
     return str(networks.step("ae_erased", make, [folder.name for folder in regions]) / "data.gz")
 

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from components.batch.images import list_images
-from components.image_example_gen.records import read_record
 from pipeline.experiment import erasing, methods
 from pipeline.experiment.networks import Networks, held_back
 from trainer import features
 from trainer.baselines.example_files import image_of, key_of, read_examples, tags_of
 from trainer.categories import Categories, palette
+from trainer.data.pictures import readable
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_image, decode_mask
@@ -24,7 +24,7 @@ Panel = np.ndarray  # uint8 [H, W, 3]
 
 def draw_label_maps(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
     """Figure 3: images of weak categories, L-Net's map M, our labels L_w, adversarial erasing's, the truth."""
-    examples = _spread(list(held_back(networks.config, categories, networks.config.dataset.train, weak=True)), rows)
+    examples = _spread(list(held_back(networks.config, categories, evaluation=False, weak=True)), rows)
     keys = {key_of(example) for example in examples}
     ours = _masks(networks.labelled(categories), keys)
     rival = _masks(erasing.labelled(networks, categories), keys)
@@ -43,8 +43,8 @@ def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: 
     """Figure 5: L-Net on images of categories that it has never seen; three pairs a row."""
     size, l_net = networks.config.image_size, networks.l_net(categories)
     panels = []
-    for file in _spread(list_images(folder), 3 * rows):
-        image, logits = answer_on_pixels(l_net, file.read_bytes(), size)
+    for file in _spread(list_images(folder)[0], 3 * rows):
+        image, logits = answer_on_pixels(l_net, readable(file.read_bytes()), size)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
     grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)
@@ -53,10 +53,7 @@ def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: 
 def draw_predictions(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
     """Figure 6: evaluation images of weak categories by AE, L-Net, P-Net and full supervision, and the truth."""
     config = networks.config
-    keys = config.dataset.eval_keys()
-    records = (read_record(config.dataset.root, key, categories, evaluation=True) for key in keys)
-    weak = [record for record in records if categories.is_weak_image(record.tags)]
-    examples = [tf.train.Example.FromString(record.example) for record in _spread(weak, rows)]
+    examples = _spread(list(held_back(config, categories, evaluation=True, weak=True)), rows)
     trained = {"AE": "ae", "L-Net": "l-net", "P-Net": "p-net", "full": "full"}
     nets = {title: _network(networks, categories, methods.METHODS[name]) for title, name in trained.items()}
     grid = []

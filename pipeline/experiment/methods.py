@@ -10,6 +10,7 @@ from pipeline.experiment import erasing, transferring
 from pipeline.experiment.networks import Networks, all_strong
 from trainer.baselines.wssl import train_wssl
 from trainer.categories import Categories
+from trainer.errors import UserError
 from trainer.p_net import refine_segmentation
 from trainer.segmentation import train_segmentation
 
@@ -17,14 +18,18 @@ Method = Callable[[Networks, Categories], Path]  # -> the folder of the trained 
 
 
 def full(networks: Networks, categories: Categories) -> Path:
-    """Masks of all categories: the upper bound, one network for all splits."""
+    """Masks of all categories, which every training image must have: the upper bound, one network for all splits."""
     everything = all_strong(categories)
-    return _segmentation(networks, everything, [networks.records(everything)[STRONG]])
+    try:
+        records = networks.split(everything, STRONG)
+    except UserError as error:
+        raise UserError(f"--methods full needs a mask of every training image: {error}") from None
+    return _segmentation(networks, everything, [records])
 
 
 def strong_only(networks: Networks, categories: Categories) -> Path:
     """The strong images alone; the weak categories are never seen."""
-    return _segmentation(networks, categories, [networks.records(categories)[STRONG]])
+    return _segmentation(networks, categories, [networks.split(categories, STRONG)])
 
 
 def wssl(networks: Networks, categories: Categories) -> Path:
@@ -40,13 +45,13 @@ def wssl(networks: Networks, categories: Categories) -> Path:
 def adversarial_erasing(networks: Networks, categories: Categories) -> Path:
     """Masks of strong images, weak ones labelled by adversarial erasing."""
     labels = erasing.labelled(networks, categories)
-    return _segmentation(networks, categories, [networks.records(categories)[STRONG], labels])
+    return _segmentation(networks, categories, [networks.split(categories, STRONG), labels])
 
 
 def transfernet(networks: Networks, categories: Categories) -> Path:
     """Masks of strong images, weak ones labelled by TransferNet."""
     labels = transferring.labelled(networks, categories)
-    return _segmentation(networks, categories, [networks.records(categories)[STRONG], labels])
+    return _segmentation(networks, categories, [networks.split(categories, STRONG), labels])
 
 
 def l_net(networks: Networks, categories: Categories) -> Path:
@@ -77,7 +82,7 @@ METHODS: dict[str, Method] = {
 
 
 def _with_labels(networks: Networks, categories: Categories) -> list[str]:
-    return [networks.records(categories)[STRONG], networks.labelled(categories)]
+    return [networks.split(categories, STRONG), networks.labelled(categories)]
 
 
 def _segmentation(networks: Networks, categories: Categories, records: list[str]) -> Path:

@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
+import click
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.image_example_gen import voc
-from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, read_record
+from components.image_example_gen.records import STRONG, WEAK
+from components.image_example_gen.transform import REJECTED, first_of, read_list, write_rejected
 from components.weak_labels.examples import ReadSamples, plan_slices, write_labelled
 from components.weak_labels.transform import LabelImages
 from pipeline.config import RunConfig
 from serving.export import export_maps
-from serving.image_guard import MAX_PIXELS
 from trainer.cam import train_cam
 from trainer.categories import Categories
 from trainer.config import Strict
+from trainer.data.pictures import MAX_PIXELS
+from trainer.errors import UserError
 from trainer.l_net import train_l_net
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
@@ -78,12 +80,12 @@ class Networks:
         return [os.path.relpath(pattern, self.folder) for pattern in patterns]
 
     def cam(self, categories: Categories, records: Sequence[str] | None = None) -> tf.keras.Model:
-        """The classifier on the tags of all training images; which categories are weak makes no difference to it.
+        """The classifier on the tags of all training images; see `everything`.
 
         `records` are other images to learn from, for adversarial erasing.
         """
         config = self.config
-        patterns = list(records or self.records(all_strong(categories)).values())
+        patterns = list(records or self.everything(categories))
         folder = self.trained(
             "cam",
             lambda folders: train_cam(patterns, categories, config.network, config.cam, folders),
@@ -97,7 +99,7 @@ class Networks:
         folder = self.trained(
             "l_net",
             lambda folders: train_l_net(
-                [self.records(categories)[STRONG]], categories, config.network, config.l_net, folders
+                [self.split(categories, STRONG)], categories, config.network, config.l_net, folders
             ),
             *(categories, config.l_net),
         )
@@ -114,7 +116,7 @@ class Networks:
     def labelled(self, categories: Categories) -> str:
         """TFRecord pattern of the weak images with the labels that the paper's method gives them."""
         cam, l_net = self.exported_cam(categories), self.exported_l_net(categories)
-        weak, settings = str(Path(self.records(categories)[WEAK]).parent), self.config.labels
+        weak, settings = str(Path(self.split(categories, WEAK)).parent), self.config.labels
 
         def make(partial: Path) -> None:
             masks = partial / "masks"
@@ -128,26 +130,46 @@ class Networks:
         return f"{self.step('labels', make, cam.name, l_net.name, settings)}/*.gz"
 
     def records(self, categories: Categories) -> dict[str, str]:
-        """TFRecords by split: strong images with their masks, weak ones with tags only; without a file if empty."""
+        """TFRecords by split: strong images with their masks, weak ones as in a run; without a file if empty.
+
+        Raises:
+          UserError: too many images are bad. rejected.jsonl in the step's folder names those that are left out.
+        """
 
         def make(partial: Path) -> None:
-            for split in (STRONG, WEAK):
-                (partial / split).mkdir(exist_ok=True)
             paths = {split: partial / split / "data.gz" for split in (STRONG, WEAK)}
+            for path in paths.values():
+                path.parent.mkdir(exist_ok=True)
             writers = {split: tf.io.TFRecordWriter(str(path), "GZIP") for split, path in paths.items()}
-            counts = dict.fromkeys(writers, 0)
-            for key in self.config.dataset.train_keys():
-                record = read_record(self.config.dataset.root, key, categories)
+            counts, rejected = dict.fromkeys(writers, 0), []
+            for record in read_list(self.config.dataset, categories, evaluation=False, rejected=rejected):
                 writers[record.split].write(record.example)
                 counts[record.split] += 1
             for split, writer in writers.items():
                 writer.close()
                 if not counts[split]:
                     paths[split].unlink()
+            write_rejected(rejected, str(partial / REJECTED))
+            say_rejected(rejected)
 
         folder = self.step("records", make, categories)
-        paths = {split: folder / split / "data.gz" for split in SPLITS if split != EVAL}
+        paths = {split: folder / split / "data.gz" for split in (STRONG, WEAK)}
         return {split: str(path) for split, path in paths.items() if path.exists()}
+
+    def split(self, categories: Categories, name: str) -> str:
+        """One of `records`; UserError if no image is in it."""
+        records = self.records(categories)
+        if name not in records:
+            raise UserError(f"{self.config.dataset.train}: no training image is {name}; transferseg validate says why")
+        return records[name]
+
+    def everything(self, categories: Categories) -> list[str]:
+        """TFRecords of all training images with their tags, the same for every split if tags come from masks.
+
+        With a tags file images need no mask, and the split decides which have one.
+        """
+        known = categories if self.config.dataset.tags else all_strong(categories)
+        return list(self.records(known).values())
 
     def load(self, build: Callable[[], tf.keras.Model], folder: Path) -> tf.keras.Model:
         """The network of a `trained` step."""
@@ -166,6 +188,12 @@ class Networks:
         return self.step(f"exported_{kind}", make, *identity, views)
 
 
+def say_rejected(rejected: Sequence[dict[str, str]]) -> None:
+    """A line on the screen about images that are left out, if there are any."""
+    if rejected:
+        click.echo(f"      {len(rejected)} images are left out: {first_of(rejected)}")
+
+
 def seconds_of(folder: Path) -> float:
     """How long a step took when it was made."""
     return float((folder / "seconds.txt").read_text())
@@ -176,10 +204,13 @@ def all_strong(categories: Categories) -> Categories:
     return Categories(categories.foreground, categories.foreground)
 
 
-def held_back(config: RunConfig, categories: Categories, split: str, weak: bool) -> Iterator[tf.train.Example]:
-    """The images of a list that are weak, or those that are strong, all with tags and masks of every category."""
-    for key in voc.list_keys(config.dataset.root, split):
-        record = read_record(config.dataset.root, key, all_strong(categories))
+def held_back(config: RunConfig, categories: Categories, *, evaluation: bool, weak: bool) -> Iterator[tf.train.Example]:
+    """The images of a list that are weak, or those that are strong, all with tags and masks of every category.
+
+    Those without a mask are left out.
+    """
+    settings = config.dataset.model_copy(update={"max_bad_share": 1.0})
+    for record in read_list(settings, all_strong(categories), evaluation=evaluation, rejected=[]):
         if categories.is_weak_image(record.tags) == weak:
             yield tf.train.Example.FromString(record.example)
 

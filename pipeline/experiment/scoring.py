@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from components.image_example_gen.records import read_record
-from pipeline.experiment.networks import Networks
-from serving.image_guard import MAX_PIXELS
+from components.image_example_gen.transform import read_list
+from pipeline.experiment.networks import Networks, say_rejected
 from serving.signatures import segmentation_signatures
 from trainer import features
 from trainer.baselines.dense_crf import dense_crf
 from trainer.categories import Categories
+from trainer.data.pictures import MAX_PIXELS
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
@@ -69,6 +69,7 @@ def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Mod
 
 
 def _examples(networks: Networks, categories: Categories) -> Iterator[bytes]:
-    dataset = networks.config.dataset
-    for key in dataset.eval_keys():
-        yield read_record(dataset.root, key, categories, evaluation=True).example
+    rejected: list[dict[str, str]] = []
+    for record in read_list(networks.config.dataset, categories, evaluation=True, rejected=rejected):
+        yield record.example
+    say_rejected(rejected)

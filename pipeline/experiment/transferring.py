@@ -17,6 +17,7 @@ from trainer.models.transfer_net import build_transfer_net
 def labelled(networks: Networks, categories: Categories) -> str:
     """TFRecord pattern of the weak images with labels by a TransferNet, trained as long as the segmentation network."""
     config, records = networks.config, networks.records(categories)
+    weak = networks.split(categories, WEAK)
     check_size(config.image_size)
     trained = networks.trained(
         "transfer_net",
@@ -29,8 +30,8 @@ def labelled(networks: Networks, categories: Categories) -> str:
     def make(partial: Path) -> None:
         number = len(categories.foreground)
         net = networks.load(lambda: build_transfer_net(config.backbone, number, None, config.seed), trained)
-        found = transfer_labels(net, [records[WEAK]], number, config.image_size)
+        found = transfer_labels(net, [weak], number, config.image_size)
         labels = dict(tqdm(found, desc="      TransferNet labels", unit="image"))
-        write_labels([records[WEAK]], labels, partial / "data.gz")
+        write_labels([weak], labels, partial / "data.gz")
 
     return f"{networks.step('transfer_labels', make, trained.name)}/*.gz"

@@ -54,26 +54,34 @@ def init(
         raise UserError(f"{folder}: no such folder")
     root = folder
     if is_ours(folder):
-        console.print(f"{folder}: VOC's layout, used as it is", highlight=False, soft_wrap=True)
+        _say(console, f"{folder}: VOC's layout, used as it is")
     else:
         root = output
         for part in recognise(folder, names):
-            done = import_dataset(part.read(), output, part.split)
-            console.print(
+            done = import_dataset(part.read(), output, part.split, replace=True)
+            _say(
+                console,
                 f"{folder}: {part.kind}, {done['images']} images ({part.split}), {done['masks']} with a mask, "
                 f"{done['dead']} not readable -> {output}",
-                highlight=False,
-                soft_wrap=True,
             )
+            for note in done["notes"]:
+                _say(console, f"  {note}")
+            if done["first_fault"]:
+                _say(console, f"  not used: {done['first_fault']}; all: {output / FAULTS}")
             _check_readable(done, output)
     if not names and names_in(root) is None:
-        console.print(f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
+        _say(console, f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
     found = look(root, list(weak), list(names) if names and root == folder else None, imported=root != folder)
     _tell(found, console)
     config.write_text(_render(folder, root, config, found, weights))
     load_config(config)  # a config written here is right or is a bug
-    console.print(f"wrote {config}; next: transferseg validate {config}", highlight=False, soft_wrap=True)
+    _say(console, f"wrote {config}; next: transferseg validate {config}")
     return config
+
+
+def _say(console: Console, text: str) -> None:
+    """A line in which no text from data is taken for markup."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _check_readable(done: dict[str, Any], output: Path) -> None:
@@ -91,9 +99,11 @@ def _tell(found: Found, console: Console) -> None:
     for title, names in (("masks", found.strong), ("tags", learned), ("in no training image", unseen)):
         listed = ", ".join(f"{name} ({found.images[name]})" for name in names)
         if names:
-            console.print(f"  {title}: {listed}", highlight=False, soft_wrap=True)
+            _say(console, f"  {title}: {listed}")
     if not learned:
-        console.print("  every category has masks; those to be learned from tags are given with --weak a,b")
+        _say(console, "  every category has masks; those to be learned from tags are given with --weak a,b")
+    if found.empty:
+        _say(console, f"  {found.empty} masks show no category: only background or void (255)")
 
 
 def _render(folder: Path, root: Path, config: Path, found: Found, weights: str | None) -> str:

@@ -6,15 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from components.batch.masks import read_mask, write_atomic
-from components.dataset_import.writer import TAGS, read_rows
+from components.batch.masks import write_atomic
+from components.dataset_import.writer import TAGS
 from components.image_example_gen import voc
 from pipeline.init.recognise import names_in
-from trainer.categories import BACKGROUND, VOC, VOID
-from trainer.errors import UserError
+from trainer.categories import VOC
+from trainer.data.files import read_bytes
+from trainer.data.masks import ids_in, read_mask
+from trainer.data.tags_table import read_tags_table
+from trainer.errors import ImageFault, UserError
 
 HOLD_OUT = 10  # open: every tenth image with a mask is for evaluation, where no list says which are
 
@@ -30,6 +32,7 @@ class Found:
       tags: whether there is a tags file.
       images: training images by category; `num_train` and `num_val` count lists.
       held_out: whether the evaluation list was made here.
+      empty: masks that show no category.
       weak_scored: whether masks of evaluation images show a weak category.
     """
 
@@ -44,6 +47,7 @@ class Found:
     num_val: int
     held_out: bool
     weak_scored: bool
+    empty: int
 
 
 def look(root: Path, weak: list[str], names: list[str] | None, imported: bool = False) -> Found:
@@ -59,8 +63,8 @@ def look(root: Path, weak: list[str], names: list[str] | None, imported: bool = 
       UserError: a name in `weak` is unknown, or fewer than two images have a mask.
     """
     names = names or names_in(root) or list(VOC)
-    tags = _tags(root / TAGS)
-    keys = sorted(path.stem for path in (root / voc.IMAGES).iterdir() if path.suffix.lower() in voc.IMAGE_SUFFIXES)
+    tags = _tags(root)
+    keys = voc.keys(root)
     shown = {key: _shown(root, key, names) for key in tqdm(keys, desc="masks", unit="image", leave=False)}
     masked = [key for key in keys if shown[key] is not None]
     if len(masked) < 2:
@@ -92,6 +96,7 @@ def look(root: Path, weak: list[str], names: list[str] | None, imported: bool = 
         len(evaluated),
         held_out,
         any(not set(learned).isdisjoint(shown.get(key) or ()) for key in evaluated),
+        sum(not shown[key] for key in masked),
     )
 
 
@@ -121,18 +126,18 @@ def _write_list(folder: Path, name: str, keys: list[str]) -> None:
     write_atomic(str(folder / f"{name}.txt"), "".join(f"{key}\n" for key in keys).encode())
 
 
-def _tags(path: Path) -> dict[str, list[str]]:
-    rows = read_rows(path).items()
-    return {Path(image).stem: [name for name in tags.split("|") if name] for image, tags in rows}
+def _tags(root: Path) -> dict[str, tuple[str, ...]]:
+    """Names by key, of the tags table in a dataset's folder; lines that name no picture are named by `validate`."""
+    if not (root / TAGS).exists():
+        return {}
+    rows, _ = read_tags_table(root / TAGS).by_image(lambda name: voc.find_key(root, name))
+    return {key: row.tags for key, row in rows.items()}
 
 
 def _shown(root: Path, key: str, names: list[str]) -> list[str] | None:
-    """Names in an image's mask; None without one."""
-    path = voc.mask_path(root, key)
-    if not path.is_file():
-        return None
+    """Names in an image's mask; None without one; none for one that cannot be read, which `validate` names."""
     try:
-        ids = np.unique(read_mask(str(path)))
-    except (OSError, ValueError, SyntaxError):
-        return []  # `transferseg validate` names it
-    return [names[i - 1] for i in ids if i not in (BACKGROUND, VOID) and i <= len(names)]
+        path = voc.find_mask(root, key)
+        return path and [names[i - 1] for i in ids_in(read_mask(read_bytes(path), len(names)))]
+    except ImageFault:
+        return []

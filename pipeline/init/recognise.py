@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from components.batch.images import SUFFIXES
 from components.dataset_import.coco import read_coco
 from components.dataset_import.folders import read_cvat, read_folder, read_sbd, read_voc
 from components.dataset_import.label_studio import read_label_studio
+from components.dataset_import.labelme import is_labelme, read_labelme
 from components.dataset_import.samples import Contents
 from components.dataset_import.tfrecords import read_tfrecords
-from components.dataset_import.writer import CATEGORIES, read_names
+from components.dataset_import.yolo import read_yolo
 from components.image_example_gen import voc
+from trainer.data.category_names import read_names
+from trainer.data.files import read_json
+from trainer.data.names import plain, suffix_of
+from trainer.data.tags_table import is_tags_table, read_tags_table
 from trainer.errors import UserError
 
 KNOWN = (
-    "VOC (JPEGImages/ with SegmentationClass/ or Annotations/), COCO (a JSON and its images), SBD (img/ and cls/), "
-    "CVAT (labelmap.txt), Label Studio (a JSON export and its images), TFRecords with categories.txt, pictures with "
-    "tags.csv or a folder masks/"
+    "VOC (JPEGImages/ with SegmentationClass/ or Annotations/), COCO (a JSON and its images; Roboflow's too), "
+    "SBD (img/ and cls/), CVAT (labelmap.txt), Label Studio (a JSON export and its images), labelme (a JSON by each "
+    "picture), YOLO segmentation (data.yaml, images/, labels/), TFRecords with categories.txt, pictures with tags.csv "
+    "or a folder masks/"
 )
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A dataset or one split of it; `split` "train" or "val"."""
+    """A dataset or one split of it; `split` "train", "val" or "test"."""
 
     kind: str
     split: str
@@ -49,7 +56,7 @@ def recognise(folder: Path, names: Sequence[str] | None) -> list[Part]:
       UserError: nothing known, or names are missing.
     """
     names = names or names_in(folder)
-    for find in (_cvat, _voc, _sbd, _json, _tfrecords, _pictures):
+    for find in (_cvat, _voc, _sbd, _json, _yolo, _labelme, _tfrecords, _pictures):
         if parts := list(find(folder, names)):
             return parts
     raise UserError(f"{folder}: no dataset of a known kind. Known: {KNOWN}")
@@ -57,7 +64,7 @@ def recognise(folder: Path, names: Sequence[str] | None) -> list[Part]:
 
 def names_in(folder: Path) -> list[str] | None:
     """The lines of categories.txt, if there is one."""
-    path = folder / CATEGORIES
+    path = folder / voc.CATEGORIES
     return read_names(path) if path.is_file() else None
 
 
@@ -79,50 +86,86 @@ def _sbd(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 
 
 def _json(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    """Label Studio exports and COCO files; of several COCO files of one split the one named instances* is taken."""
+    """Label Studio exports and COCO files, Roboflow's folders of them too.
+
+    Of several COCO files of one split the one named instances* is taken.
+    """
     found: dict[str, Part] = {}
-    for path in sorted([*folder.glob("*.json"), *folder.glob("annotations/*.json")]):
+    places = [folder, folder / "annotations", *(folder / name for name in _SPLITS if (folder / name).is_dir())]
+    for path in (path for place in places for path in sorted(place.glob("*.json"))):
         try:
-            data = json.loads(path.read_text())
-        except (ValueError, UnicodeDecodeError):
+            data = read_json(path, "a JSON file")
+        except UserError:
             continue
-        split = "val" if "val" in path.stem else "train"
+        split = _split_of(path, folder)
         if isinstance(data, list) and data and isinstance(data[0], dict) and "data" in data[0]:
-            images = _folder_of(folder, str(next(iter(data[0]["data"].values()), "")).rsplit("/", 1)[-1])
+            given = data[0]["data"]
+            texts = [text for text in given.values() if isinstance(text, str)] if isinstance(given, dict) else []
+            images = _folder_of(folder, texts)
             yield Part("Label Studio", split, lambda path=path, images=images: read_label_studio(str(path), images))
         elif isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data) and data["images"]:
             if split in found and not path.stem.startswith("instances"):
                 continue
-            images = _folder_of(folder, data["images"][0]["file_name"])
-            masks = str(path.with_suffix("")) if "segments_info" in next(iter(data["annotations"]), {}) else None
+            entries = data["images"] if isinstance(data["images"], list) else []
+            texts = [entry.get("file_name") for entry in entries[:20] if isinstance(entry, dict)]
+            images = _folder_of(path.parent if path.parent.name in _SPLITS else folder, texts)
+            first = next(iter(data["annotations"] or ()), {})
+            masks = str(path.with_suffix("")) if isinstance(first, dict) and "segments_info" in first else None
             found[split] = Part("COCO", split, lambda p=path, i=images, m=masks: read_coco(str(p), i, m))
     yield from found.values()
 
 
+def _split_of(path: Path, folder: Path) -> str:
+    """The split that a file's folder or name says."""
+    if path.parent != folder and path.parent.name in _SPLITS:
+        return _SPLITS[path.parent.name]
+    parts = re.split(r"[^a-z]+", path.stem.lower())
+    return next((_SPLITS[part] for part in parts if part in _SPLITS), "train")
+
+
+def _yolo(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
+    if (folder / "data.yaml").is_file():
+        folders = {path.name for path in folder.rglob("*") if path.is_dir()}
+        splits = [name for name in _SPLITS if name in folders]
+        for split in splits or [None]:
+            yield Part("YOLO", _SPLITS[split or "train"], lambda split=split: read_yolo(str(folder), split))
+
+
+def _labelme(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
+    def is_one(path: Path) -> bool:
+        try:
+            return is_labelme(read_json(path, "a JSON file"))
+        except UserError:
+            return False
+
+    if any(is_one(path) for path in islice(sorted(folder.rglob("*.json")), 3)):
+        yield Part("labelme", "train", lambda: read_labelme(str(folder)))
+
+
 def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    files = [path.name for path in folder.iterdir() if ".tfrecord" in path.name]
+    files = sorted(path for path in folder.iterdir() if ".tfrecord" in path.name)
     if not files:
         return
     if names is None:
         raise UserError(f"{folder}: TFRecords hold ids: give the names with --categories a,b,c (id 1, 2, 3)")
-    held = [split for split in ("train", "val") if any(split in name for name in files)]
-    for split in held or ["train"]:
-        pattern = f"{folder}/*{split if held else ''}*.tfrecord*"
-        yield Part("TFRecords", split, lambda pattern=pattern: read_tfrecords(pattern, names))
+    splits = {path: _split_of(path, folder) for path in files}
+    for split in dict.fromkeys(splits.values()):
+        mine = [str(path) for path in files if splits[path] == split]
+        yield Part("TFRecords", split, lambda mine=mine: read_tfrecords(mine, names))
 
 
 def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = next((folder / name for name in ("masks", "labels") if (folder / name).is_dir()), None)
     tables = sorted(folder.glob("*.csv"))
-    tags = next((path for path in tables if _is_tags(path)), None)
+    tags = next((path for path in tables if is_tags_table(path)), None)
     if masks is None and not tables:
         return
     inside = [folder / name for name in ("images", "pictures", "photos") if (folder / name).is_dir()]
     images = inside[0] if inside else folder
-    if not any(path.suffix.lower() in SUFFIXES for path in images.rglob("*")):
+    if not any(suffix_of(path.name) for path in images.rglob("*")):
         return
     if tables and tags is None:
-        raise UserError(f"{tables[0]}: line 1 must be the header image,tags, with a comma between them")
+        read_tags_table(tables[0])  # says what is wrong with it
     if masks is not None and names is None:
         raise UserError(f"{masks}: masks hold ids: give the names with --categories a,b,c (id 1, 2, 3)")
     yield Part(
@@ -132,14 +175,11 @@ def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     )
 
 
-def _is_tags(path: Path) -> bool:
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        return [cell.strip() for cell in file.readline().split(",")] == ["image", "tags"]
-
-
-def _folder_of(root: Path, name: str) -> str:
-    """The folder below `root` from which `name` is a path that exists; `root` if none."""
-    for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
-        if (folder / name).is_file():
-            return str(folder)
+def _folder_of(root: Path, names: Sequence[object]) -> str:
+    """The folder from which the first of the names is a path; else `root`: a reader looks below it too."""
+    first = next((plain(name) for name in names if isinstance(name, str)), "")
+    if first and not first.startswith("/") and ".." not in first:
+        for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
+            if (folder / first).is_file():
+                return str(folder)
     return str(root)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from components.batch.job import DEAD_LETTERS, SUMMARY
+from components.batch.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.transform import read_rejected, read_summary
 from components.label_calibration.outputs import CURVES as CALIBRATION
 from components.miou.metric import CONFUSION

@@ -18,8 +18,8 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.portable import runtime_parameter_utils
 
 from components.batch.faults import TooManyFaults
+from components.batch.lock import locked
 from pipeline.config import dump_config, load_config
-from pipeline.lock import locked
 from pipeline.runners.local import build, launch
 from trainer.errors import UserError
 

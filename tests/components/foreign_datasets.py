@@ -11,9 +11,10 @@ from PIL import Image
 from pycocotools import mask as rle
 from scipy.io import savemat
 
+from components.dataset_import.brush import brush_rle
 from components.dataset_import.coco import read_coco
 from components.dataset_import.folders import read_cvat, read_folder, read_sbd, read_voc
-from components.dataset_import.label_studio import brush_rle, read_label_studio
+from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.tfrecords import read_tfrecords
 from trainer import features
 from trainer.categories import VOC, palette

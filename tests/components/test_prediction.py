@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from labelling_samples import BAD_IMAGES, ODD_IMAGES, write_scenes
 from PIL import Image
 
 from components.batch.faults import TooManyFaults
 from components.prediction.batch import predict_folder
+from pipeline.cli import cli
 from trainer.categories import palette
+from trainer.data.pictures import readable
 from trainer.errors import UserError
 
 
@@ -23,7 +26,7 @@ def test_masks_are_the_model_s_own(models, tmp_path):
     model = tf.saved_model.load(str(models["segmentation"]))
     seen = set()
     for path in (tmp_path / "images").iterdir():
-        answer = model.signatures["serving_default"](image_bytes=tf.constant([path.read_bytes()]))
+        answer = model.signatures["serving_default"](image_bytes=tf.constant([readable(path.read_bytes())]))
         expected = tf.io.decode_png(answer["mask_bytes"][0], channels=3).numpy()
         mask = Image.open(tmp_path / "out" / f"{path.stem}.png")
         assert mask.mode == "P"
@@ -52,11 +55,24 @@ def test_files_of_one_name_do_not_overwrite_each_other(models, tmp_path):
     assert (summary["inputs"], summary["labelled"], summary["dead_by_stage"]) == (3, 2, {"write": 1})
 
 
+def test_the_command_tells_what_it_passed_over_and_what_lifts_the_limit(models, tmp_path):
+    write_scenes(tmp_path, 2)
+    (tmp_path / "images" / "notes[red].txt").write_text("no picture")
+    arguments = ["--model", models["segmentation"], "--images", tmp_path / "images", "--output", tmp_path / "out"]
+    command = ["predict", *map(str, arguments), "--max-dead-share", "1", "--max-pixels"]
+    outcome = CliRunner().invoke(cli, [*command, "6911"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "passed over, no pictures by their names: notes[red].txt" in outcome.output
+    assert "0 of 2 images done, 2 dead letters" in outcome.output
+    assert "6911 (--max-pixels)" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
+    assert "2 of 2 images done, 0 dead letters" in CliRunner().invoke(cli, [*command, "6912"]).output
+
+
 def test_bad_arguments_are_refused(models, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no such folder"):
         predict_folder(models["segmentation"], tmp_path / "none", tmp_path / "out")
-    with pytest.raises(UserError, match="holds no JPEG"):
+    with pytest.raises(UserError, match="holds no picture"):
         predict_folder(models["segmentation"], tmp_path / "empty", tmp_path / "out")
     with pytest.raises(UserError, match="not a SavedModel"):
         predict_folder(tmp_path, tmp_path / "empty", tmp_path / "out")

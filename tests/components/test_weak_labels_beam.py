@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import COMMAND, ROOT, transferseg
-from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, write_scenes
+from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, encode, write_scenes
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -101,17 +101,18 @@ def test_faults_of_tags_cost_one_image_each(models, tmp_path):
     found = {(letter["key"], letter["stage"]): letter["reason"] for letter in letters_of(tmp_path / "out")}
     expected = {
         ("s001", "tags"): "unknown category 'unicorn'",
-        ("s002", "tags"): "line 5 repeats line 4",
-        ("gone.png", "read"): "no such image",
-        ("s003", "tags"): "line 7: expected image,tags",
+        ("s002.png", "tags"): "line 5 repeats line 4",
+        ("gone.png", "read"): "no picture 'gone.png'",
+        ("line 7", "tags"): "line 7: expected image,tags",
+        ("s003", "tags"): "no line in the tags file",
         ("s004", "tags"): "no line in the tags file",
         ("s005", "write"): "overwrite that of s005.gif",
-        ("../images/s000.png", "read"): "no such image",
+        ("../images/s000.png", "read"): "leads out of the folder",
     }
     assert set(found) == set(expected)
     for key, reason in expected.items():
         assert reason in found[key], found[key]
-    assert summary["labelled"] == 3 and summary["inputs"] == 10
+    assert summary["labelled"] == 3 and summary["inputs"] == 11
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {"s000", "s002", "s005"}
 
 
@@ -132,7 +133,7 @@ def test_above_the_share_the_run_fails_after_finishing_everything(models, tmp_pa
         ("picture,labels\na,ant\n", "header image,tags"),
         ("", "header image,tags"),
         ("image,tags\n", "lists no image"),
-        (None, "no such tags file"),
+        (None, "no such file.*tags.csv; give a CSV"),
     ],
 )
 def test_a_bad_tags_file_is_refused_before_any_work(models, tmp_path, tags, message):
@@ -173,6 +174,18 @@ def test_a_rerun_makes_only_what_is_missing_or_stale(models, tmp_path):
     lines = (tmp_path / "tags.csv").read_text().replace("s003.png,ant", "s003.png,ant|bee")
     (tmp_path / "tags.csv").write_text(lines)
     assert label(models, tmp_path, settings=other)["kept"] == 4
+
+
+def test_labels_without_a_category_are_counted(models, tmp_path):
+    write_scenes(tmp_path, 2)
+    grey = np.random.default_rng(0).integers(30, 50, (72, 96), np.uint8)
+    (tmp_path / "images" / "grey.png").write_bytes(encode(grey))
+    with (tmp_path / "tags.csv").open("a") as file:
+        file.write("grey,ant\n")
+    summary = label(models, tmp_path)
+    empty = [path.stem for path in (tmp_path / "out").glob("*.png") if set(np.unique(read_mask(path))) <= {0, VOID}]
+    assert empty == ["grey"]
+    assert (summary["labelled"], summary["empty"]) == (3, 1)
 
 
 def test_a_mask_goes_when_its_image_breaks(models, tmp_path):
@@ -284,7 +297,7 @@ def write_inputs(folder, copies: int) -> dict[tuple[str, str], str]:
         for name, (_, stage, reason) in BAD_IMAGES.items():
             reasons[f"{copy}{name.replace('.', '_')}", stage] = reason
         lines += [f"missing{copy}.png,bee", f"s{copy:03d},cow"]  # no such file; a second line for an image
-        reasons |= {(f"missing{copy}.png", "read"): "no such image", (f"s{copy:03d}", "tags"): "repeats line"}
+        reasons |= {(f"missing{copy}.png", "read"): "no picture", (f"s{copy:03d}", "tags"): "repeats line"}
         for kind, tag, reason in (("u", "unicorn", "unknown category"), ("t", "", "no tag")):
             (folder / "images" / f"{kind}{copy}.png").write_bytes(ODD_IMAGES["alpha.png"][0])
             lines.append(f"{kind}{copy}.png,{tag}")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from discs import draw_dataset, quick_config_of
 
-from pipeline.lock import locked
+from components.batch.lock import locked
 from pipeline.retention import clean
 
 pytestmark = [

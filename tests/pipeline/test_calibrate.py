@@ -18,7 +18,7 @@ labels: {superpixels: 60, objectness_weight: 0.0, background_cut: 0.9}
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Six strong images, two weak ones whose masks are damaged: reading one would show."""
+    """Six strong images, two weak ones whose masks are damaged: reading one would show. The last is evaluated on."""
     root = tmp_path / "voc"
     lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
@@ -33,8 +33,8 @@ def dataset(tmp_path):
         if tag == 3:
             (root / "SegmentationClass" / f"i{index}.png").write_bytes(b"no mask")
         tags.append(f"i{index},{['ant', 'bee', 'cow'][tag - 1]}")
-    for name in ("train", "val"):
-        (lists / f"{name}.txt").write_text("\n".join(keys) + "\n")
+    (lists / "train.txt").write_text("\n".join(keys[:-1]) + "\n")
+    (lists / "val.txt").write_text(f"{keys[-1]}\n")
     (root / "tags.csv").write_text("\n".join(tags) + "\n")
     config = tmp_path / "run.yaml"
     config.write_text(CONFIG % root)
@@ -62,9 +62,15 @@ def test_fewer_images_on_request(dataset, models, tmp_path):
 
 def test_an_l_net_that_has_seen_everything_is_refused(dataset, models, tmp_path):
     with pytest.raises(UserError, match="trained on every category of the strong images"):
-        run(
-            dataset, models, tmp_path / "out", "--set", "categories.strong=[ant]", "--set", "categories.weak=[bee, cow]"
-        )
+        sets = ("dataset.tags=tags.csv", "categories.strong=[ant]", "categories.weak=[bee, cow]")
+        run(dataset, models, tmp_path / "out", *(part for one in sets for part in ("--set", one)))
+
+
+def test_bad_images_are_left_out_by_name_or_refused_by_their_share_as_in_a_run(dataset, models, tmp_path):
+    with pytest.raises(UserError, match="1 of 8 images are bad, .*i6 .mask.: its mask"):
+        run(dataset, models, tmp_path / "out")
+    done = run(dataset, models, tmp_path / "out", "--max-images", "2", "--set", "dataset.max_bad_share=0.2")
+    assert "1 training images are left out: i6 (mask)" in done.output and "2 strong images" in done.output
 
 
 def test_a_missing_model_is_named(dataset, models, tmp_path):

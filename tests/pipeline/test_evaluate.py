@@ -68,19 +68,18 @@ def test_no_strong_categories_have_no_mean(folders):
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda t, p: (p / "b.png").unlink(), r"prediction/b\.png: missing; 1 of 2"),
-        (
-            lambda t, p: [path.rename(p / f"x{path.name}") for path in list(p.iterdir())],
-            r"no file has the name.*a\.png",
-        ),
+        (lambda t, p: (p / "b.png").unlink(), r"prediction: 1 of 2 masks in .*truth have no .*no picture 'b\.png'"),
+        (lambda t, p: [path.rename(p / f"x{path.name}") for path in list(p.iterdir())], r"'a\.png'.*'b\.png'"),
+        (lambda t, p: write(t / "b.tif", [[0]]), r"'b\.tif' and 'b\.png' both mean 'b\.png'"),
+        (lambda t, p: (write(p / "b.tif", [[0]]), (p / "b.png").rename(p / "b.bmp")), r"may mean b\.bmp or b\.tif"),
         (lambda t, p: write(p / "b.png", [[0, 0]]), r"prediction/b\.png against .*sizes differ"),
-        (lambda t, p: write(p / "b.png", [[2, 4, 0]]), r"prediction/b\.png .*prediction mask holds id 4"),
-        (lambda t, p: write(t / "b.png", [[2, 9, 0]]), r"truth/b\.png: truth mask holds id 9"),
-        (lambda t, p: write(t / "b.png", np.zeros((1, 3, 3)), "RGB"), r"truth/b\.png: is a RGB image"),
-        (lambda t, p: (p / "b.png").write_bytes(b"no image"), r"prediction/b\.png: not a readable PNG"),
-        (lambda t, p: (p / "b.png").write_bytes((p / "b.png").read_bytes()[:40]), r"prediction/b\.png: not a readable"),
-        (lambda t, p: [path.unlink() for path in t.iterdir()], r"truth: holds no \.png file"),
-        (lambda t, p: [path.unlink() for path in p.iterdir()], r"prediction: holds no \.png file"),
+        (lambda t, p: write(p / "b.png", [[2, 4, 0]]), r"prediction/b\.png: .* ids 4; there are 3"),
+        (lambda t, p: write(t / "b.png", [[2, 9, 0]]), r"truth/b\.png: .* ids 9; there are 3"),
+        (lambda t, p: write(t / "b.png", np.full((1, 3, 3), (9, 8, 7)), "RGB"), r"truth/b\.png: .*colour \(9, 8, 7\)"),
+        (lambda t, p: (p / "b.png").write_bytes(b"no image"), r"prediction/b\.png: .*not a picture"),
+        (lambda t, p: (p / "b.png").write_bytes((p / "b.png").read_bytes()[:40]), r"prediction/b\.png: .*not"),
+        (lambda t, p: [path.unlink() for path in t.iterdir()], r"truth: holds no mask"),
+        (lambda t, p: [path.unlink() for path in p.iterdir()], r"prediction: holds no mask"),
     ],
 )
 def test_a_bad_file_is_named(folders, break_it, message):
@@ -88,6 +87,57 @@ def test_a_bad_file_is_named(folders, break_it, message):
     with pytest.raises(UserError, match=message) as caught:
         evaluate(folders)
     assert "\n" not in str(caught.value)
+
+
+def test_all_bad_files_are_named(folders):
+    write(folders[0] / "a.png", [[9]])
+    write(folders[1] / "b.png", [[0]])
+    with pytest.raises(UserError, match=r"truth/a\.png.*prediction/b\.png against"):
+        evaluate(folders)
+
+
+def test_masks_of_other_kinds_and_names_are_read(tmp_path):
+    ids = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
+    kinds = {
+        "a.png": Image.fromarray(ids > 0),  # 1 bit
+        "b.PNG": Image.fromarray(ids.astype(np.uint16)),
+        "c.tif": Image.fromarray(ids),
+        "d.png": Image.merge("LA", [Image.fromarray(ids), Image.fromarray(np.full_like(ids, 255))]),
+        "e\u0301 x.png": Image.fromarray(np.stack([ids * 128, ids * 0, ids * 0], -1)),  # VOC's colour of id 1
+    }
+    for name, image in kinds.items():
+        (tmp_path / "prediction").mkdir(exist_ok=True)
+        image.save(tmp_path / "prediction" / name)
+        write(tmp_path / "truth" / f"{name[0]}.png" if name.isascii() else tmp_path / "truth" / "\xe9 x.png", ids)
+    (tmp_path / "truth" / "readme.txt").write_text("not a mask")
+    result, screen = evaluate((tmp_path / "truth", tmp_path / "prediction"))
+    assert (result["images"], result["per_class"]["cat"]) == (5, 1)
+    assert "not scored, no masks by their names: readme.txt" in screen
+
+
+def test_masks_of_0_and_255_show_an_only_category(tmp_path):
+    write(tmp_path / "truth" / "a.png", [[0, 255, 255, 0]], "L")
+    write(tmp_path / "truth" / "b.png", [[0, 0, 0, 0]], "L")
+    write(tmp_path / "prediction" / "a.png", [[0, 1, 0, 0]], "L")
+    write(tmp_path / "prediction" / "b.png", [[0, 0, 0, 0]], "L")
+    folders = tmp_path / "truth", tmp_path / "prediction"
+    result, screen = evaluate(folders, "background,[b]dog", "")
+    assert result["per_class"]["[b]dog"] == 1 / 2
+    assert "the true masks hold 0 and 255 alone: 255 is read as [b]dog" in " ".join(screen.split())
+    write(folders[0] / "b.png", [[0, 1, 0, 0]], "L")  # an id: 255 is void
+    result, screen = evaluate(folders, "background,dog", "")
+    assert result["per_class"]["dog"] == 0 and "255" not in screen
+
+
+def test_scores_of_background_alone_are_told(tmp_path):
+    write(tmp_path / "truth" / "a.png", [[0, 255, 255, 0]], "L")
+    write(tmp_path / "truth" / "b.png", [[255, 255, 255, 255]], "L")
+    for name in "ab":
+        write(tmp_path / "prediction" / f"{name}.png", [[0, 1, 2, 0]], "L")
+    result, screen = evaluate((tmp_path / "truth", tmp_path / "prediction"))
+    assert result["miou"] == 1
+    assert result["notes"][0].startswith("1 of 2 true masks are void (255) everywhere")
+    assert "no pixel of the true masks is of a category (75.0 % are void" in " ".join(screen.split())
 
 
 def test_a_missing_folder_is_named(folders, tmp_path):

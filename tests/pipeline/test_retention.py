@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2
 from small_pipeline import PAYLOAD, run_small
 
+from components.batch.lock import locked
 from components.batch.masks import MaskStore, encode
 from pipeline.cli import cli
-from pipeline.lock import locked
 from pipeline.retention import clean
 from trainer.errors import UserError
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
 
 import foreign_datasets as foreign
 
-from components.dataset_import.label_studio import brush_rle, decode_rle
+from components.dataset_import.brush import brush_rle, decode_rle
 from components.image_example_gen.records import STRONG
 from components.image_example_gen.settings import DatasetSettings, fingerprint
 from components.image_example_gen.transform import plan_shards, read_shard
@@ -67,7 +67,7 @@ def test_the_least_certain_labels_come_out_first(workdir, tmp_path):
         drawn = np.zeros(one.mask.shape, np.uint8)
         for item in task["predictions"][0]["result"]:
             [label] = item["value"]["brushlabels"]
-            inside = decode_rle(item["value"]["rle"]).reshape(*one.mask.shape, 4)[..., 3] > 0
+            inside = decode_rle(item["value"]["rle"], 4 * one.mask.size).reshape(*one.mask.shape, 4)[..., 3] > 0
             drawn[inside] = VOC.index(label) + 1
         np.testing.assert_array_equal(drawn, np.where(one.mask == 255, 0, one.mask))
         with Image.open(tmp_path / "review" / "masks" / f"{one.key}.png") as mask:

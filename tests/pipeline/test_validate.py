@@ -87,25 +87,29 @@ def test_twenty_faults_are_named_once_each_and_nothing_else(place):
 
     # Images
     fault(strong[0], "image: the file is empty", lambda: image[strong[0]].write_bytes(b""))
-    fault(strong[1], "image: not an image file", lambda: image[strong[1]].write_text("hello"))
+    fault(strong[1], "image: not a picture", lambda: image[strong[1]].write_text("hello"))
     half = image[strong[2]].read_bytes()
     fault(strong[2], "image: not a readable JPEG", lambda: image[strong[2]].write_bytes(half[: len(half) // 2]))
-    fault(strong[3], "image: cannot read", lambda: image[strong[3]].unlink())
+    fault(strong[3], "image: no picture", lambda: image[strong[3]].unlink())
     fault(weak[0], "image: ", lambda: image[weak[0]].write_bytes(bomb()))
     # Masks
     fault(
         strong[4],
-        "mask: is 5x4 but the image is",
+        "mask: its mask is 5x4 but the picture is",
         lambda: mask[strong[4]].write_bytes(mask_bytes(np.ones((4, 5), np.uint8))),
     )
     ids = np.full(size[strong[5]], 77, np.uint8)
-    fault(strong[5], "mask: has ids [77]", lambda: mask[strong[5]].write_bytes(mask_bytes(ids)))
-    colour = np.zeros((*size[strong[6]], 3), np.uint8)
-    fault(strong[6], "mask: is a RGB image", lambda: mask[strong[6]].write_bytes(mask_bytes(colour, "RGB")))
+    fault(strong[5], "mask: its mask has ids 77", lambda: mask[strong[5]].write_bytes(mask_bytes(ids)))
+    colour = np.full((*size[strong[6]], 3), (9, 8, 7), np.uint8)
+    fault(
+        strong[6],
+        "mask: its mask has the colour (9, 8, 7)",
+        lambda: mask[strong[6]].write_bytes(mask_bytes(colour, "RGB")),
+    )
     fault(strong[7], "mask: has none, but shows strong", lambda: mask[strong[7]].unlink())
     whole = mask[strong[8]].read_bytes()
-    fault(strong[8], "mask: not a", lambda: mask[strong[8]].write_bytes(whole[: len(whole) // 2]))
-    fault(val[0], "mask: cannot read", lambda: mask[val[0]].unlink())
+    fault(strong[8], "mask: its mask: damaged, ", lambda: mask[strong[8]].write_bytes(whole[: len(whole) // 2]))
+    fault(val[0], "mask: no mask", lambda: mask[val[0]].unlink())
     fault(val[1], "image: the file is empty", lambda: image[val[1]].write_bytes(b""))
     # A weak object in the mask that the tags hide
     hidden = np.full(size[strong[9]], 1 + len(STRONG), np.uint8)
@@ -116,7 +120,7 @@ def test_twenty_faults_are_named_once_each_and_nothing_else(place):
     wanted |= {
         strong[10]: "list: listed twice",
         val[2]: "list: also in the evaluation list",
-        "nobody": "image: cannot read",
+        "nobody": "image: no picture 'nobody'",
     }
     # Tags: an unknown one, a line twice, a line with too many columns
     tags[1 + train.index(weak[1])] = f"{weak[1]},unicorn"

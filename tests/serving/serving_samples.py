@@ -55,6 +55,13 @@ def png_bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def _large_frame() -> bytes:
+    """A GIF whose screen is 10 x 10 and whose frame is 7000 x 7000."""
+    data = bytearray(encode(Image.new("P", (7000, 7000)), "GIF"))
+    data[6:10] = b"\x0a\0\x0a\0"
+    return bytes(data)
+
+
 def _odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
     """Unusual but valid: name -> (bytes, (H, W))."""
     colour = Image.fromarray(draw(40, 60))
@@ -68,6 +75,7 @@ def _odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
         "grey jpeg": (encode(colour.convert("L"), "JPEG"), (40, 60)),
         "cmyk jpeg": (encode(colour.convert("CMYK"), "JPEG"), (40, 60)),
         "exif-rotated jpeg": (encode(colour, "JPEG", exif=exif), (40, 60)),
+        "exif-rotated png": (encode(colour, exif=exif), (40, 60)),
         "grey png": (encode(colour.convert("L")), (40, 60)),
         "palette png": (encode(colour.convert("P")), (40, 60)),
         "alpha png": (encode(colour.convert("RGBA")), (40, 60)),
@@ -94,6 +102,7 @@ def _bad_images() -> dict[str, bytes]:
         "zero bytes": b"\0" * 1000,
         "webp": encode(draw(40, 60), "WEBP"),
         "50 megapixels": png_bomb(10_000, 5_000),
+        "gif of a large frame": _large_frame(),
         "overflowing size": png_bomb(2**31 - 1, 2**31 - 1),
         "zero size": png_bomb(0, 0),
     }

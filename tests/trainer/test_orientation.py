@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -11,26 +12,31 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from components.weak_labels import geometry
+from trainer.data.pictures import decode, read_header, readable
 from trainer.orientation import exif_orientation, stored, swapped_if_turned, upright
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 3)).astype(np.uint8)
 read = tf.function(exif_orientation, input_signature=[tf.TensorSpec([], tf.string)])
 
 
-def jpeg(orientation: int | None = None, **options) -> bytes:
+def picture(kind: str, orientation: int | None = None, **options) -> bytes:
     exif = Image.Exif()
     exif[0x010E] = "a description, to have another entry"
     if orientation is not None:
         exif[0x0112] = orientation
     buffer = io.BytesIO()
-    Image.fromarray(PIXELS).save(buffer, "JPEG", exif=exif, **options)
+    Image.fromarray(PIXELS).save(buffer, kind, exif=exif, **options)
     return buffer.getvalue()
+
+
+def jpeg(orientation: int | None = None) -> bytes:
+    return picture("JPEG", orientation)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_read_and_turned_as_pillow_does(orientation):
-    data = jpeg(orientation)
-    assert read(tf.constant(data)) == orientation
+    assert read(tf.constant(jpeg(orientation))) == orientation
+    assert read(tf.constant(picture("PNG", orientation))) == orientation
     lossless = Image.fromarray(PIXELS)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -65,9 +71,42 @@ def test_both_byte_orders_and_segments_before_exif():
         assert read(tf.constant(plain[:2] + comment + other + exif + plain[2:])) == 6
 
 
-@given(st.data())
-def test_damaged_notes_never_fail(data):
-    damaged = bytearray(jpeg(6)[:200])
+def chunks(png: bytes) -> list[bytes]:
+    """The chunks of a PNG, without its signature."""
+    found, place = [], 8
+    while place < len(png):
+        length = 12 + int.from_bytes(png[place : place + 4], "big")
+        found.append(png[place : place + length])
+        place += length
+    return found
+
+
+def test_a_note_behind_the_pixels_of_a_png_counts_and_its_name_in_a_text_does_not():
+    png = picture("PNG", 8)
+    [note] = [chunk for chunk in chunks(png) if chunk[4:8] == b"eXIf"]
+    others = [chunk for chunk in chunks(png) if chunk[4:8] != b"eXIf"]
+    late = png[:8] + b"".join([*others[:-1], note, others[-1]])
+    assert read(tf.constant(late)) == 8 == read_header(late).orientation
+    assert read(tf.constant(png[:8] + b"".join(others))) == 1
+    text = b"tEXtabout the eXIf chunk"
+    text = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    assert read(tf.constant(png[:8] + b"".join([others[0], text, *others[1:]]))) == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "AVIF", "PNG"])
+def test_pictures_of_other_formats_reach_the_networks_as_stored_with_their_note(kind, orientation):
+    options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}.get(kind, {})
+    data = picture(kind, orientation, **options)
+    assert read_header(data).size == PIXELS.shape[:2]
+    assert read_header(data).orientation == orientation
+    assert read(tf.constant(readable(data))) == orientation
+    np.testing.assert_allclose(decode(data).astype(int), PIXELS, atol=2)
+
+
+@given(st.data(), st.sampled_from(["JPEG", "PNG"]))
+def test_damaged_notes_never_fail(data, kind):
+    damaged = bytearray(picture(kind, 6)[:200])
     for _ in range(data.draw(st.integers(1, 8))):
         damaged[data.draw(st.integers(2, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(damaged)))

@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import features
+from trainer.categories import VOID
 from trainer.input_pipeline import read_records
+from trainer.preprocessing import decode_mask
 
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP")
 
@@ -34,12 +36,25 @@ def tags_of(example: tf.train.Example) -> list[int]:
 
 
 def write_labels(patterns: Sequence[str], labels: Mapping[str, np.ndarray], path: Path) -> None:
-    """Copies the examples that have a label, key -> uint8 [H, W], with it as their generated mask."""
+    """Copies the examples that have a label, key -> uint8 [H, W], with it as their generated mask.
+
+    What a person has drawn (strong objects in a weak image) stays.
+    """
     with tf.io.TFRecordWriter(str(path), GZIP) as writer:
         for example in read_examples(patterns):
             label = labels.get(key_of(example))
             if label is not None:
+                label = with_human_mask(label, example)
                 mask = tf.io.encode_png(label[..., None]).numpy()
                 example.features.feature[features.MASK].bytes_list.value[:] = [mask]
                 example.features.feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]
                 writer.write(example.SerializeToString(deterministic=True))
+
+
+def with_human_mask(label: np.ndarray, example: tf.train.Example) -> np.ndarray:
+    """A generated label, uint8 [H, W], in the void pixels of the example's own mask, if it has one."""
+    encoded = b"".join(example.features.feature[features.MASK].bytes_list.value)
+    if not encoded:
+        return label
+    human = decode_mask(tf.constant(encoded)).numpy()
+    return np.where(human == VOID, label, human)

@@ -30,8 +30,10 @@ def train_wssl(
     """Trains the segmentation network on masks where there are some, else on tags by adaptive EM.
 
     Args:
-      patterns: TFRecords of all images; those without a mask have tags alone.
+      patterns: TFRecords of all images; those without a mask have tags alone, and so have void pixels of weak ones.
     """
+
+    weak_columns = [category - 1 for category in categories.weak_ids]
 
     def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
         grid = logits.shape[1]
@@ -39,7 +41,9 @@ def train_wssl(
         has_mask = tf.reduce_any(labels != VOID, axis=[1, 2], keepdims=True)
         order = _order(batch["image"], logits.shape[-1], network.seed)
         estimated = expected_labels(tf.stop_gradient(logits), batch["tags"], inside, order)
-        return segmentation_loss(logits, tf.where(has_mask, labels, estimated))
+        weak = tf.reduce_any(tf.gather(batch["tags"], weak_columns, axis=1) > 0, axis=1)[:, tf.newaxis, tf.newaxis]
+        drawn = tf.where(weak, labels != VOID, has_mask)  # a weak image's mask may show its strong objects alone
+        return segmentation_loss(logits, tf.where(drawn, labels, estimated))
 
     with prepare(network).scope():
         net = build_segmentation(network.backbone, categories.num_classes, network.weights, network.seed)

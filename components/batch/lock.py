@@ -1,4 +1,4 @@
-"""One run at a time in a work folder."""
+"""One command at a time in a folder."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from trainer.errors import UserError
 
 
 @contextmanager
-def locked(workdir: Path, holder: str) -> Iterator[None]:
-    """Holds the lock of a work folder, which must exist; the system lets go of it when the process ends, however.
+def locked(folder: Path, holder: str, option: str = "--workdir", name: str = "lock") -> Iterator[None]:
+    """Holds the lock of a folder, which must exist; the system lets go of it when the process ends, however.
 
     Args:
-      workdir: the folder; gets the file `lock`, which stays.
+      folder: gets the file `name`, which stays.
       holder: what others are told is going on.
+      option: with which they can give another folder.
+      name: of the file.
 
     Raises:
       UserError: somebody else holds it.
     """
-    with open(workdir / "lock", "a+") as file:
+    with open(folder / name, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise UserError(
-                f"{workdir}: {file.read() or 'a run'} is going on in this folder; wait for its end or give another "
-                "--workdir"
+                f"{folder}: {file.read() or 'a run'} is going on in this folder; wait for its end or give another "
+                f"{option}"
             ) from None
         file.truncate(0)
         file.write(holder)

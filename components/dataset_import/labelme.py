@@ -1,0 +1,144 @@
+"""labelme's own files: one JSON beside each picture. labelme shows pictures upright, and so are its shapes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.batch.faults import dead_letter
+from components.dataset_import.regions import Box, Drawing, Object, Polygon
+from components.dataset_import.samples import Contents, PictureFolder
+from trainer.categories import BACKGROUND, VOID
+from trainer.data.category_names import check_distinct, clean_name, is_background, is_void
+from trainer.data.files import join, read_json, walk
+from trainer.data.masks import read_mask
+from trainer.data.names import stem_of
+from trainer.errors import ImageFault, UserError
+
+_CORNERS = 64  # of the polygon that stands for a circle
+
+
+def is_labelme(data: Any) -> bool:
+    """Whether a JSON value is one of labelme's files."""
+    return isinstance(data, dict) and isinstance(data.get("shapes"), list) and "imagePath" in data
+
+
+def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
+    """Polygons, circles and masks are objects; rectangles are boxes: tags, and void in the mask.
+
+    Args:
+      root: folder of pictures and JSON files.
+      follow_links: see `trainer.data.files.walk`.
+
+    Raises:
+      UserError: no picture, or no file of labelme's, or labels that cannot be told apart.
+    """
+    pictures = PictureFolder(root, follow_links)
+    read: dict[str, dict] = {}
+    faults = list(pictures.faults)
+    for path in (path for path in walk(root, follow_links)[0] if path.lower().endswith(".json")):
+        try:
+            data = read_json(join(root, path), "a JSON file of labelme's")
+        except UserError as error:
+            faults.append(dead_letter(path, ImageFault("read", error)))
+            continue
+        if not is_labelme(data):
+            continue
+        try:
+            name = pictures.files.get(stem_of(path, (".json",))) or pictures.files.find(str(data["imagePath"]))
+            if name in read:
+                raise ImageFault("tags", f"another JSON file is about {name} too; keep one")
+            read[name] = data
+        except ImageFault as fault:
+            faults.append(dead_letter(path, fault))
+    shapes = {name: [shape for shape in data["shapes"] if isinstance(shape, dict)] for name, data in read.items()}
+    labels = [shape.get("label") for several in shapes.values() for shape in several]
+    names = {clean_name(label, root) for label in labels if isinstance(label, str) and label.strip()}
+    names = tuple(sorted(name for name in names if not is_background(name) and not is_void(name)))
+    if not names:
+        raise UserError(f"{root}: no JSON file of labelme's with a labelled shape")
+    check_distinct(names, root)
+    faults += [
+        dead_letter(name, ImageFault("tags", "has no JSON file of labelme's"))
+        for name in pictures.files.paths
+        if name not in read
+    ]
+    samples = []
+    for name, data in read.items():
+        try:
+            samples.append(pictures.sample(name, None, _drawing(data, names)))
+        except ImageFault as fault:
+            faults.append(dead_letter(name, fault))
+    return Contents(names, samples, faults)
+
+
+def _drawing(data: dict, names: Sequence[str]) -> Drawing:
+    size = (data.get("imageHeight"), data.get("imageWidth"))
+    if not all(isinstance(side, int) and side > 0 for side in size):
+        raise ImageFault("size", f"the JSON gives its height and width as {size[0]!r} and {size[1]!r}")
+    objects = [_object(shape, number, names) for number, shape in enumerate(data["shapes"], start=1)]
+    return Drawing([one for one in objects if one.index != BACKGROUND], size, upright=True)
+
+
+def _object(shape: Any, number: int, names: Sequence[str]) -> Object:
+    where = f"shape {number}"
+    if not isinstance(shape, dict):
+        return Object(where, VOID, None, problem="is no shape with a label and points")
+    label = shape.get("label")
+    if not isinstance(label, str) or not label.strip():
+        return Object(where, VOID, _region(shape)[0], problem="has no label")
+    name = clean_name(label, where)
+    if is_background(name) or is_void(name):
+        return Object(where, BACKGROUND if is_background(name) else VOID, _region(shape)[0])
+    region, only_box = _region(shape)
+    return Object(where, names.index(name) + 1, region, only_void=only_box)
+
+
+def _region(shape: dict) -> tuple[Any, bool]:
+    """(what was drawn, whether it says not which pixels)."""
+    points, kind = shape.get("points"), shape.get("shape_type") or "polygon"
+    if kind == "polygon":
+        return Polygon(points), False
+    try:
+        corners = np.asarray(points, np.float64).reshape(-1, 2)
+        low, high = corners.min(0), corners.max(0)
+        if kind == "circle":
+            angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+            radius = np.linalg.norm(corners[1] - corners[0])
+            return Polygon(corners[0] + radius * np.stack([np.cos(angles), np.sin(angles)], -1)), False
+        if kind == "mask":
+            return _Patch(str(shape.get("mask")), tuple(low)), False
+        return Box([*low, *high]), True
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return Box(None), True
+
+
+@dataclass(frozen=True)
+class _Patch:
+    """A region: a PNG in base64, not 0 inside, with its upper left corner at (x, y)."""
+
+    data: str
+    corner: tuple[float, float]
+
+    def draw(self, size: tuple[int, int]) -> np.ndarray:
+        try:
+            patch = read_mask(base64.b64decode(self.data, validate=True), VOID) > 0
+        except (binascii.Error, ValueError, ImageFault) as error:
+            raise ImageFault("object", f"its mask is not readable: {error}") from None
+        if not np.isfinite(self.corner).all():
+            raise ImageFault("object", "a coordinate is not a finite number")
+        x, y = (round(value) for value in self.corner)
+        height, width = patch.shape
+        if x < 0 or y < 0 or x + width > size[1] + 1 or y + height > size[0] + 1:
+            raise ImageFault("object", f"its mask of {width}x{height} at ({x}, {y}) is not inside the picture")
+        inside = np.zeros((size[0] + 1, size[1] + 1), bool)
+        inside[y : y + height, x : x + width] = patch
+        return inside[:-1, :-1]
+
+    def extent(self, size: tuple[int, int]) -> None:
+        return None

@@ -1,0 +1,137 @@
+"""About eighty more formats, read by Datumaro (an optional package): Cityscapes, CamVid, Mapillary, Open Images, ...
+
+Datumaro reads a dataset whole or not at all; what it says of a broken one is passed on.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from components.batch.faults import dead_letter
+from components.dataset_import.regions import Box, Drawing, Object, Polygon
+from components.dataset_import.samples import Contents, Drawn, Sample
+from trainer.categories import BACKGROUND, VOID
+from trainer.data.category_names import check_distinct, clean_name, is_background, is_void
+from trainer.data.files import read_bytes
+from trainer.data.masks import encode_grey, fit
+from trainer.data.pictures import Header, read_header
+from trainer.errors import ImageFault, UserError, one_line
+
+
+def read_other(root: str, format_: str, split: str | None = None, *, follow_links: bool = False) -> Contents:
+    """Masks, polygons and boxes of a dataset that Datumaro knows; boxes and labels alone are tags.
+
+    Args:
+      root: the dataset's folder.
+      format_: Datumaro's name of the format, e.g. cityscapes.
+      split: only this subset; None: all.
+      follow_links: also take pictures outside `root` that the dataset names.
+
+    Raises:
+      UserError: Datumaro is not installed, does not know the format or cannot read the dataset; or there is no such
+        subset.
+    """
+    try:
+        import datumaro
+        from datumaro.components.environment import Environment
+    except ImportError:
+        raise UserError("import other needs Datumaro, which is not installed; docs/formats.md says how") from None
+    known = sorted(Environment().importers)
+    if format_ not in known:
+        raise UserError(f"--format {format_}: not known to Datumaro; known: {', '.join(known)}")
+    try:
+        dataset = datumaro.Dataset.import_from(root, format_)
+        items = [item for item in dataset if split in (None, item.subset)]
+    except Exception as error:  # Datumaro's readers raise many kinds
+        raise UserError(f"{root}: Datumaro cannot read it as {format_}: {one_line(error)}") from None
+    if not items:
+        raise UserError(f"{root}: holds nothing of the subset {split}; it has {', '.join(sorted(dataset.subsets()))}")
+    labels = dataset.categories().get(datumaro.AnnotationType.label)
+    names, ids = _names([label.name for label in labels.items] if labels else [], root)
+    samples, faults = [], []
+    for item in items:
+        try:
+            samples.append(_sample(item, names, ids, None if follow_links else root))
+        except ImageFault as fault:
+            faults.append(dead_letter(str(item.id), fault))
+    return Contents(names, samples, faults)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A mask that was drawn when the dataset was read, packed: a thousand of them fit into memory."""
+
+    png: bytes
+    shown: tuple[int, ...]
+    dropped: tuple[tuple[str, str], ...]
+
+    def __call__(self, picture: Header) -> Drawn:
+        with Image.open(io.BytesIO(self.png)) as image:
+            return Drawn(fit(np.array(image), picture), self.shown, self.dropped)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """A region: bool [H, W]."""
+
+    inside: np.ndarray
+
+    def draw(self, size: tuple[int, int]) -> np.ndarray:
+        if self.inside.shape != size:
+            raise ImageFault("object", f"a mask of {self.inside.shape[::-1]}, the picture is {size[::-1]}")
+        return self.inside
+
+    def extent(self, size: tuple[int, int]) -> None:
+        return None
+
+
+def _names(given: list[str], root: str) -> tuple[tuple[str, ...], list[int]]:
+    """(names by id, Datumaro's index -> id)."""
+    names: list[str] = []
+    ids = []
+    for name in (clean_name(name, root) for name in given):
+        if is_background(name) or is_void(name):
+            ids.append(BACKGROUND if is_background(name) else VOID)
+        else:
+            names.append(name)
+            ids.append(len(names))
+    check_distinct(names, root)
+    if not names:
+        raise UserError(f"{root}: Datumaro finds no categories there")
+    return tuple(names), ids
+
+
+def _sample(item: Any, names: tuple[str, ...], ids: list[int], inside: str | None) -> Sample:
+    path = getattr(item.media, "path", None)
+    if path is None:
+        raise ImageFault("read", "Datumaro finds no picture of it")
+    if inside and not os.path.realpath(path).startswith(os.path.realpath(inside) + os.sep):
+        raise ImageFault("read", f"{path} is outside of {inside}; --follow-links takes it")
+    if not item.annotations:
+        raise ImageFault("tags", "Datumaro finds no annotation of it")
+    image = read_bytes(path)
+    header = read_header(image)
+    objects, tags = [], set()
+    for number, one in enumerate(item.annotations, start=1):
+        index = ids[one.label] if isinstance(getattr(one, "label", None), int) and one.label < len(ids) else None
+        label, kind = f"annotation {number}", one.type.name
+        if index is None or kind == "label":
+            tags |= {index} - {None, BACKGROUND, VOID}
+        elif index != BACKGROUND and kind == "mask":
+            pixels = np.asarray(one.image, bool)
+            objects.append(Object(label, index, _Pixels(pixels), area=float(pixels.sum())))
+        elif index != BACKGROUND and kind == "polygon":
+            objects.append(Object(label, index, Polygon(one.points)))
+        elif index != BACKGROUND and kind == "bbox":
+            objects.append(Object(label, index, Box([one.x, one.y, one.x + one.w, one.y + one.h]), only_void=True))
+    name = f"{item.id}.jpg"  # its suffix is not asked for: the bytes say what it is
+    if not objects:
+        return Sample(name, image, tuple(names[i - 1] for i in sorted(tags)))
+    drawn = Drawing(objects, header.size, tags=tuple(tags), by_area=True)(header)
+    return Sample(name, image, None, _Ready(encode_grey(drawn.ids), drawn.shown, drawn.dropped))

@@ -1,0 +1,107 @@
+"""Where what an import brings is put: each picture gets a key of its own, what is there already stays."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.batch.faults import dead_letter
+from components.image_example_gen import voc
+from trainer.categories import VOID
+from trainer.data.files import read_text
+from trainer.data.masks import read_mask
+from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, stem_of, suffix_of
+from trainer.data.tags_table import read_tags_table
+from trainer.errors import ImageFault
+
+
+class Places:
+    """Gives each picture its key and its place.
+
+    Attributes:
+      keys: of the pictures that came in.
+      masks: how many of them have one.
+      empty: masks that show no category, by what they hold.
+      dropped: letters of single objects.
+      tags: key -> names, with those that were there before.
+    """
+
+    def __init__(self, output: Path, tags: dict[str, tuple[str, ...]], replace: bool):
+        self.keys: set[str] = set()
+        self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
+        self._output, self._replace, self._replaced, self._renamed = output, replace, 0, 0
+        names = os.listdir(output / voc.IMAGES)
+        self._there = {stem_of(name, STORED_SUFFIXES): name for name in names if suffix_of(name, STORED_SUFFIXES)}
+
+    def add(self, item: dict[str, Any]) -> None:
+        """Raises ImageFault if the picture is there already and this one contradicts it."""
+        wanted = key_of(item["name"])
+        data = Path(item["picture"]).read_bytes()
+        for key in free_keys(wanted):
+            there = self._there.get(key)
+            if there is None:
+                break
+            if (self._output / voc.IMAGES / there).read_bytes() == data:
+                if key in self.keys:
+                    raise ImageFault("list", f"the same picture as another of this import, which came in as {key}")
+                break
+        target = voc.mask_path(self._output, key)
+        if item["mask"]:
+            if there is not None and target.exists() and not self._same_mask(target, item["mask"]):
+                if not self._replace:
+                    raise ImageFault("mask", f"is there already ({key}) with another mask; --replace takes the new one")
+                self._replaced += 1
+            os.replace(item["mask"], target)
+            self.masks += 1
+            if item["empty"]:
+                self.empty[item["empty"]] += 1
+        if there is None:
+            self._there[key] = f"{key}{item['suffix']}"
+            os.replace(item["picture"], self._output / voc.IMAGES / self._there[key])
+            self._renamed += key != wanted
+        before = () if self._replace else self.tags.get(key, ())
+        self.tags[key] = tuple(dict.fromkeys([*before, *item["tags"]]))
+        self.keys.add(key)
+        self.dropped += [
+            dead_letter(item["name"], ImageFault("object", f"{label}: {reason}")) for label, reason in item["dropped"]
+        ]
+
+    def notes(self, split: str) -> list[str]:
+        """What a person should know of what came in."""
+        found = []
+        if count := sum(self.empty.values()):
+            kinds = ", ".join(f"{number} only {kind}" for kind, number in sorted(self.empty.items()))
+            found.append(f"{count} of {self.masks} masks show no category ({kinds})")
+        if self.dropped:
+            pictures = len({letter["key"] for letter in self.dropped})
+            found.append(f"{len(self.dropped)} objects of {pictures} images could not be used; they are void")
+        if self._replaced:
+            found.append(f"{self._replaced} masks replaced by others")
+        if self._renamed:
+            found.append(f"{self._renamed} images got another key, because theirs was another's")
+        for path in sorted(voc.list_path(self._output, split).parent.glob("*.txt")):
+            both = self.keys & read_list(path) if path.stem != split else set()
+            if both:
+                found.append(f"{len(both)} images are in the list {path.stem} too, for one {sorted(both)[0]}")
+        return found
+
+    @staticmethod
+    def _same_mask(there: Path, new: str) -> bool:
+        try:
+            old = read_mask(there.read_bytes(), VOID)
+        except ImageFault:
+            return False
+        return np.array_equal(old, read_mask(Path(new).read_bytes(), VOID))
+
+
+def read_tags(path: Path) -> dict[str, tuple[str, ...]]:
+    """The tags table of a folder, key -> tags; {} without one."""
+    return {row.image: row.tags for row in read_tags_table(path).strict().rows} if path.exists() else {}
+
+
+def read_list(path: Path) -> set[str]:
+    return {line.strip() for line in read_text(path, "one name a line").split("\n")} - {""} if path.exists() else set()

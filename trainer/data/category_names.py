@@ -1,0 +1,89 @@
+"""Names of categories as people write them -> names that ids can rely on."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.data.files import cut, read_text
+from trainer.errors import UserError
+
+MOST = 254  # ids of 8-bit masks, without background (0) and void (255)
+
+_LONGEST = 100  # open: characters; names go into tables, legends and file names
+_BACKGROUND = ("background", "bg")
+_VOID = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
+
+
+def is_background(name: str) -> bool:
+    """Whether a name means id 0: background, _background_, __background__, in any case."""
+    return name.strip("_ ").casefold() in _BACKGROUND
+
+
+def is_void(name: str) -> bool:
+    """Whether a name means id 255."""
+    return name.strip("_ ").casefold() in _VOID
+
+
+def clean_name(name: object, where: str) -> str:
+    """One name, trimmed, its letters composed; numbers become text.
+
+    Raises:
+      UserError: empty, no text, or with a character that tables or terminals cannot take.
+    """
+    if not isinstance(name, str | int | float) or isinstance(name, bool):
+        raise UserError(f"{where}: {cut(name)} is no name of a category; give text")
+    text = unicodedata.normalize("NFC", str(name)).strip()
+    if not text:
+        raise UserError(f"{where}: a category's name is empty; give it one")
+    if not text.isprintable():
+        raise UserError(f"{where}: the category '{cut(text)}' holds a character that cannot be printed; rename it")
+    if "|" in text:
+        raise UserError(f"{where}: the category '{cut(text)}' holds a |, which separates tags; rename it")
+    if len(text) > _LONGEST:
+        raise UserError(f"{where}: the category '{cut(text)}' has more than {_LONGEST} letters; give it a shorter name")
+    return text
+
+
+def check_distinct(names: Sequence[str], where: str) -> None:
+    """Raises UserError if two names are the same, or differ in case alone, or if they are more than masks hold."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.get(name.casefold())
+        if other is not None:
+            how = "is listed twice" if other == name else f"and '{other}' differ in case alone"
+            raise UserError(f"{where}: category '{name}' {how}; keep one of them")
+        seen[name.casefold()] = name
+    if len(names) > MOST:
+        raise UserError(f"{where}: {len(names)} categories; 8-bit masks hold at most {MOST}")
+
+
+def names_by_id(names: Sequence[object], where: str) -> list[str]:
+    """A list of names by id, from 1 -> the same, clean; a background at its head (id 0) is taken off.
+
+    Raises:
+      UserError: a bad name, background or void in another place, a name twice, or too many.
+    """
+    found = [clean_name(name, where) for name in names]
+    if found and is_background(found[0]):
+        found = found[1:]
+    if odd := next((name for name in found if is_background(name) or is_void(name)), None):
+        raise UserError(
+            f"{where}: '{odd}' is no category: background is id 0, void is id 255; put background first, or take it off"
+        )
+    check_distinct(found, where)
+    return found
+
+
+def read_names(path: str | Path) -> list[str]:
+    """The names in a text file, one a line, in the order of their ids.
+
+    Raises:
+      UserError: it cannot be read, has an empty line between names (ids would shift), or see `names_by_id`.
+    """
+    lines = [line.strip() for line in read_text(path, "one name a line").rstrip().split("\n")]
+    for number, line in enumerate(lines, start=1):
+        if not line and any(lines):
+            raise UserError(f"{path}: line {number} is empty, so ids below it are in doubt; take the line out")
+    return names_by_id(lines, str(path)) if any(lines) else []

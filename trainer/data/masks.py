@@ -1,0 +1,224 @@
+"""Mask files -> category ids, by kind of file; and masks turned to the pixels of their picture.
+
+Kinds: grey of 1 to 16 bits, with or without alpha, and RGB of equal channels hold ids. A palette's indices are ids,
+unless its colours are VOC's in another order (an optimiser sorted them), or a table of colours is given. Other RGB
+masks need the table; VOC's colour map is the default. Transparent pixels are background.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from trainer.categories import BACKGROUND, VOID, palette
+from trainer.data.pictures import TURNED_BY_PILLOW, Header, read_header
+from trainer.errors import ImageFault, one_line
+
+Colour = tuple[int, int, int]
+
+_LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")
+
+
+def voc_colours(num_categories: int) -> dict[Colour, int]:
+    """RGB -> id of VOC's colour map: background, 1..num_categories and void."""
+    colours = palette()
+    return {tuple(map(int, colours[i])): i for i in [*range(num_categories + 1), VOID]}
+
+
+def read_mask(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None = None) -> np.ndarray:
+    """Decodes a mask file.
+
+    Args:
+      data: PNG, TIFF, BMP or GIF.
+      num_categories: ids above, other than 255, are a fault.
+      colours: what the mask's colours mean; None: see the module.
+
+    Returns:
+      uint8 [H, W] of ids and 255, upright if the file notes an orientation.
+
+    Raises:
+      ImageFault: "mask": unreadable, lossy, too large, or with colours or ids that stand for nothing.
+    """
+    return _read(data, num_categories, colours)[0]
+
+
+def read_fitting(
+    data: bytes, num_categories: int, picture: Header, colours: Mapping[Colour, int] | None = None
+) -> np.ndarray:
+    """A mask file of a picture -> uint8 [H, W] on the picture's stored pixels; see `read_mask` and `fit`."""
+    mask, turned = _read(data, num_categories, colours)
+    return fit(mask, picture, upright=turned)
+
+
+def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None) -> tuple[np.ndarray, bool]:
+    """The mask, and whether its file notes an orientation, so that it is surely upright now."""
+    try:
+        header = read_header(data)
+    except ImageFault as fault:
+        raise ImageFault("mask", f"its mask: {fault}") from None
+    if header.format not in _LOSSLESS:
+        raise ImageFault("mask", f"its mask is a {header.format}; masks must be PNG: {header.format} changes ids")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.verify()  # checksums and the end, which decoding alone does not look at
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            ids = _ids(image, num_categories, colours)
+    except ImageFault:
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        raise ImageFault("mask", f"its mask is not readable: {one_line(error)}") from None
+    values = _used(ids) if ids.dtype == np.uint8 else np.unique(ids)
+    odd = [int(i) for i in values if not 0 <= i <= num_categories and i != VOID]
+    if odd:
+        raise ImageFault("mask", f"its mask has ids {_some(odd)}{_remedy(odd, num_categories)}")
+    ids = ids.astype(np.uint8)
+    upright = ids if header.format in TURNED_BY_PILLOW else upright_pixels(ids, header.orientation)
+    return upright, header.orientation != 1
+
+
+def fit(mask: np.ndarray, picture: Header, upright: bool = False) -> np.ndarray:
+    """A mask drawn on the stored pixels, or on the picture as people see it -> uint8 on the stored pixels.
+
+    Args:
+      mask: uint8 [H, W].
+      picture: the picture's header.
+      upright: the mask is surely drawn on the upright picture, so also where the sizes do not tell (half turns).
+
+    Raises:
+      ImageFault: "size": it fits neither; both sizes are named.
+    """
+    check_size(mask.shape, picture)
+    if upright or mask.shape != picture.size:
+        return stored_pixels(mask, picture.orientation)
+    return mask
+
+
+def check_size(size: Sequence[int], picture: Header) -> None:
+    """Raises ImageFault if a mask's (height, width) is neither that of the stored pixels nor of the upright picture."""
+    if tuple(size) in (picture.size, picture.upright_size):
+        return
+    kind = ""
+    if tuple(size) == picture.size[::-1]:
+        kind = "; width and height are swapped"
+    elif size[0] * picture.width == size[1] * picture.height:
+        kind = "; make it the picture's size (nearest neighbour, never interpolated)"
+    raise ImageFault(
+        "size", f"its mask is {size[1]}x{size[0]} but the picture is {picture.width}x{picture.height}{kind}"
+    )
+
+
+def upright_pixels(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels [H, W] -> upright, as trainer.orientation.upright."""
+    mask = mask.T if orientation >= 5 else mask
+    return np.ascontiguousarray(_flipped(mask, orientation))
+
+
+def stored_pixels(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """The reverse of `upright_pixels`."""
+    mask = _flipped(mask, orientation)
+    return np.ascontiguousarray(mask.T if orientation >= 5 else mask)
+
+
+def _flipped(mask: np.ndarray, orientation: int) -> np.ndarray:
+    mask = mask[:, ::-1] if orientation in (2, 3, 6, 7) else mask
+    return mask[::-1] if orientation in (3, 4, 7, 8) else mask
+
+
+def ids_in(mask: np.ndarray) -> tuple[int, ...]:
+    """Ascending category ids of a mask, background and void left out."""
+    return tuple(int(i) for i in _used(mask) if i not in (BACKGROUND, VOID))
+
+
+def _used(mask: np.ndarray) -> np.ndarray:
+    """Ascending values of a uint8 array; much faster than np.unique."""
+    return np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+
+
+def encode_grey(mask: np.ndarray) -> bytes:
+    """uint8 [H, W] -> 8-bit grey PNG, as masks are stored in examples."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask, "L").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _ids(image: Image.Image, num_categories: int, colours: Mapping[Colour, int] | None) -> np.ndarray:
+    """Any number type [H, W]."""
+    alpha = _alpha(image)
+    if image.mode == "P":
+        ids = _of_palette(image, num_categories, colours)
+    elif image.mode == "1" and colours is None:
+        ids = np.array(image).astype(np.uint8)
+    elif image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L"):
+        pixels = np.array(image.convert("L") if image.mode == "1" else image)
+        grey = pixels[..., 0] if pixels.ndim == 3 else pixels
+        ids = grey if colours is None else _of_colours(np.stack([grey] * 3, -1), colours, alpha)
+    elif image.mode in ("RGB", "RGBA"):
+        ids = _of_rgb(np.array(image)[..., :3], num_categories, colours, alpha)
+    else:
+        raise ImageFault("mask", f"its mask is a {image.mode} image; masks are palette, grey or RGB PNGs")
+    return ids if alpha is None else np.where(alpha, ids, BACKGROUND)
+
+
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    """bool [H, W], False where the mask is transparent; None where it has no alpha channel."""
+    return np.array(image.getchannel("A")) > 0 if image.mode in ("LA", "RGBA") else None
+
+
+def _of_palette(image: Image.Image, num_categories: int, colours: Mapping[Colour, int] | None) -> np.ndarray:
+    indices = np.array(image)
+    entries = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = _used(indices)
+    if used.size and used[-1] >= len(entries):
+        raise ImageFault("mask", f"its mask uses palette entry {used[-1]} of {len(entries)}")
+    if colours is None:
+        shown = {tuple(map(int, entries[i])) for i in used}
+        grey = {(i, i, i): i for i in [*range(num_categories + 1), VOID]}
+        tables = (voc_colours(num_categories), grey)
+        colours = next((table for table in tables if len(shown) > 1 and shown <= set(table)), None)
+        if colours is None:
+            return indices
+    meaning = np.zeros(256, np.uint8)
+    meaning[used] = _of_colours(entries[used][np.newaxis], colours, None)[0]
+    return meaning[indices]
+
+
+def _of_rgb(
+    pixels: np.ndarray, num_categories: int, colours: Mapping[Colour, int] | None, alpha: np.ndarray | None
+) -> np.ndarray:
+    grey = pixels[..., 0]
+    opaque = pixels if alpha is None else pixels[alpha]
+    is_grey = bool((opaque == opaque[..., :1]).all())
+    if colours is None and is_grey and (opaque.max(initial=0) <= num_categories or num_categories == 0):
+        return grey
+    return _of_colours(pixels, voc_colours(num_categories) if colours is None else colours, alpha)
+
+
+def _of_colours(pixels: np.ndarray, colours: Mapping[Colour, int], alpha: np.ndarray | None) -> np.ndarray:
+    """uint8 [H, W, 3] -> uint8 [H, W]; transparent pixels may have any colour."""
+    codes = (pixels.astype(np.int32) * (1 << 16, 1 << 8, 1)).sum(-1)
+    known = {(r << 16) + (g << 8) + b: i for (r, g, b), i in colours.items()}
+    found, places = np.unique(codes, return_inverse=True)
+    visible = found if alpha is None else np.unique(codes[alpha])
+    odd = [(code >> 16, code >> 8 & 255, code & 255) for code in map(int, visible) if code not in known]
+    if odd:
+        raise ImageFault(
+            "mask",
+            f"its mask has the colour {odd[0]}, which stands for no category ({len(odd)} such); give a table of its "
+            "colours with --colours of transferseg import folder (lines name:red,green,blue)",
+        )
+    return np.array([known.get(int(code), 0) for code in found], np.uint8)[places].reshape(codes.shape)
+
+
+def _some(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+
+
+def _remedy(odd: Sequence[int], num_categories: int) -> str:
+    text = f"; there are {num_categories} categories"
+    if max(odd) > 2 * num_categories:
+        text += "; if its greys stand for categories (0, 127, 254), give them with --colours (lines name:g,g,g)"
+    return text

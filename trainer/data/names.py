@@ -1,0 +1,169 @@
+"""Which picture a name means: one rule for lists, tables, JSON, XML and mask files; and the key a picture gets."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from trainer.data.files import shown
+from trainer.errors import ImageFault
+
+STORED_SUFFIXES = (".jpg", ".jpeg", ".png")  # what a dataset's folder holds
+DECODED_SUFFIXES = (*STORED_SUFFIXES, ".bmp", ".gif")  # what the networks' decoder reads
+PICTURE_SUFFIXES = (*DECODED_SUFFIXES, ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jfif", ".jpe")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # lossless
+MASK_ENDINGS = re.compile(r"[_-](masks?|labels?|labelids|gt|seg|segmentation|annotation|gtfine_labelids)$", re.I)
+
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
+_KEY_BYTES = 200  # file systems take 255; suffixes and unfinished copies need some
+_NEAREST = 2000  # open: pictures among which the nearest name is looked for
+_HINTS = 20  # open: names for which it is looked for; each takes some 10 ms
+
+
+def suffix_of(name: str, suffixes: Collection[str] = PICTURE_SUFFIXES) -> str:
+    """The suffix of a file name, as written, if it is one of `suffixes` in any case; else ""."""
+    place = name.rfind(".")
+    return name[place:] if place > name.rfind("/") + 1 and name[place:].lower() in suffixes else ""
+
+
+def stem_of(name: str, suffixes: Collection[str] = PICTURE_SUFFIXES) -> str:
+    """The name without its suffix: "a/b.c.JPG" -> "a/b.c", "a.b" -> "a.b"."""
+    return name[: len(name) - len(suffix_of(name, suffixes))]
+
+
+def key_of(name: str) -> str:
+    """The key of a picture by its relative path: one line, no folder, fit for a file name: "a/b c.jpg" -> "a_b c"."""
+    key = unicodedata.normalize("NFC", shown(stem_of(name)))
+    key = re.sub(r"[/\\\"]", "_", key).strip().lstrip(".") or "image"
+    if len(key.encode()) > _KEY_BYTES:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        key = f"{key.encode()[: _KEY_BYTES - 13].decode(errors='ignore')}-{digest}"
+    return key
+
+
+def free_keys(key: str) -> Iterator[str]:
+    """`key`, then `key_2`, `key_3`, ...: what a picture is called where another has its key."""
+    yield key
+    number = 2
+    while True:
+        yield f"{key}_{number}"
+        number += 1
+
+
+def plain(name: str) -> str:
+    """A name as other systems write it -> with /, composed letters, no blanks around."""
+    return re.sub(r"^(\./)+", "", unicodedata.normalize("NFC", name).replace("\\", "/").strip())
+
+
+class Pictures:
+    """The picture files of a folder, found by what people's files call them.
+
+    A name may have its suffix in another case or none, more or fewer folders before it, decomposed letters, %20,
+    backslashes, a URL or an upload prefix. The strictest reading that fits any picture decides.
+    """
+
+    def __init__(self, paths: Iterable[str]):
+        """`paths`: relative, with /."""
+        self.paths = sorted(paths)
+        self._hints = _HINTS
+        self._exact = set(self.paths)
+        self._indexes: list[dict[str, list[str]]] = []
+        for form in _FORMS:
+            index = defaultdict(list)
+            for path in self.paths:
+                index[form(_last(plain(path)))].append(path)
+            self._indexes.append(dict(index))
+        self._by_key = defaultdict(list)
+        for path in self.paths:
+            self._by_key[key_of(path)].append(path)
+
+    def find(self, name: str) -> str:
+        """The path of the picture that a name means.
+
+        Raises:
+          ImageFault: "read": none or several; the message has the nearest, or all.
+        """
+        if name in self._exact:
+            return name
+        if ".." in plain(unquote(name)).split("/"):
+            raise ImageFault("read", f"'{shown(name)}' leads out of the folder of pictures")
+        for variant in _variants(name):
+            for form, index in zip(_FORMS, self._indexes, strict=True):
+                found = _agreeing(index.get(form(_last(variant)), ()), variant, form)
+                if len(found) == 1:
+                    return found[0]
+                if found:
+                    raise ImageFault("read", f"'{shown(name)}' may mean {' or '.join(map(shown, found[:3]))}")
+        if len(found := self._by_key.get(key_of(plain(name)), ())) == 1:  # named as our own tables and masks name it
+            return found[0]
+        raise ImageFault("read", f"no picture '{shown(name)}'{self._nearest(name)}")
+
+    def get(self, name: str) -> str | None:
+        """As `find`; None for none or several."""
+        try:
+            return self.find(name)
+        except ImageFault:
+            return None
+
+    def _nearest(self, name: str) -> str:
+        if self._hints == 0:
+            return ""
+        self._hints -= 1
+        stems = {stem_of(_last(path)): path for path in self.paths[:_NEAREST]}
+        near = difflib.get_close_matches(stem_of(_last(plain(name))), stems, 1, 0.75)
+        return f"; the nearest is '{shown(stems[near[0]])}'" if near else ""
+
+
+def _exact(name: str) -> str:
+    return name
+
+
+def _suffix_folded(name: str) -> str:
+    return stem_of(name) + suffix_of(name).lower()
+
+
+def _casefolded(name: str) -> str:
+    return name.casefold()
+
+
+def _stem_folded(name: str) -> str:
+    return stem_of(name).casefold()
+
+
+_FORMS = (_exact, _suffix_folded, _casefolded, stem_of, _stem_folded)  # strict to loose
+
+
+def _last(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _variants(name: str) -> Iterator[str]:
+    """Readings of a name, plain first, each once."""
+    first = plain(name)
+    decoded = plain(unquote(first))
+    url = urlsplit(first) if "://" in first or "?" in first else None
+    inside = parse_qs(url.query).get("d", [url.path])[0] if url else decoded  # Label Studio's ?d=folder/x.jpg
+    address = plain(unquote(inside))
+    upload = _UPLOAD.sub("", _last(address)) if "upload/" in address or _UPLOAD.match(_last(address)) else address
+    yield from dict.fromkeys((first, decoded, address, upload))
+
+
+def _agreeing(paths: Collection[str], name: str, form: Callable[[str], str]) -> list[str]:
+    """Those paths whose folders do not contradict the name's; of several, those that have the most in common."""
+
+    def parts(path: str) -> list[str]:
+        *folders, last = path.strip("/").split("/")
+        return [form(last), *reversed(folders)]
+
+    wanted = parts(name)
+    common = {}
+    for path in paths:
+        has = parts(plain(path))
+        if all(map(str.__eq__, has, wanted)):  # as far as the shorter goes
+            common[path] = min(len(has), len(wanted)) + (has == wanted)
+    return [path for path, length in common.items() if length == max(common.values())]

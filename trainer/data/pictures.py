@@ -1,0 +1,190 @@
+"""Encoded pictures: their size and orientation from the header alone, decoding, and the form they are stored in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from trainer.errors import ImageFault, one_line
+
+MAX_PIXELS = 40_000_000  # open: decoding and resizing one image then stays below about 1 GB
+MOST_PIXELS = 178_000_000  # decoders refuse more, whatever the limit
+TURNED_BY_PILLOW = ("TIFF",)  # formats whose pixels it turns upright as it unpacks them
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # others run programs (EPS) or show no picture
+_OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
+# Pillow's names of what the networks' decoder reads as it should: it takes palettes of BMP for greys, and unpacks all
+# frames of a GIF for the first. MPO is a JPEG.
+_DECODED = ("JPEG", "PNG", "MPO")
+_ORIENTATION = 0x0112  # EXIF 2.32
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+_UPRIGHT = {  # orientation -> what turns stored pixels upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_STORED = _UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's header says.
+
+    Attributes:
+      height, width: of the stored pixels.
+      orientation: EXIF's, 1..8; 1 is upright.
+      format: Pillow's name of it, e.g. "JPEG".
+    """
+
+    height: int
+    width: int
+    orientation: int
+    format: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the stored pixels."""
+        return self.height, self.width
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(height, width) of the picture as people see it."""
+        return self.size if self.orientation < 5 else (self.width, self.height)
+
+
+def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
+    """Looks at an encoded picture without unpacking it.
+
+    Raises:
+      ImageFault: "read" (empty), "decode" (no picture), "size" (more than `max_pixels`; guards against bombs).
+    """
+    with _opened(data) as image:
+        width, height, kind = *image.size, str(image.format)
+        if width * height > max_pixels:  # of a GIF's first frame, where that is larger than its screen
+            raise ImageFault("size", f"{width}x{height} pixels are too many; the limit is {max_pixels} (--max-pixels)")
+        orientation = _orientation(image, data)
+    if kind in TURNED_BY_PILLOW and orientation >= 5:
+        width, height = height, width
+    return Header(height, width, orientation, kind)
+
+
+def _orientation(image: Image.Image, data: bytes) -> int:
+    """EXIF's, 1..8, from the header; of a PNG without unpacking it, which Pillow does to look behind its pixels."""
+    try:
+        exif = Image.Exif()
+        if data[:8] != _PNG:
+            exif = image.getexif()
+        elif b"eXIf" in data:
+            exif.load(data.partition(b"eXIf")[2])
+        orientation = exif.get(_ORIENTATION, 1)
+    except Exception:  # Pillow raises what it likes on damaged notes, which count as none, as in the networks
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decodes a picture with the decoder that the networks use, after a look at its header.
+
+    Returns:
+      uint8 [H, W, 3] RGB, the stored pixels, which masks fit.
+
+    Raises:
+      ImageFault: see `read_header`; also "decode" if the pixels are damaged.
+    """
+    import tensorflow as tf  # workers import this module before they know whether they will decode
+
+    from trainer.preprocessing import decode_image
+
+    header = read_header(data, max_pixels)
+    try:
+        image = decode_image(tf.constant(readable(data, max_pixels))).numpy()
+    except (tf.errors.OpError, ValueError) as error:
+        raise ImageFault("decode", f"not a readable {header.format}: {one_line(error)}") from None
+    if image.shape[:2] != header.size:
+        raise ImageFault("decode", f"decodes to {image.shape[:2]} but its header says {header.size}")
+    return image
+
+
+def as_stored(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, bytes, Header]:
+    """The form in which a dataset keeps a picture.
+
+    JPEGs stay as they are, and so do PNGs that note no orientation; anything else Pillow reads becomes an upright PNG.
+
+    Returns:
+      (".jpg" or ".png", its bytes, the header of the picture that was given).
+
+    Raises:
+      ImageFault: see `read_header`; also "decode" if a picture that must be converted is damaged.
+    """
+    header = read_header(data, max_pixels)
+    if data[:2] == _JPEG:
+        return ".jpg", data, header
+    if data[:8] == _PNG and header.orientation == 1:
+        return ".png", data, header
+    return ".png", _upright_png(data), header
+
+
+def readable(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
+    """The picture in a format that the networks' decoder reads: itself, or a PNG of its stored pixels with its note of
+    how to turn them; of a moving one the first frame.
+
+    Raises:
+      ImageFault: see `as_stored`.
+    """
+    if read_header(data, max_pixels).format in _DECODED:
+        return data
+    return _upright_png(data, keep_orientation=True)
+
+
+def _upright_png(data: bytes, keep_orientation: bool = False) -> bytes:
+    with _opened(data) as image:
+        orientation = _orientation(image, data)
+        is_upright = image.format in TURNED_BY_PILLOW
+        rgb = _rgb(image)
+        if orientation != 1 and is_upright == keep_orientation:
+            rgb = rgb.transpose((_STORED if keep_orientation else _UPRIGHT)[orientation])
+        return to_png(rgb, orientation if keep_orientation else 1)
+
+
+def to_png(image: Image.Image, orientation: int = 1) -> bytes:
+    """A PNG that notes how to turn it."""
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[_ORIENTATION] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", exif=exif)
+    return buffer.getvalue()
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F"):
+        raise ImageFault("decode", "its pixels have 32 bits; save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I;16"):  # Pillow would cut at 255: white
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    if not data:
+        raise ImageFault("read", "the file is empty")
+    try:
+        formats = [*_FORMATS, *(name for name in _OPTIONAL if name in Image.OPEN)]
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            yield image
+    except ImageFault:
+        raise
+    except UnidentifiedImageError:
+        raise ImageFault("decode", f"not a picture in any known format ({len(data)} bytes)") from None
+    except Image.DecompressionBombError as error:
+        raise ImageFault("size", error) from None
+    except Exception as error:  # Pillow's readers raise what they like on broken files
+        raise ImageFault("decode", f"damaged, {one_line(error)} ({len(data)} bytes)") from None
