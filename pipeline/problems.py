@@ -12,9 +12,9 @@ import jinja2
 from components.image_example_gen import voc
 from pipeline.config import RunConfig
 from pipeline.report.images import photo
-from trainer.data.files import read_bytes, shown
+from trainer.data.files import read_bytes
 from trainer.data.pictures import decode
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, shown
 
 _THUMBNAILS = 500  # open: problems that get one
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from components.batch.faults import dead_letter
 from components.batch.masks import mask_path, read_note
-from trainer.data.files import read_bytes, shown
+from trainer.data.files import read_bytes
 from trainer.data.names import key_of, stem_of, suffix_of
 from trainer.data.pictures import MAX_PIXELS, decode, read_header, readable, to_png
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, shown
 
 _SMALL = 4_000_000  # open: pixels of a picture made smaller for networks, which see fewer still
 DEAD = "dead"  # tag of the output that holds dead letters

@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from etils import epath
 
 from components.image_example_gen.listing import IMAGE_SUFFIXES, Listing, listing
-from trainer.data.files import read_text, shown
+from trainer.data.files import read_text
 from trainer.data.names import MASK_SUFFIXES, plain, stem_of
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, shown
 
 IMAGES = "JPEGImages"
 MASKS = "SegmentationClass"

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from trainer.data.files import shown
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 PATH = click.Path(path_type=Path)
 EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many records were bad

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from labelling_samples import encode, models, scene, write_scenes  # noqa: F401
+from labelling_samples import encode, scene, write_scenes
 from PIL import Image
 
 from components.batch import images, masks, networks
@@ -25,7 +25,7 @@ from trainer.data.pictures import read_header
 from trainer.errors import UserError
 
 
-def predict(models, folder, output="out", **options):  # noqa: F811
+def predict(models, folder, output="out", **options):
     return predict_folder(models["segmentation"], folder / "images", folder / output, **options)
 
 
@@ -37,7 +37,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".png"}
 
 
-def test_masks_of_others_are_not_touched(models, tmp_path):  # noqa: F811
+def test_masks_of_others_are_not_touched(models, tmp_path):
     write_scenes(tmp_path, 2)
     (tmp_path / "images" / "broken.jpg").write_bytes(b"broken")
     (tmp_path / "out").mkdir()
@@ -52,7 +52,7 @@ def test_masks_of_others_are_not_touched(models, tmp_path):  # noqa: F811
     assert {path.name for path in (tmp_path / "out").iterdir()} - set(before) == {".transferseg.lock"}
 
 
-def test_reports_of_others_are_not_touched(models, tmp_path):  # noqa: F811
+def test_reports_of_others_are_not_touched(models, tmp_path):
     write_scenes(tmp_path, 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "annotations.json").write_text('{"images": []}')
@@ -63,7 +63,7 @@ def test_reports_of_others_are_not_touched(models, tmp_path):  # noqa: F811
     assert (tmp_path / "out" / "annotations.json").read_text() == '{"images": []}'
 
 
-def test_a_second_job_is_told_before_it_works(models, tmp_path):  # noqa: F811
+def test_a_second_job_is_told_before_it_works(models, tmp_path):
     write_scenes(tmp_path, 1)
     with claimed(tmp_path / "out", tmp_path / "images", "predict") as output:
         (output / ".unfinished").mkdir()
@@ -75,7 +75,7 @@ def test_a_second_job_is_told_before_it_works(models, tmp_path):  # noqa: F811
         pass
 
 
-def test_any_path_is_a_plain_path(models, tmp_path):  # noqa: F811
+def test_any_path_is_a_plain_path(models, tmp_path):
     root = tmp_path / "photos [1] a*b? {x} 100 %41 \udcff"  # the last a byte that is no UTF-8
     write_scenes(root, 2)
     model = shutil.copytree(models["segmentation"], root / "model" / "7")
@@ -90,7 +90,7 @@ def test_any_path_is_a_plain_path(models, tmp_path):  # noqa: F811
     assert (root / "masks" / "examples.tfrecord.gz").stat().st_size > 100
 
 
-def test_whatever_lies_in_a_folder_is_done_or_named(models, tmp_path):  # noqa: F811
+def test_whatever_lies_in_a_folder_is_done_or_named(models, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     data = encode(scene(1)[0], "JPEG")
@@ -114,7 +114,7 @@ def test_whatever_lies_in_a_folder_is_done_or_named(models, tmp_path):  # noqa: 
     assert made == {"good.png", "bad_xff_xfe.png", "two_nlines.png", "\u5199\u771f" * 41 + ".png", "[red].png"}
 
 
-def test_a_full_disk_ends_the_job_and_the_same_call_finishes_it(models, tmp_path, monkeypatch):  # noqa: F811
+def test_a_full_disk_ends_the_job_and_the_same_call_finishes_it(models, tmp_path, monkeypatch):
     write_scenes(tmp_path, 3)
     real, calls = os.replace, []
 
@@ -151,7 +151,7 @@ def finish(sample, image, outputs, image_sizes):
     return Result(sample.key, np.zeros(image.shape[:2], np.uint8))
 
 
-def test_a_picture_whose_decoding_hangs_is_a_dead_letter(models, monkeypatch):  # noqa: F811
+def test_a_picture_whose_decoding_hangs_is_a_dead_letter(models, monkeypatch):
     def hangs_on_b(data, max_pixels):
         if data == b"b":
             time.sleep(60)
@@ -169,7 +169,7 @@ def test_a_picture_whose_decoding_hangs_is_a_dead_letter(models, monkeypatch):  
     ]
 
 
-def test_pictures_above_the_model_s_own_limit_go_to_it_smaller(models, tmp_path, monkeypatch):  # noqa: F811
+def test_pictures_above_the_model_s_own_limit_go_to_it_smaller(models, tmp_path, monkeypatch):
     write_scenes(tmp_path, 3)
     predict(models, tmp_path, "whole")
     monkeypatch.setattr(images, "MAX_PIXELS", 5000)

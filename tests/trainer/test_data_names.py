@@ -6,10 +6,10 @@ import unicodedata
 import pytest
 
 from trainer.data.category_names import names_by_id, read_names
-from trainer.data.files import decode_text, read_bytes, shown, walk
+from trainer.data.files import decode_text, read_bytes, walk
 from trainer.data.names import Pictures, free_keys, key_of, stem_of
 from trainer.data.tags_table import is_tags_table, read_tags_table, write_tags_table
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, shown
 
 PICTURES = Pictures(["1.jpg", "sub/1.jpg", "a.b c.JPG", "x/y/2.png", "3.jpg", "3.png", "UP.JPG", "\u00e9.jpg"])
 

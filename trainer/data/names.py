@@ -10,8 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from trainer.data.files import shown
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, shown
 
 STORED_SUFFIXES = (".jpg", ".jpeg", ".png")  # what a dataset's folder holds
 DECODED_SUFFIXES = (*STORED_SUFFIXES, ".bmp", ".gif")  # what the networks' decoder reads

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from trainer.data.files import cut, read_text, shown
-from trainer.errors import ImageFault, UserError, some
+from trainer.data.files import cut, read_text
+from trainer.errors import ImageFault, UserError, shown, some
 
 HEADER = ("image", "tags")
 SEPARATOR = "|"
