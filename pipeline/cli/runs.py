@@ -153,6 +153,8 @@ def experiment(
 ) -> None:
     """Compares the method with its rivals, as the paper's Table 2 does; what is there already is not made again.
 
+    Images are read as `run` reads them; the method full needs a mask of every training image.
+
     Example: transferseg experiment configs/table2-small.yaml --methods full,l-net --splits 1
     """
     from pipeline.config import check_inputs, load_config
