@@ -23,9 +23,9 @@ from components.weak_labels.outputs import COCO, write_coco
 from pipeline.config import load_config
 from trainer import features
 from trainer.categories import Categories, palette
-from trainer.data.files import read_text
+from trainer.data.files import read_json
 from trainer.data.tags_table import SEPARATOR
-from trainer.errors import UserError, one_line
+from trainer.errors import UserError
 from trainer.preprocessing import decode_mask
 
 CORRECTED = "corrected"  # list of the images whose masks people have corrected: `dataset.corrected` names it
@@ -87,11 +87,7 @@ def import_labels(annotations: Path, images: Path, output: Path) -> dict[str, An
     Raises:
       UserError: neither format, or nothing corrected.
     """
-    try:
-        is_list = isinstance(json.loads(read_text(annotations, "a JSON export")), list)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{annotations}: cannot be read as JSON; {one_line(error)}") from None
-    read = read_label_studio if is_list else read_coco
+    read = read_label_studio if isinstance(read_json(annotations, "a JSON export"), list) else read_coco
     return import_dataset(read(str(annotations), str(images)), output, CORRECTED, replace=True)
 
 

@@ -14,7 +14,7 @@ from components.image_example_gen import voc
 from trainer.categories import VOID
 from trainer.data.files import read_text
 from trainer.data.masks import read_mask
-from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, stem_of, suffix_of
+from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, suffix_of
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault
 
@@ -35,7 +35,7 @@ class Places:
         self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
         self._output, self._replace, self._replaced, self._renamed = output, replace, 0, 0
         names = os.listdir(output / voc.IMAGES)
-        self._there = {stem_of(name, STORED_SUFFIXES): name for name in names if suffix_of(name, STORED_SUFFIXES)}
+        self._there = {key_of(name): name for name in names if suffix_of(name, STORED_SUFFIXES)}
 
     def add(self, item: dict[str, Any]) -> None:
         """Raises ImageFault if the picture is there already and this one contradicts it."""
@@ -100,7 +100,16 @@ class Places:
 
 def read_tags(path: Path) -> dict[str, tuple[str, ...]]:
     """The tags table of a folder, key -> tags; {} without one."""
-    return {row.image: row.tags for row in read_tags_table(path).strict().rows} if path.exists() else {}
+    if not path.exists():
+        return {}
+
+    def key(name: str) -> str:  # hand-made tables name pictures in other ways
+        try:
+            return voc.find_key(path.parent, name)
+        except ImageFault:
+            return name
+
+    return {key(row.image): row.tags for row in read_tags_table(path).strict().rows}
 
 
 def read_list(path: Path) -> set[str]:

@@ -12,16 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import tensorflow as tf
 
 from components.batch.images import Sample, stamp_of
 from components.batch.masks import MaskStore, mask_path, read_mask, read_note, write_atomic
 from components.weak_labels.transform import mask_shares
 from trainer import features
-from trainer.categories import VOID
+from trainer.baselines.example_files import with_human_mask
 from trainer.data.masks import encode_grey
-from trainer.preprocessing import decode_mask
 
 LABELS = "labels.jsonl"
 _PARTS = 4  # open: workers that share one file; each unpacks all of it and keeps its part
@@ -112,7 +110,7 @@ def write_labelled(input_uri: str, masks: str, output_uri: str) -> list[dict[str
                 note = read_note(mask_path(masks, key))
                 if not note:
                     continue
-                mask = _with_human_mask(read_mask(mask_path(masks, key)), example)
+                mask = with_human_mask(read_mask(mask_path(masks, key)), example)
                 feature = example.features.feature
                 feature[features.MASK].bytes_list.value[:] = [encode_grey(mask)]
                 feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]
@@ -120,14 +118,6 @@ def write_labelled(input_uri: str, masks: str, output_uri: str) -> list[dict[str
                 kept = {name: note[name] for name in ("tags", "confidence", "seed_share")}
                 records.append({"key": key, **kept, "shares": mask_shares(mask)})
     return records
-
-
-def _with_human_mask(generated: np.ndarray, example: tf.train.Example) -> np.ndarray:
-    encoded = example.features.feature[features.MASK].bytes_list.value
-    if not encoded or not encoded[0]:
-        return generated
-    human = decode_mask(tf.constant(encoded[0])).numpy()
-    return np.where(human == VOID, generated, human)
 
 
 def write_lines(path: str, records: Iterable[dict[str, Any]]) -> None:
