@@ -210,8 +210,11 @@ def test_text_from_data_can_be_printed_whatever_it_holds(tmp_path):
     assert one_line(odd).isprintable() and key_of(odd).isprintable() and len(key_of(odd * 99).encode()) <= 200
     with pytest.raises(ImageFault, match="no picture 'a"):
         Pictures(["tree.jpg"]).find(odd)
+    with pytest.raises(ImageFault, match=r"no picture 'http://\[x'"):
+        Pictures(["tree.jpg"]).find("http://[x")
     with pytest.raises(UserError, match="cannot be printed"):
         clean_name(odd, "x")
+    assert one_line(f"annotation {odd}\n: has no label").endswith("\\n: has no label")
     images = [{"id": 1, "file_name": "tree.jpg"}, {"id": 2, "file_name": odd}]
     of_coco(tmp_path, [{"image_id": 1, "category_id": 1}], images=images)
     arguments = ["--annotations", f"{tmp_path}/x.json", "--images", f"{tmp_path}/images", "--output", f"{tmp_path}/out"]
