@@ -122,8 +122,8 @@ def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
         line = line.strip()
         if not line or line.startswith("#") or re.fullmatch(r"name\W+r(ed)?\W+g(reen)?\W+b(lue)?", line, re.I):
             continue
-        found = re.match(r"^([^:]+):\s*(?:(\d{1,3}),\s*(\d{1,3}),\s*(\d{1,3}))?\s*(?::|$)", line) or re.match(
-            r"^\"?([^,]+?)\"?\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*$", line
+        found = re.match(r"^([^:]+):\s*(?:(\d{1,3}),\s*(\d{1,3}),\s*(\d{1,3})\s*)?(?::|$)", line) or re.match(
+            r"^\"?([^,]*[^,\s\"])\"?\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*$", line
         )
         where = f"{path}: line {number}"
         if not found:

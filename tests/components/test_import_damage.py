@@ -175,11 +175,19 @@ def test_yaml_that_is_none_is_refused_in_a_line(tmp_path, text):
     assert len(str(caught.value)) < 500
 
 
-def test_colours_of_any_length_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "line",
+    [f"oak:{'9' * 5000},0,0::", f"oak:{' ' * 300_000}x", f"oak{' ' * 300_000}x"],
+    ids=["digits", "blanks behind a colon", "blanks"],
+)
+def test_lines_of_any_length_are_refused(tmp_path, line):
     picture(tmp_path / "JPEGImages/tree.jpg")
-    (tmp_path / "labelmap.txt").write_text(f"oak:{'9' * 5000},0,0::\n")
+    (tmp_path / "labelmap.txt").write_text(f"{line}\n")
     with pytest.raises(UserError, match=r"labelmap.txt: line 1: must read name:red,green,blue"):
         read_cvat(str(tmp_path))
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/all.txt").write_text(f"{line}\ntree\n")
+    assert read_voc(str(tmp_path), None, "all").faults[0]["reason"].startswith("no picture 'oak")
 
 
 def test_records_whose_keys_hold_another_kind_are_named(tmp_path):
