@@ -1,8 +1,8 @@
-.PHONY: setup demo test test-fast test-airflow lint bench images lock
+.PHONY: setup demo test test-fast test-airflow soak lint bench images lock
 
 TRANSFERSEG := .venv/bin/transferseg
 PYTEST := .venv/bin/python -m pytest
-TWO := --numprocesses=2 --dist=loadfile
+TWO := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 setup:            ## Python 3.10 and the locked packages in .venv
 	@./bootstrap.sh
@@ -10,11 +10,14 @@ setup:            ## Python 3.10 and the locked packages in .venv
 demo: setup       ## built-in data -> whole pipeline -> table, report, served model
 	@$(TRANSFERSEG) demo --workdir build/demo
 
-test: setup       ## every test: unit, slow, e2e; about 45 minutes on two cores
+test: setup       ## every test but the soak tests; 15 minutes on two cores
 	@$(PYTEST) $(TWO)
 
-test-fast: setup  ## unit tests only
-	@$(PYTEST) $(TWO) -m "not slow and not e2e"
+test-fast: setup  ## unit tests only; 3 minutes
+	@$(PYTEST) $(TWO) -m "not slow and not e2e and not soak"
+
+soak: setup       ## what only many repetitions show: kills, fuzz, load, whole trainings; an hour
+	@$(PYTEST) $(TWO) -m soak
 
 test-airflow: ## the Airflow DAG, in an environment of its own: .venv-airflow
 	@VENV=.venv-airflow LOCK=requirements-airflow.lock ./bootstrap.sh

@@ -26,7 +26,10 @@ from trainer.config import (
     StageConfig,
     Strict,
 )
-from trainer.errors import UserError
+from trainer.data.category_names import clean_name
+from trainer.data.files import cut
+from trainer.data.yaml_text import load_yaml, read_yaml
+from trainer.errors import UserError, some
 
 
 class CategoriesConfig(Strict):
@@ -44,10 +47,11 @@ class CategoriesConfig(Strict):
     def resolve(self) -> Categories:
         if self.split is None:
             categories = from_lists(self.strong, self.weak, self.order)
-            last = categories.foreground[len(categories.foreground) - len(self.added) :]
-            if set(last) != set(self.added):
+            added = [clean_name(name, "categories.added") for name in self.added]
+            last = categories.foreground[max(len(categories.foreground) - len(added), 0) :]
+            if set(last) != set(added):
                 raise UserError(
-                    f"categories.added: {', '.join(self.added)} must be the last of `order`, so that the others keep "
+                    f"categories.added: {cut(', '.join(added))} must be the last of `order`, so that the others keep "
                     f"the ids that the blessed model knows them by; the last are {', '.join(last)}"
                 )
             return categories
@@ -68,7 +72,7 @@ class GateConfig(Strict):
 class RunConfig(Strict):
     """Everything that decides a run's result."""
 
-    name: str = Field("transferseg", pattern=r"^[a-zA-Z][\w-]*$")  # of the pipeline and the served model
+    name: str = Field("transferseg", pattern=r"^[a-zA-Z][\w-]{0,99}$")  # of the pipeline and the served model
     dataset: DatasetSettings
     categories: CategoriesConfig
     backbone: Backbone = "vgg16"
@@ -117,14 +121,9 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
       UserError: missing file, broken YAML, unknown key, wrong type, bad value; one line that names all of them.
     """
     path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such config file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a config file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not path.exists():
+        raise UserError(f"{path}: no such config file")
+    values = read_yaml(path, "the config of a run")
     if not isinstance(values, dict):
         raise UserError(f"{path}: must be a mapping of keys to values")
     for override in overrides or []:
@@ -138,7 +137,7 @@ def make_config(values: dict[str, Any], source: str) -> RunConfig:
         config = RunConfig.model_validate(values)
         _ = config.network
     except ValidationError as error:
-        raise UserError(f"{source}: {'; '.join(_describe(problem) for problem in error.errors())}") from None
+        raise UserError(f"{source}: {some([_describe(problem) for problem in error.errors()])}") from None
     if len(config.categories.resolve().strong) < 2 and config.calibrate:
         raise UserError(f"{source}: calibrate needs two strong categories: one is made weak to find the values")
     return config
@@ -162,24 +161,22 @@ def dump_config(config: RunConfig) -> str:
 
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
+    where = f"--set {cut(override)}"
     if not equals or not key:
-        raise UserError(f"--set {override}: write key=value")
+        raise UserError(f"{where}: write key=value")
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise UserError(f"--set {override}: '{parent}' is a value, not a section")
-    try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: '{text}' is not valid YAML") from None
+            raise UserError(f"{where}: '{parent}' is a value, not a section")
+    values[last] = load_yaml(text, where)
 
 
 def _describe(problem: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "config"
+    key = cut(".".join(str(part) for part in problem["loc"]) or "config")
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{key}'"
     if problem["type"] == "missing":
         return f"'{key}' is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"'{key}': {message[0].lower()}{message[1:]} (got {problem['input']!r})"
+    message = cut(problem["msg"].removeprefix("Value error, "), 300)
+    return f"'{key}': {message[0].lower()}{message[1:]} (got {cut(repr(problem['input']))})"

@@ -14,10 +14,10 @@ from rich.table import Table
 
 from trainer.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
 from trainer.data.category_names import names_by_id
-from trainer.data.files import read_bytes, shown
+from trainer.data.files import read_bytes
 from trainer.data.masks import ids_in, read_mask
 from trainer.data.names import MASK_SUFFIXES, Pictures, suffix_of
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, shown
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 
 _CATEGORY = 1  # the id of an only category

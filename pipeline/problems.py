@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 import jinja2
-import numpy as np
-from PIL import Image
 
 from components.image_example_gen import voc
 from pipeline.config import RunConfig
 from pipeline.report.images import photo
-from trainer.data.pictures import MAX_PIXELS
+from trainer.data.files import read_bytes
+from trainer.data.pictures import decode
+from trainer.errors import ImageFault, shown
 
 _THUMBNAILS = 500  # open: problems that get one
 
@@ -27,13 +27,20 @@ class Problem:
     where: str
     what: str
 
+    @classmethod
+    def error(cls, where: object, what: str) -> Problem:
+        return cls("error", shown(str(where)), shown(what))
+
+    @classmethod
+    def warning(cls, where: object, what: str) -> Problem:
+        return cls("warning", shown(str(where)), shown(what))
+
 
 def write_page(path: Path, config: RunConfig, problems: Sequence[Problem], counts: dict[str, int]) -> None:
     """Writes a self-contained page: counts, and a row for each problem with a thumbnail if it is about an image."""
-    root = Path(config.dataset.root)
+    root = config.dataset.root
     rows = [
-        (problem, thumbnail(voc.image_path(root, problem.where)) if i < _THUMBNAILS else None)
-        for i, problem in enumerate(problems)
+        (problem, thumbnail(root, problem.where) if i < _THUMBNAILS else None) for i, problem in enumerate(problems)
     ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "report"), autoescape=True, trim_blocks=True
@@ -44,12 +51,9 @@ def write_page(path: Path, config: RunConfig, problems: Sequence[Problem], count
     path.write_text(page, encoding="utf-8")
 
 
-def thumbnail(path: Path) -> str | None:
-    """Data URI of a small JPEG; None if the file is no picture that can be shown."""
+def thumbnail(root: str, key: str) -> str | None:
+    """Data URI of a small JPEG; None if there is no picture of that key, or none that can be shown."""
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
-            return photo(np.array(image.convert("RGB")))
-    except Exception:  # Pillow raises many kinds on damaged files; the problem's text says what is wrong
+        return photo(decode(read_bytes(voc.image_path(root, key))))
+    except ImageFault:  # the problem's text says what is wrong
         return None

@@ -23,7 +23,9 @@ from components.weak_labels.outputs import COCO, write_coco
 from pipeline.config import load_config
 from trainer import features
 from trainer.categories import Categories, palette
-from trainer.errors import UserError
+from trainer.data.files import read_text
+from trainer.data.tags_table import SEPARATOR
+from trainer.errors import UserError, one_line
 from trainer.preprocessing import decode_mask
 
 CORRECTED = "corrected"  # list of the images whose masks people have corrected: `dataset.corrected` names it
@@ -67,7 +69,7 @@ def export_labels(workdir: Path, output: Path, count: int) -> int:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "confidence", "tags"])
         for key in done:
-            writer.writerow([key, confidences[key], "|".join(categories.names[tag] for tag in sources[key].tags)])
+            writer.writerow([key, confidences[key], SEPARATOR.join(categories.names[tag] for tag in sources[key].tags)])
     return len(done)
 
 
@@ -86,9 +88,9 @@ def import_labels(annotations: Path, images: Path, output: Path) -> dict[str, An
       UserError: neither format, or nothing corrected.
     """
     try:
-        is_list = isinstance(json.loads(annotations.read_text()), list)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{annotations}: cannot be read as JSON; {error}") from None
+        is_list = isinstance(json.loads(read_text(annotations, "a JSON export")), list)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{annotations}: cannot be read as JSON; {one_line(error)}") from None
     read = read_label_studio if is_list else read_coco
     return import_dataset(read(str(annotations), str(images)), output, CORRECTED, replace=True)
 

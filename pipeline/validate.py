@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.image_example_gen.inspection import inspect, near_duplicates
 from components.image_example_gen.records import EVAL, STRONG, WEAK
-from components.image_example_gen.settings import DatasetSettings, layout_faults
-from components.image_example_gen.tags import read_tags_and_faults
+from components.image_example_gen.settings import DatasetSettings, layout_faults, order_faults
+from components.image_example_gen.tags import Tags, read_tags_and_faults
 from components.image_example_gen.transform import plan_shards
 from pipeline.config import RunConfig
 from pipeline.problems import Problem, write_page
@@ -29,25 +30,27 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
       (problems, errors first; number of usable images by split: strong, weak, eval)
     """
     settings, categories = config.dataset, config.categories.resolve()
-    problems = [_error(where, fault) for where, fault in layout_faults(settings)]
-    tags, faults = None, []
+    problems = [Problem.error(where, fault) for where, fault in layout_faults(settings)]
+    problems += [Problem.error("categories", fault) for fault in order_faults(settings, categories)]
+    tags: Tags = {}
     if settings.tags_path:
         try:
-            tags, faults = read_tags_and_faults(settings.tags_path, categories)
+            tags, faults = read_tags_and_faults(settings.tags_path, categories, settings.root, settings.listed())
+            problems += [Problem.error(settings.tags, f"line {line}: {fault}") for line, fault in faults]
         except UserError as error:
-            problems.append(_error(settings.tags, str(error)))
-    problems += [_error(settings.tags, fault.partition(": ")[2]) for fault in faults]
+            problems.append(Problem.error(settings.tags, str(error)))
     counts: dict[str, int] = {}
-    if not any(problem.where in ("dataset.root", settings.train, settings.eval) for problem in problems):
-        entries = inspect(plan_shards(settings, categories, tags or {}), settings, categories, config.beam_args)
+    if not any(problem.where in ("dataset.root", *settings.lists) for problem in problems):
+        entries = inspect(plan_shards(settings, categories, tags), settings, categories, config.beam_args)
         counts = dict(Counter(entry["split"] for entry in entries if entry["split"]))
         problems += [
-            _error(entry["key"], f"{entry['stage']}: {entry['reason']}") for entry in entries if entry["stage"]
+            Problem.error(entry["key"], f"{entry['stage']}: {entry['reason']}") for entry in entries if entry["stage"]
         ]
         problems += _splits(counts)
         problems += _classes(entries, categories)
+        problems += _blank(entries)
         problems += _copies(entries)
-        problems += _unlisted(tags or {}, entries, settings)
+        problems += _unlisted(tags, entries, settings)
     return sorted(problems, key=lambda problem: problem.severity), counts
 
 
@@ -60,7 +63,7 @@ def validate(config: RunConfig, html_path: Path | None, console: Console) -> lis
         table = Table("", "where", "what", title=f"{len(problems)} problems", title_justify="left")
         for problem in problems:
             colour = "red" if problem.severity == "error" else "yellow"
-            table.add_row(f"[{colour}]{problem.severity}[/]", problem.where, problem.what)
+            table.add_row(Text(problem.severity, colour), Text(problem.where), Text(problem.what))  # never as markup
         console.print(table)
     if counts:
         usable = ", ".join(f"{counts.get(split, 0)} {split}" for split in (STRONG, WEAK, EVAL))
@@ -78,7 +81,7 @@ def _splits(counts: dict[str, int]) -> Iterator[Problem]:
     }
     for split, reason in reasons.items():
         if not counts.get(split):
-            yield _error(split, f"split {split} is empty: {reason}")
+            yield Problem.error(split, f"split {split} is empty: {reason}")
 
 
 def _classes(entries: Sequence[dict], categories: Categories) -> Iterator[Problem]:
@@ -86,11 +89,24 @@ def _classes(entries: Sequence[dict], categories: Categories) -> Iterator[Proble
     train, evaluated = (Counter(tag for e in usable if e["evaluation"] == flag for tag in e["tags"]) for flag in (0, 1))
     for category, name in enumerate(categories.names[1:], start=1):
         if not train[category]:
-            yield _error(name, "no training image shows it; add some or take the category out")
+            yield Problem.error(name, "no training image shows it; add some or take the category out")
         elif train[category] < FEW:
-            yield _warning(name, f"only {train[category]} training images show it; {FEW} or more are better")
+            yield Problem.warning(name, f"only {train[category]} training images show it; {FEW} or more are better")
         if not evaluated[category]:
-            yield _warning(name, "no evaluation image shows it: its IoU will be n/a")
+            yield Problem.warning(name, "no evaluation image shows it: its IoU will be n/a")
+
+
+def _blank(entries: Sequence[dict]) -> Iterator[Problem]:
+    """Masks without any category; weak images' masks are not read."""
+    for split, kind in ((STRONG, "training"), (EVAL, "evaluation")):
+        masked = [entry["key"] for entry in entries if entry["split"] == split]
+        if blank := [entry["key"] for entry in entries if entry["split"] == split and not entry["tags"]]:
+            yield Problem.warning(
+                "masks",
+                f"{len(blank)} of {len(masked)} {kind} masks show no category (background or void alone): "
+                f"{_first(blank)}; "
+                "right only if there is nothing to see",
+            )
 
 
 def _copies(entries: Sequence[dict]) -> Iterator[Problem]:
@@ -104,26 +120,30 @@ def _copies(entries: Sequence[dict]) -> Iterator[Problem]:
         for keys in names.values():
             if len(keys) > 1:
                 first, *others = keys
-                yield _warning(first, f"the same file as {', '.join(others)}; keep one")
+                yield Problem.warning(first, f"the same file as {', '.join(others)}; keep one")
+    by_case = defaultdict(dict)
+    for entry in entries:
+        by_case[entry["key"].casefold()][entry["key"]] = None
+    for keys in by_case.values():
+        if len(keys) > 1:
+            first, *others = keys
+            yield Problem.warning(
+                first, f"differs from {', '.join(others)} in case alone; some file systems take them for one: rename"
+            )
     listed_twice = {e["key"] for e in train} & {e["key"] for e in evaluated}
     for key, other in near_duplicates(train, evaluated):
         if key not in listed_twice:
-            yield _warning(key, f"looks like {other} of the evaluation list: the scores would flatter; drop one")
+            yield Problem.warning(key, f"looks like {other} of the evaluation list: the scores would flatter; drop one")
 
 
-def _unlisted(
-    tags: dict[str, tuple[int, ...]], entries: Sequence[dict], settings: DatasetSettings
-) -> Iterator[Problem]:
+def _unlisted(tags: Tags, entries: Sequence[dict], settings: DatasetSettings) -> Iterator[Problem]:
+    if settings.train_limit or settings.eval_limit:
+        return
     listed = {entry["key"] for entry in entries}
-    unknown = [key for key in tags if key not in listed]
-    if unknown and not (settings.train_limit or settings.eval_limit):
-        shown = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-        yield _warning(str(settings.tags), f"tags {len(unknown)} images that no list names: {shown}")
+    for where, verb, keys in ((settings.tags, "tags", tags), (settings.corrected, "names", settings.corrected_keys())):
+        if unknown := [key for key in keys if key not in listed]:
+            yield Problem.warning(where, f"{verb} {len(unknown)} images that no list names: {_first(unknown)}")
 
 
-def _error(where: object, what: str) -> Problem:
-    return Problem("error", str(where), what)
-
-
-def _warning(where: object, what: str) -> Problem:
-    return Problem("warning", str(where), what)
+def _first(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

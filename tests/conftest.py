@@ -19,3 +19,16 @@ def real_data() -> Path:
     if not root:
         pytest.skip("TRANSFERSEG_DATA is not set: no real images here")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> dict[str, Path]:
+    """Exported networks that see the scenes of `labelling_samples` by colour, untrained: kind -> SavedModel."""
+    from labelling_samples import export_cam, export_l_net, export_masks
+
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "cam": export_cam(root / "cam"),
+        "l_net": export_l_net(root / "l_net"),
+        "segmentation": export_masks(root / "segmentation"),
+    }

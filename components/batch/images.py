@@ -14,11 +14,12 @@ from PIL import Image
 
 from components.batch.faults import dead_letter
 from components.batch.masks import mask_path, read_note
-from trainer.data.files import read_bytes, shown
+from trainer.data.files import read_bytes
 from trainer.data.names import key_of, stem_of, suffix_of
 from trainer.data.pictures import MAX_PIXELS, decode, read_header, readable, to_png
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, shown
 
+_SMALL = 4_000_000  # open: pixels of a picture made smaller for networks, which see fewer still
 DEAD = "dead"  # tag of the output that holds dead letters
 
 
@@ -124,15 +125,16 @@ def unpack(image: bytes, max_pixels: int) -> tuple[np.ndarray, bytes]:
     """An encoded picture of any format, once its header has been looked at.
 
     Returns:
-      (uint8 [H, W, 3] RGB, the stored pixels, which masks fit; the picture as exported networks take it: a JPEG or PNG
-      of at most `MAX_PIXELS`, of which they see far fewer anyway).
+      (uint8 [H, W, 3] RGB, the stored pixels, which masks fit; the picture as exported networks take it: a JPEG or PNG,
+      made smaller where it has more than the `MAX_PIXELS` that they accept).
 
     Raises:
       ImageFault: "read" (empty), "size" (more than `max_pixels`, which guards against decompression bombs) or "decode".
     """
     data = readable(image, max_pixels)
     pixels = decode(data, max_pixels)
-    factor = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / MAX_PIXELS))
-    if factor > 1:
-        data = to_png(Image.fromarray(pixels).reduce(factor), read_header(data, max_pixels).orientation)
+    count = pixels.shape[0] * pixels.shape[1]
+    if count > MAX_PIXELS:
+        small = Image.fromarray(pixels).reduce(math.ceil(math.sqrt(count / _SMALL)))
+        data = to_png(small, read_header(data, max_pixels).orientation)
     return pixels, data

@@ -25,8 +25,8 @@ from components.batch.images import DEAD, ReadImages, Sample, Source
 from components.batch.masks import MaskStore, WriteMasks, is_own, mask_path, read_note, write_atomic
 from components.batch.networks import BATCH_SIZE, RunNetworks
 from components.batch.output import DEAD_LETTERS, SCRATCH, SUMMARY
-from trainer.data.files import read_bytes, shown, walk
-from trainer.errors import ImageFault, UserError
+from trainer.data.files import read_bytes, walk
+from trainer.errors import ImageFault, UserError, shown
 
 _POLL = 1.0  # seconds between looks at the output folder
 

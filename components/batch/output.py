@@ -12,8 +12,7 @@ from pathlib import Path
 
 from components.batch.lock import locked
 from components.batch.masks import is_own, mask_path, remove_unfinished
-from trainer.data.files import shown
-from trainer.errors import UserError, one_line
+from trainer.errors import UserError, one_line, shown
 
 DEAD_LETTERS = "dead_letters.jsonl"
 SUMMARY = "summary.json"

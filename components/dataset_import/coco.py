@@ -195,9 +195,7 @@ def _instances(entry: dict, annotations: list[dict], ids: Mapping[str, int], cro
     if size == (None, None):
         size = next((tuple(s["size"]) for a in annotations if _is_sized(s := a.get("segmentation"))), None)
     elif not all(isinstance(side, int) and side > 0 for side in size):
-        raise ImageFault(
-            "size", f"its height and width are {size[0]!r} and {size[1]!r} in the JSON, no numbers of pixels"
-        )
+        raise ImageFault("size", f"the JSON gives its height and width as {size[0]!r} and {size[1]!r}")
     objects = [one for number, a in enumerate(annotations) for one in _objects(a, number, ids, crowd)]
     return Drawing(objects, size, by_area=True)
 

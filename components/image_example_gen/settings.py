@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import tensorflow as tf
@@ -39,6 +40,20 @@ class DatasetSettings(Strict):
     def tags_path(self) -> epath.Path | None:
         return epath.Path(self.root) / self.tags if self.tags else None
 
+    @property
+    def lists(self) -> dict[str, Callable[[], list[str]]]:
+        """Name of a list -> its keys."""
+        found = {self.train: self.train_keys, self.eval: self.eval_keys}
+        return found | ({self.corrected: self.corrected_keys} if self.corrected else {})
+
+    def listed(self) -> set[str]:
+        """The keys in all lists that can be read."""
+        found: set[str] = set()
+        for keys in self.lists.values():
+            with contextlib.suppress(UserError):
+                found.update(keys())
+        return found
+
     def train_keys(self) -> list[str]:
         """Names of the training images, in order; UserError if a list cannot be read."""
         return voc.list_keys(self.root, self.train, self.train_limit, self.newest_spans)
@@ -46,6 +61,10 @@ class DatasetSettings(Strict):
     def eval_keys(self) -> list[str]:
         """As train_keys, of the evaluation images."""
         return voc.list_keys(self.root, self.eval, self.eval_limit)
+
+    def corrected_keys(self) -> list[str]:
+        """As train_keys, of the images whose masks people have corrected."""
+        return voc.list_keys(self.root, self.corrected) if self.corrected else []
 
 
 def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
@@ -56,14 +75,12 @@ def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
         file are wrong (all of them).
     """
     for where, fault in layout_faults(settings):
-        raise UserError(fault if where in (settings.train, settings.eval) else f"dataset.root: {fault}")
+        raise UserError(fault if where in settings.lists else f"dataset.root: {fault}")
     faults = list(order_faults(settings, categories))
     if faults:
         raise UserError(some(faults))
     if settings.tags_path:
-        read_tags(settings.tags_path, categories, settings.root)
-    if settings.corrected:
-        voc.list_keys(settings.root, settings.corrected)
+        read_tags(settings.tags_path, categories, settings.root, settings.listed())
 
 
 def order_faults(settings: DatasetSettings, categories: Categories) -> Iterator[str]:
@@ -94,9 +111,9 @@ def layout_faults(settings: DatasetSettings) -> Iterator[tuple[str, str]]:
     for folder in (voc.IMAGES, voc.MASKS):
         if not (root / folder).is_dir():
             yield folder, f"{root} has no folder {folder}; the format is PASCAL VOC's"
-    for split, keys in ((settings.train, settings.train_keys), (settings.eval, settings.eval_keys)):
+    for split, keys in settings.lists.items():
         try:
-            if not keys():
+            if not keys() and split != settings.corrected:
                 yield split, f"{voc.list_path(root, split)}: lists no image; write one image name a line"
         except UserError as error:
             yield split, str(error)

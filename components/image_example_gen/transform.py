@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 import tensorflow as tf
 
-from components.image_example_gen import voc
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.settings import DatasetSettings
 from components.image_example_gen.tags import Tags, read_tags
@@ -91,11 +90,12 @@ def plan_shards(settings: DatasetSettings, categories: Categories, tags: Tags | 
     Raises:
       UserError: a list or the tags file cannot be read.
     """
-    if tags is None:
-        tags = read_tags(settings.tags_path, categories, settings.root) if settings.tags_path else {}
     evaluated, trained = settings.eval_keys(), settings.train_keys()
     held_out = set(evaluated)
-    corrected = set(voc.list_keys(settings.root, settings.corrected)) if settings.corrected else set()
+    corrected = set(settings.corrected_keys())
+    if tags is None and settings.tags_path:
+        tags = read_tags(settings.tags_path, categories, settings.root, {*evaluated, *trained, *corrected})
+    tags = tags or {}
     shards = []
     for keys, evaluation in ((trained, False), (evaluated, True)):
         seen: set[str] = set()

@@ -10,14 +10,15 @@ one more file.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from etils import epath
 
 from components.image_example_gen.listing import IMAGE_SUFFIXES, Listing, listing
-from trainer.data.files import read_text, shown
+from trainer.data.files import read_text
 from trainer.data.names import MASK_SUFFIXES, plain, stem_of
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, shown
 
 IMAGES = "JPEGImages"
 MASKS = "SegmentationClass"
@@ -93,7 +94,7 @@ def list_keys(root: str | Path, split: str, limit: int | None = None, newest: in
                     f"{list_path(root, split)}: image name '{shown(name)[:200]}' has a /; images lie in {IMAGES} "
                     "itself, not in folders below it; transferseg import folder brings such pictures into one folder"
                 ) from None
-            keys.append(stem_of(plain(name), IMAGE_SUFFIXES))
+            keys.append(_key_without_picture(name))
     return keys
 
 
@@ -102,13 +103,18 @@ def keys(root: str | Path) -> list[str]:
     return sorted(_images(root).files)
 
 
-def find_key(root: str | Path, name: str) -> str:
-    """The key of the picture that a name means.
+def find_key(root: str | Path, name: str, listed: Collection[str] = ()) -> str:
+    """The key of the picture that a name means; without a picture the key in `listed` that it means.
 
     Raises:
       ImageFault: "read": no picture, or several; see `Pictures.find`.
     """
-    return _images(root).key(name)
+    try:
+        return _images(root).key(name)
+    except ImageFault:
+        if (key := _key_without_picture(name)) in listed:
+            return key
+        raise
 
 
 def image_path(root: str | Path, key: str) -> epath.Path:
@@ -152,6 +158,10 @@ def no_mask(root: str | Path, key: str) -> str:
     if others:
         return f"{shown(others[0])} in {MASKS} is no mask: masks are PNG, because lossy formats change ids"
     return f"no mask {shown(key)}.png in {MASKS}"
+
+
+def _key_without_picture(name: str) -> str:
+    return stem_of(plain(name), IMAGE_SUFFIXES)
 
 
 def _images(root: str | Path) -> Listing:

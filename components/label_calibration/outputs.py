@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from components.label_calibration.search import Calibration
 from components.weak_labels.settings import LabelSettings
+from trainer.data.files import cut
+from trainer.data.yaml_text import read_yaml
 from trainer.errors import UserError
 
 VALUES, FIGURES, CURVES = "labels.yaml", "calibration.json", "calibration.png"
@@ -41,10 +43,7 @@ def read_label_settings(path: str | Path) -> LabelSettings:
     Raises:
       UserError: no such file, no such section, or a wrong key or value in it.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot read label settings ({' '.join(str(error).split())})") from None
+    values = read_yaml(path, "labels.yaml of a calibration, or a run's config")
     if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
         raise UserError(f"{path}: has no section `labels`; give labels.yaml of a calibration, or a run's config")
     try:
@@ -52,7 +51,7 @@ def read_label_settings(path: str | Path) -> LabelSettings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: labels.{key}: {first['msg']} (got {first['input']!r})") from None
+        raise UserError(f"{path}: labels.{key}: {first['msg']} (got {cut(repr(first['input']))})") from None
 
 
 def _draw(path: Path, found: Calibration) -> None:

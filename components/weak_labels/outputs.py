@@ -78,7 +78,7 @@ def write_coco(output: Path, sources: Sequence[Source], categories: Categories) 
 def write_examples(output: Path, sources: Sequence[Source], max_pixels: int) -> None:
     """examples.tfrecord.gz: tf.Examples (trainer/features.py) with generated masks, in the order of the sources."""
     unfinished = output / f".{EXAMPLES}.unfinished"
-    with tf.io.TFRecordWriter(str(unfinished), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+    with tf.io.TFRecordWriter(os.fsencode(unfinished), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
         for source in sources:
             mask = read_mask(mask_path(str(output), source.key))
             example = features.make_example(

@@ -10,10 +10,9 @@ from components.batch.faults import dead_letter
 from components.batch.images import Claims, Source, mask_key
 from trainer.categories import Categories, from_lists
 from trainer.data.category_names import names_by_id
-from trainer.data.files import shown
 from trainer.data.names import Pictures
 from trainer.data.tags_table import Row, TagsTable
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, shown
 
 
 @dataclass(frozen=True)

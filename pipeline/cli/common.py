@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 PATH = click.Path(path_type=Path)
 EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many records were bad
@@ -109,7 +109,7 @@ def batch(work, json_path: Path | None) -> None:
     try:
         summary = work()
     except TooManyFaults as error:
-        click.echo(f"transferseg: {error}", err=True)
+        click.echo(f"transferseg: {shown(str(error))}", err=True)
         sys.exit(EXIT_REFUSED)
     write_json(json_path, summary)
     if others := summary.get("passed_over"):
@@ -118,7 +118,7 @@ def batch(work, json_path: Path | None) -> None:
         say(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
     say(
         f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
-        f"{summary['images_per_s']:.1f} images/s: {summary['output']}"
+        f"{summary['images_per_s']:.1f} images/s: {shown(summary['output'])}"
     )
 
 

@@ -32,5 +32,7 @@ def main() -> None:
 
 
 def _refuse(reason: str) -> NoReturn:
-    click.echo(f"transferseg: {shown(reason)}", err=True)
+    """Names in it may hold anything, also what a terminal obeys or cannot print."""
+    text = "\n".join(map(shown, reason.split("\n")))
+    click.echo(f"transferseg: {text}", err=True)
     sys.exit(EXIT_BAD_INPUT)

@@ -64,9 +64,11 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
     Example: transferseg validate configs/voc-split-1.yaml --set dataset.root=/data/VOC2012
     """
     from pipeline.config import load_config
+
+    loaded = load_config(config, list(overrides))  # a wrong config is refused before the slow import of Beam
     from pipeline.validate import validate as run_validate
 
-    problems = run_validate(load_config(config, list(overrides)), html_path, console(json_path))
+    problems = run_validate(loaded, html_path, console(json_path))
     write_json(json_path, [asdict(problem) for problem in problems])
     if any(problem.severity == "error" for problem in problems):
         sys.exit(EXIT_BAD_INPUT)
@@ -150,6 +152,8 @@ def experiment(
     overrides: tuple[str, ...],
 ) -> None:
     """Compares the method with its rivals, as the paper's Table 2 does; what is there already is not made again.
+
+    Images are read as `run` reads them; the method full needs a mask of every training image.
 
     Example: transferseg experiment configs/table2-small.yaml --methods full,l-net --splits 1
     """

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.image_example_gen.settings import check_dataset
 from pipeline.config import RunConfig
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.networks import Networks, seconds_of
@@ -48,7 +49,7 @@ def run_experiment(
       ratio_to_full, wall_s (of the last training step of the method), config_hash.
 
     Raises:
-      UserError: unknown method or split.
+      UserError: unknown method or split, or the dataset's ids are not those of a split's categories.
     """
     unknown = [name for name in methods if name.removesuffix(CRF) not in METHODS]
     if unknown:
@@ -56,6 +57,8 @@ def run_experiment(
     about = {"config": config.name, "network": _network(config), "hardware": _hardware()}
     rows: list[Row] = []
     resolved = resolve(config, splits)
+    for categories in resolved.values():
+        check_dataset(config.dataset, categories)
     for seed in seeds:
         networks = Networks(config.model_copy(update={"seed": seed}), workdir)
         for split, categories in resolved.items():

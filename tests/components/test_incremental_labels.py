@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
-from labelling_samples import CATEGORIES, encode, models, scene  # noqa: F401
+from labelling_samples import CATEGORIES, encode, scene
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
@@ -26,7 +26,7 @@ def weak(i: int, tag: int = 2) -> bytes:
 
 
 @pytest.fixture()
-def label(models, tmp_path):  # noqa: F811
+def label(models, tmp_path):
     """label(name, records) -> (summary.json, key -> mask bytes) of a run of the executor on those weak examples."""
 
     def run(name: str, records: list[bytes], store: str | None = "store", **settings) -> tuple[dict, dict[str, bytes]]:
@@ -101,9 +101,12 @@ def test_writers_of_the_same_mask_do_not_disturb_each_other(tmp_path):
     assert [path.name for path in tmp_path.rglob("*.*")] == ["abc.png"]
 
 
-@pytest.mark.slow
-def test_of_10000_images_only_the_100_new_ones_are_labelled(label):
-    records = [weak(i) for i in range(10_000)]
-    assert label("first", records[:9_900])[0] == {"labelled": 9_900, "kept": 0, "dead": 0}
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [pytest.param(300, 10, marks=pytest.mark.slow), pytest.param(9_900, 100, marks=pytest.mark.soak)],
+)
+def test_of_many_images_only_the_new_ones_are_labelled(label, old, new):
+    records = [weak(i) for i in range(old + new)]
+    assert label("first", records[:old])[0] == {"labelled": old, "kept": 0, "dead": 0}
     second, masks = label("second", records)
-    assert second == {"labelled": 10_000, "kept": 9_900, "dead": 0} and len(masks) == 10_000
+    assert second == {"labelled": old + new, "kept": old, "dead": 0} and len(masks) == old + new

@@ -101,7 +101,7 @@ def test_what_is_written_can_be_read_back(tmp_path):
         ("labels: {sigma: -1}", "labels.sigma: Input should be greater than 0"),
         ("labels: {sgma: 1}", "labels.sgma"),
         ("name: x", "has no section `labels`"),
-        ("[1", "cannot read label settings"),
+        ("[1", "not valid YAML"),
     ],
 )
 def test_wrong_settings_files_are_named(tmp_path, content, problem):

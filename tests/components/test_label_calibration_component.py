@@ -4,7 +4,7 @@ import json
 
 import pytest
 import tensorflow as tf
-from labelling_samples import CATEGORIES, encode, models, scene  # noqa: F401
+from labelling_samples import encode, scene
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.label_calibration.executor import Executor
@@ -30,7 +30,7 @@ def example(key, tag):
 
 
 @pytest.fixture
-def inputs(models, tmp_path):  # noqa: F811
+def inputs(models, tmp_path):
     """The stand-in L-Net's assets say that it was trained on "ant" (1) alone: "bee" (2) plays weak."""
 
     def make(tags):

@@ -16,7 +16,7 @@ from pipeline.run import run_local
 from trainer.errors import UserError
 
 HOLD = "import sys, time, pathlib; from components.batch.lock import locked\n"
-HOLD += "with locked(pathlib.Path(sys.argv[1]), 'run 7'): print('held', flush=True); time.sleep(60)"
+HOLD += "with locked(pathlib.Path(sys.argv[1]), 'run 7'): print('held', flush=True); time.sleep(3600)"
 
 
 def test_a_second_run_is_told_and_writes_nothing(tmp_path):

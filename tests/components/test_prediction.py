@@ -5,17 +5,19 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from labelling_samples import BAD_IMAGES, ODD_IMAGES, models, write_scenes  # noqa: F401
+from click.testing import CliRunner
+from labelling_samples import BAD_IMAGES, ODD_IMAGES, write_scenes
 from PIL import Image
 
 from components.batch.faults import TooManyFaults
 from components.prediction.batch import predict_folder
+from pipeline.cli import cli
 from trainer.categories import palette
 from trainer.data.pictures import readable
 from trainer.errors import UserError
 
 
-def test_masks_are_the_model_s_own(models, tmp_path):  # noqa: F811
+def test_masks_are_the_model_s_own(models, tmp_path):
     write_scenes(tmp_path, 5)
     for name, (data, _) in ODD_IMAGES.items():
         (tmp_path / "images" / name).write_bytes(data)
@@ -33,7 +35,7 @@ def test_masks_are_the_model_s_own(models, tmp_path):  # noqa: F811
     assert seen == {0, 1, 2, 3}
 
 
-def test_bad_images_are_named_and_limited(models, tmp_path):  # noqa: F811
+def test_bad_images_are_named_and_limited(models, tmp_path):
     write_scenes(tmp_path, 3)
     for i, (name, (data, *_)) in enumerate(BAD_IMAGES.items()):
         (tmp_path / "images" / f"bad{i}.{name.rpartition('.')[2]}").write_bytes(data)
@@ -46,14 +48,27 @@ def test_bad_images_are_named_and_limited(models, tmp_path):  # noqa: F811
     assert (again["labelled"], again["kept"]) == (3, 3)
 
 
-def test_files_of_one_name_do_not_overwrite_each_other(models, tmp_path):  # noqa: F811
+def test_files_of_one_name_do_not_overwrite_each_other(models, tmp_path):
     write_scenes(tmp_path, 2)
     (tmp_path / "images" / "s000.jpg").write_bytes(ODD_IMAGES["grey.jpg"][0])
     summary = predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", max_dead_share=1.0)
     assert (summary["inputs"], summary["labelled"], summary["dead_by_stage"]) == (3, 2, {"write": 1})
 
 
-def test_bad_arguments_are_refused(models, tmp_path):  # noqa: F811
+def test_the_command_tells_what_it_passed_over_and_what_lifts_the_limit(models, tmp_path):
+    write_scenes(tmp_path, 2)
+    (tmp_path / "images" / "notes[red].txt").write_text("no picture")
+    arguments = ["--model", models["segmentation"], "--images", tmp_path / "images", "--output", tmp_path / "out"]
+    command = ["predict", *map(str, arguments), "--max-dead-share", "1", "--max-pixels"]
+    outcome = CliRunner().invoke(cli, [*command, "6911"])
+    assert outcome.exit_code == 0, outcome.output
+    assert "passed over, no pictures by their names: notes[red].txt" in outcome.output
+    assert "0 of 2 images done, 2 dead letters" in outcome.output
+    assert "6911 (--max-pixels)" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
+    assert "2 of 2 images done, 0 dead letters" in CliRunner().invoke(cli, [*command, "6912"]).output
+
+
+def test_bad_arguments_are_refused(models, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no such folder"):
         predict_folder(models["segmentation"], tmp_path / "none", tmp_path / "out")

@@ -20,6 +20,8 @@ from serving.export import export_segmentation
 from trainer import features
 from trainer.categories import Categories
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 
 def noise(seed: int) -> bytes:
     """A JPEG of 40 x 60 pixels."""
@@ -30,7 +32,8 @@ def noise(seed: int) -> bytes:
 
 
 IMAGES = [noise(seed) for seed in range(2)]
-QUICK = ServingCheckSettings(images=2, timed_calls=3)
+# Limits that only a fault reaches, on however busy a machine; tests of the limits set their own.
+QUICK = ServingCheckSettings(images=2, timed_calls=3, max_latency_ms=1e6, max_load_s=3600, timeout_s=3600)
 
 
 def build(num_classes: int = CATEGORIES.num_classes, bias: dict | None = None, idle_s: float = 0) -> tf.keras.Model:
@@ -72,7 +75,7 @@ def good(tmp_path_factory):
 def test_a_good_model_passes(good, tmp_path):
     report = check(good, tmp_path)
     assert report.reasons == []
-    assert report.agreement == 1 and 0 < report.latency_ms < 5000 and 0 < report.load_s < 120
+    assert report.agreement == 1 and report.latency_ms > 0 and report.load_s > 0
     assert 100 < report.memory_mb < 8000
     assert report.requests == {"good": 3, "odd": 6, "hostile": 5, "warm-up": 3}
 

@@ -5,13 +5,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, models, write_scenes  # noqa: F401
+from commands import COMMAND, ROOT, transferseg
+from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, encode, write_scenes
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -24,7 +24,7 @@ from trainer.categories import VOID, palette
 from trainer.errors import UserError
 
 
-def label(models, folder, output="out", **options):  # noqa: F811
+def label(models, folder, output="out", **options):
     arguments = {"l_net": models["l_net"], "cam": models["cam"], **options}
     return label_folder(images=folder / "images", tags_csv=folder / "tags.csv", output=folder / output, **arguments)
 
@@ -45,7 +45,7 @@ def contents(output):
     return {path.name: path.read_bytes() for path in output.iterdir() if path.name != "summary.json"}
 
 
-def test_labels_fit_the_objects_and_the_books_balance(models, tmp_path):  # noqa: F811
+def test_labels_fit_the_objects_and_the_books_balance(models, tmp_path):
     truths = write_scenes(tmp_path, 11)
     summary = label(models, tmp_path)
     assert (summary["inputs"], summary["labelled"], summary["dead"]) == (11, 11, 0)
@@ -62,7 +62,7 @@ def test_labels_fit_the_objects_and_the_books_balance(models, tmp_path):  # noqa
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
 
 
-def test_hostile_images_are_labelled_or_named(models, tmp_path):  # noqa: F811
+def test_hostile_images_are_labelled_or_named(models, tmp_path):
     write_scenes(tmp_path, 4)
     for name, (data, *_) in {**ODD_IMAGES, **BAD_IMAGES}.items():
         (tmp_path / "images" / name.replace("cut.png", "cut2.png")).write_bytes(data)
@@ -82,7 +82,7 @@ def test_hostile_images_are_labelled_or_named(models, tmp_path):  # noqa: F811
         assert read_mask(tmp_path / "out" / f"{name.rpartition('.')[0]}.png").shape == size, name
 
 
-def test_an_image_is_labelled_alike_in_any_company(models, tmp_path):  # noqa: F811
+def test_an_image_is_labelled_alike_in_any_company(models, tmp_path):
     write_scenes(tmp_path, 9)
     label(models, tmp_path, "all")
     label(models, tmp_path, "some", limit=2)
@@ -90,7 +90,7 @@ def test_an_image_is_labelled_alike_in_any_company(models, tmp_path):  # noqa: F
         assert (tmp_path / "all" / f"{key}.png").read_bytes() == (tmp_path / "some" / f"{key}.png").read_bytes()
 
 
-def test_faults_of_tags_cost_one_image_each(models, tmp_path):  # noqa: F811
+def test_faults_of_tags_cost_one_image_each(models, tmp_path):
     write_scenes(tmp_path, 6)
     (tmp_path / "images" / "s005.gif").write_bytes(ODD_IMAGES["moving.gif"][0])
     (tmp_path / "tags.csv").write_text(
@@ -116,7 +116,7 @@ def test_faults_of_tags_cost_one_image_each(models, tmp_path):  # noqa: F811
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {"s000", "s002", "s005"}
 
 
-def test_above_the_share_the_run_fails_after_finishing_everything(models, tmp_path):  # noqa: F811
+def test_above_the_share_the_run_fails_after_finishing_everything(models, tmp_path):
     truths = write_scenes(tmp_path, 6)
     for key in list(truths)[:3]:
         (tmp_path / "images" / f"{key}.png").write_bytes(b"broken")
@@ -136,7 +136,7 @@ def test_above_the_share_the_run_fails_after_finishing_everything(models, tmp_pa
         (None, "no such file.*tags.csv; give a CSV"),
     ],
 )
-def test_a_bad_tags_file_is_refused_before_any_work(models, tmp_path, tags, message):  # noqa: F811
+def test_a_bad_tags_file_is_refused_before_any_work(models, tmp_path, tags, message):
     write_scenes(tmp_path, 1)
     (tmp_path / "tags.csv").unlink()
     if tags is not None:
@@ -146,7 +146,7 @@ def test_a_bad_tags_file_is_refused_before_any_work(models, tmp_path, tags, mess
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_arguments_are_refused(models, tmp_path):  # noqa: F811
+def test_bad_arguments_are_refused(models, tmp_path):
     write_scenes(tmp_path, 1)
     mistakes = {
         "not a SavedModel": {"cam": tmp_path},
@@ -161,7 +161,7 @@ def test_bad_arguments_are_refused(models, tmp_path):  # noqa: F811
             label(models, tmp_path, **options)
 
 
-def test_a_rerun_makes_only_what_is_missing_or_stale(models, tmp_path):  # noqa: F811
+def test_a_rerun_makes_only_what_is_missing_or_stale(models, tmp_path):
     write_scenes(tmp_path, 5)
     label(models, tmp_path)
     before = contents(tmp_path / "out")
@@ -176,7 +176,19 @@ def test_a_rerun_makes_only_what_is_missing_or_stale(models, tmp_path):  # noqa:
     assert label(models, tmp_path, settings=other)["kept"] == 4
 
 
-def test_a_mask_goes_when_its_image_breaks(models, tmp_path):  # noqa: F811
+def test_labels_without_a_category_are_counted(models, tmp_path):
+    write_scenes(tmp_path, 2)
+    grey = np.random.default_rng(0).integers(30, 50, (72, 96), np.uint8)
+    (tmp_path / "images" / "grey.png").write_bytes(encode(grey))
+    with (tmp_path / "tags.csv").open("a") as file:
+        file.write("grey,ant\n")
+    summary = label(models, tmp_path)
+    empty = [path.stem for path in (tmp_path / "out").glob("*.png") if set(np.unique(read_mask(path))) <= {0, VOID}]
+    assert empty == ["grey"]
+    assert (summary["labelled"], summary["empty"]) == (3, 1)
+
+
+def test_a_mask_goes_when_its_image_breaks(models, tmp_path):
     write_scenes(tmp_path, 3)
     label(models, tmp_path)
     (tmp_path / "images" / "s001.png").write_bytes(b"")
@@ -185,7 +197,7 @@ def test_a_mask_goes_when_its_image_breaks(models, tmp_path):  # noqa: F811
     assert not (tmp_path / "out" / "s001.png").exists()
 
 
-def test_unwritable_masks_are_dead_letters(models, tmp_path):  # noqa: F811
+def test_unwritable_masks_are_dead_letters(models, tmp_path):
     write_scenes(tmp_path, 3)
     (tmp_path / "out" / "s001.png").mkdir(parents=True)
     with pytest.raises(TooManyFaults, match=r"s001 \(write\)"):
@@ -193,7 +205,7 @@ def test_unwritable_masks_are_dead_letters(models, tmp_path):  # noqa: F811
     assert {path.name for path in (tmp_path / "out").glob("*.png")} >= {"s000.png", "s002.png"}
 
 
-def test_coco_holds_the_masks(models, tmp_path):  # noqa: F811
+def test_coco_holds_the_masks(models, tmp_path):
     truths = write_scenes(tmp_path, 4)
     label(models, tmp_path, format="coco")
     coco = COCO(str(tmp_path / "out" / "annotations.json"))
@@ -206,7 +218,7 @@ def test_coco_holds_the_masks(models, tmp_path):  # noqa: F811
         np.testing.assert_array_equal(coco_mask.decode(annotation["segmentation"]), mask == truths[key][0])
 
 
-def test_examples_can_be_trained_on(models, tmp_path):  # noqa: F811
+def test_examples_can_be_trained_on(models, tmp_path):
     truths = write_scenes(tmp_path, 4)
     label(models, tmp_path, format="tfrecord")
     dataset = tf.data.TFRecordDataset(str(tmp_path / "out" / "examples.tfrecord.gz"), compression_type="GZIP")
@@ -219,7 +231,7 @@ def test_examples_can_be_trained_on(models, tmp_path):  # noqa: F811
         np.testing.assert_array_equal(mask, read_mask(tmp_path / "out" / f"{key}.png"))
 
 
-def test_categories_no_network_knows(models, tmp_path):  # noqa: F811
+def test_categories_no_network_knows(models, tmp_path):
     truths = write_scenes(tmp_path, 3)
     (tmp_path / "tags.csv").write_text("image,tags\ns000,zebra\ns001,yak\ns002,zebra|yak\n")
     summary = label(models, tmp_path, cam=None, mode="class-agnostic", max_dead_share=0.5)
@@ -233,7 +245,7 @@ def test_categories_no_network_knows(models, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_files(models, tmp_path):  # noqa: F811
+def test_two_processes_give_the_same_files(models, tmp_path):
     write_scenes(tmp_path, 20)
     (tmp_path / "images" / "s007.png").write_bytes(b"broken")
     label(models, tmp_path, "one")
@@ -241,31 +253,31 @@ def test_two_processes_give_the_same_files(models, tmp_path):  # noqa: F811
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-_SCRIPT = """
-import sys
-from components.weak_labels.batch import label_folder
-l_net, cam, folder = sys.argv[1:]
-label_folder(l_net, cam, folder + "/images", folder + "/tags.csv", folder + "/out", format="coco", max_dead_share=0.5)
-"""
-
-
-@pytest.mark.slow
-def test_two_thousand_inputs_of_every_kind_survive_three_kills(models, tmp_path):  # noqa: F811
-    reasons = write_two_thousand(tmp_path)
-    command = [sys.executable, "-c", _SCRIPT, str(models["l_net"]), str(models["cam"]), str(tmp_path)]
-    for wanted in (100, 700, 1300):
-        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+@pytest.mark.parametrize(
+    ("copies", "kills"),
+    [pytest.param(1, [60], marks=pytest.mark.slow), pytest.param(10, [100, 700, 1300], marks=pytest.mark.soak)],
+)
+def test_inputs_of_every_kind_survive_kills(models, tmp_path, copies, kills):
+    """`kills`: how many masks there are when the process is killed."""
+    reasons = write_inputs(tmp_path, copies)
+    folders = ["--images", tmp_path / "images", "--tags", tmp_path / "tags.csv", "--output", tmp_path / "out"]
+    networks = ["--l-net", models["l_net"], "--cam", models["cam"]]
+    arguments = ["label", *networks, *folders, "--format", "coco", "--max-dead-share", "0.5"]
+    command = [*COMMAND, *map(str, arguments)]
+    for wanted in kills:
+        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
         while process.poll() is None and sum(1 for _ in (tmp_path / "out").glob("*.png")) < wanted:
-            time.sleep(0.3)
+            time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "the job ended before it was killed"
         assert not (tmp_path / "out" / "summary.json").exists()
         for path in (tmp_path / "out").glob("*.png"):
             read_mask(path)  # whole, or not there
-    subprocess.run(command, check=True)
+    assert transferseg(*arguments).returncode == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["kept"] >= 1300
-    assert (summary["inputs"], summary["labelled"], summary["dead"]) == (2000, 2000 - len(reasons), len(reasons))
+    inputs = 200 * copies
+    assert summary["kept"] >= kills[-1]
+    assert (summary["inputs"], summary["labelled"], summary["dead"]) == (inputs, inputs - len(reasons), len(reasons))
     assert {(letter["key"], letter["stage"]) for letter in letters_of(tmp_path / "out")} == set(reasons)
     for letter in letters_of(tmp_path / "out"):
         assert reasons[letter["key"], letter["stage"]] in letter["reason"], letter
@@ -273,11 +285,11 @@ def test_two_thousand_inputs_of_every_kind_survive_three_kills(models, tmp_path)
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
-def write_two_thousand(folder) -> dict[tuple[str, str], str]:
-    """Inputs of every kind: (key, stage) of those that must become dead letters -> a part of the reason."""
-    write_scenes(folder, 1780)
+def write_inputs(folder, copies: int) -> dict[tuple[str, str], str]:
+    """200 inputs a copy: (key, stage) of those that must become dead letters -> a part of the reason."""
+    write_scenes(folder, copies * (200 - len(ODD_IMAGES) - len(BAD_IMAGES) - 4))
     lines, reasons = [], {}
-    for copy in range(10):
+    for copy in range(copies):
         for name, (data, *_) in {**ODD_IMAGES, **BAD_IMAGES}.items():
             name = f"{copy}{name.replace('.', '_')}.{name.rpartition('.')[2]}"
             (folder / "images" / name).write_bytes(data)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from labelling_samples import CATEGORIES, encode, export_l_net, models, scene  # noqa: F401
+from labelling_samples import CATEGORIES, encode, export_l_net, scene
 from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
@@ -51,7 +51,7 @@ def weak_example(i, tag, mask=None, image=None):
 
 
 @pytest.fixture()
-def run(models, tmp_path):  # noqa: F811
+def run(models, tmp_path):
     """Runs the executor on the given weak examples; returns (input artifact, output artifact)."""
 
     def execute(weak, l_net=None):

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from commands import TIMEOUT_S
 from PIL import Image
 
 from components.weak_labels.core import label_image
@@ -146,7 +147,7 @@ def test_needs_neither_tensorflow_nor_beam():
         "import sys, components.weak_labels.core, components.weak_labels.geometry;"
         "sys.exit(bool({'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", check], timeout=TIMEOUT_S).returncode == 0
 
 
 def test_better_than_thresholded_activations_on_real_images():

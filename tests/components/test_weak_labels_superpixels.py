@@ -64,6 +64,18 @@ def test_assignment_is_the_nearest_of_nine_centres():
             assert distance[winner] <= min(distance.values()) + 1e-2
 
 
+@pytest.mark.parametrize("height, width", [(1, 400), (24, 30), (240, 320)])
+def test_cells_outside_are_as_far_as_infinity(monkeypatch, height, width):
+    image = blobs(height, width, seed=1)
+    finite, _ = superpixels(image, 60, 20.0)
+    with np.errstate(all="raise"):
+        superpixels(image, 60, 20.0)
+    monkeypatch.setattr(module, "_FAR", np.float32(np.inf))
+    with np.errstate(all="ignore"):
+        infinite, _ = superpixels(image, 60, 20.0)
+    np.testing.assert_array_equal(finite, infinite)
+
+
 def test_regions_are_as_pure_as_scikit_images_slic():
     """Within-region colour variance at the same count; ours is allowed 5 % more."""
 

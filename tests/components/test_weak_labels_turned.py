@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
-from labelling_samples import CATEGORIES, encode, models, scene  # noqa: F401
+from labelling_samples import CATEGORIES, encode, scene
 from PIL import Image
 
 from components.weak_labels.batch import label_folder
 from trainer.categories import VOID
 
 
-@pytest.mark.parametrize("mode", ["cam", "class-agnostic"])
-def test_labels_fit_the_stored_pixels_of_turned_pictures(models, tmp_path, mode):  # noqa: F811
+@pytest.mark.parametrize(
+    ("mode", "kinds"), [("cam", ["JPEG"]), ("class-agnostic", ["JPEG"]), ("cam", ["PNG", "WEBP", "TIFF", "AVIF"])]
+)
+def test_labels_fit_the_stored_pixels_of_turned_pictures(models, tmp_path, mode, kinds):
     images, tags, output = tmp_path / "images", tmp_path / "tags.csv", tmp_path / "out"
     images.mkdir()
     picture, truth = scene(1, seed=3)
@@ -18,8 +20,9 @@ def test_labels_fit_the_stored_pixels_of_turned_pictures(models, tmp_path, mode)
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        data = encode(Image.fromarray(picture), "JPEG", quality=95, exif=exif)
-        (images / f"o{orientation}.jpg").write_bytes(data)
+        kind = kinds[orientation % len(kinds)]
+        data = encode(Image.fromarray(picture), kind, quality=95, exif=exif)
+        (images / f"o{orientation}.{kind.lower()}").write_bytes(data)
         lines.append(f"o{orientation},{CATEGORIES.names[1]}")
     tags.write_text("\n".join(lines) + "\n")
     label_folder(models["l_net"], models["cam"] if mode == "cam" else None, images, tags, output, mode=mode)

@@ -3,23 +3,23 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from commands import COMMAND, ROOT, TIMEOUT_S
+from discs import PATIENT
 from PIL import Image
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).parents[2]
 STAGE = {"steps": 160, "epochs": None, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "clip_norm": 5.0}
 STAGE |= {"head_multiplier": 1.0, "optimizer": "sgd", "freeze_backbone": False}
 SMALL = {"backbone": "tiny", "image_size": 97, "cam": STAGE, "l_net": STAGE, "segmentation": STAGE | {"steps": 240}}
 SMALL |= {"p_net.steps": 10, "labels": {"objectness_weight": 0.7, "background_cut": 0.6}, "gate.min_miou": 0.4}
-SMALL |= {"serving_check": {"images": 4, "timed_calls": 5}}
+SMALL |= {"serving_check": {"images": 4, "timed_calls": 5} | PATIENT}
 
 
 def draw_photos(folder: Path) -> dict[str, np.ndarray]:
@@ -60,12 +60,12 @@ def test_three_commands_from_pictures_and_tags_to_masks(tmp_path):
     more = {"init": ["--weights", "null"], "run": [part for one in sets for part in ("--set", one)], "predict": []}
     for command in commands:
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *command[1:], *more[command[1]]],
+            [*COMMAND, *command[1:], *more[command[1]]],
             cwd=tmp_path,
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=TIMEOUT_S,
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert "min_weak_miou: null" in (tmp_path / "transferseg.yaml").read_text()

@@ -1,10 +1,9 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from commands import ROOT, transferseg, transferseg_process
 
 from pipeline.cli import entry
 from pipeline.cli.common import model_folder, names_of
@@ -40,30 +39,54 @@ def test_query_names_a_missing_image(tmp_path):
         CliRunner().invoke(entry.cli, arguments, catch_exceptions=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["validate", "folder"],
-        ["run", "folder"],
-        ["clean", "--workdir", "file"],
-        ["query", "--server", "localhost:99999", "picture.png", "--output", "o.png"],
-        ["query", "--server", "localhost:99999", "picture.png", "--output", "o.png", "--transport", "rest"],
-        ["serve", "--model", "folder", "--rest-port", "70000"],
-        ["import", "folder", "--images", "folder", "--output", "file"],
-        ["demo", "--workdir", "file"],
-        ["init", "folder", "--config", "nowhere/c.yaml"],
-    ],
-)
-def test_what_a_person_can_mend_is_one_line_and_exit_2(tmp_path, arguments):
+MENDABLE = {
+    "validate": ["folder"],
+    "run": ["folder"],
+    "calibrate": ["folder", "--cam", "folder", "--l-net", "folder", "--output", "out"],
+    "experiment": ["folder"],
+    "train": ["cam", "folder", "--examples", "folder", "--output", "out"],
+    "clean": ["--workdir", "file"],
+    "query": ["--server", "localhost:99999", "picture.png", "--output", "o.png"],
+    "serve": ["--model", "folder", "--rest-port", "70000"],
+    "label": ["--l-net", "folder", "--cam", "folder", "--images", "folder", "--tags", "file", "--output", "out"],
+    "predict": ["--model", "folder", "--images", "folder", "--output", "out"],
+    "evaluate": ["--truth", "folder", "--prediction", "folder", "--categories", "none.txt"],
+    "import": ["folder", "--images", "folder", "--output", "file"],
+    "review": ["export", "--workdir", "folder", "--output", "out"],
+    "demo": ["--workdir", "file"],
+    "init": ["folder", "--config", "nowhere/c.yaml"],
+}
+# Other tests start these as processes of their own, with good arguments.
+STARTED_ELSEWHERE = {"run", "train", "clean", "query", "serve", "label", "predict", "evaluate", "init"}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "picture.png").write_bytes(b"")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+
+def assert_one_line_and_exit_2(done):
     lines = [line for line in done.stderr.splitlines() if line.startswith(("transferseg: ", "Error: "))]
     assert done.returncode == 2 and len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_a_person_can_mend_is_one_line_and_exit_2(place, name):
+    assert_one_line_and_exit_2(transferseg(name, *MENDABLE[name]))
+
+
+def test_also_over_rest(place):
+    assert_one_line_and_exit_2(transferseg("query", *MENDABLE["query"], "--transport", "rest"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - STARTED_ELSEWHERE))
+def test_a_process_of_its_own_does_so_too(place, name):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert_one_line_and_exit_2(transferseg_process(name, *MENDABLE[name], cwd=Path.cwd(), env=environment))
 
 
 def test_names_may_be_a_list_longer_than_a_path(tmp_path):

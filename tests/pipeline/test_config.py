@@ -58,15 +58,30 @@ def test_the_gate_does_not_change_the_training_hash(tmp_path):
         (GOOD, ["backbone"], "key=value"),
         (GOOD, ["name.x=1"], "is a value, not a section"),
         ("a: [", [], "not valid YAML"),
+        (GOOD | {"x" * 100_000: 1}, [], "unknown key 'xxx"),
+        (GOOD | {f"key{i}": 1 for i in range(1000)}, [], "unknown key .*; and 995 more"),
+        (GOOD | {"seed": ["x"] * 5000}, [], "'seed': .* .got .*\\.\\.\\."),
+        (GOOD | {"name": "x" * 100_000}, [], "'name'"),
+        (GOOD | {"categories": {"strong": ["x" * 100_000], "weak": []}}, [], "more than 100 letters"),
+        (GOOD | {"categories": {"strong": ["cat", "Cat"]}}, [], "differ in case alone"),
+        (GOOD | {"categories": {"strong": ["cat"], "weak": ["dog"], "added": ["d" * 100_000]}}, [], "added"),
+        (GOOD, ["seed=" + "[" * 50_000], "--set seed="),
+        (GOOD, ["seed={a: 1, a: 2}"], "given twice"),
         ("- a", [], "must be a mapping"),
     ],
 )
 def test_each_mistake_is_one_line_that_names_it(tmp_path, values, overrides, words):
     with pytest.raises(UserError, match=words) as caught:
         load_config(write(tmp_path, values), overrides)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 2000
 
 
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="no such config file"):
         load_config(tmp_path / "none.yaml")
+
+
+def test_a_config_may_be_in_any_unicode_and_its_names_are_cleaned(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(yaml.safe_dump(GOOD | {"categories": {"strong": [" cat "], "weak": ["dog"]}}).encode("utf-16"))
+    assert load_config(path).categories.resolve().foreground == ("cat", "dog")

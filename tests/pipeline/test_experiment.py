@@ -10,6 +10,7 @@ from pipeline.cli import cli
 from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.table import markdown, with_ratios
+from trainer.errors import UserError
 
 STAGE = {"steps": 3, "batch_size": 4, "learning_rate": 0.01}
 
@@ -69,6 +70,18 @@ def test_an_unknown_method_is_named(place):
     command = ["experiment", str(place / "config.yaml"), "--methods", "full,magic"]
     with pytest.raises(Exception, match="--methods magic: unknown; known: full, strong-only"):
         CliRunner().invoke(cli, command, catch_exceptions=False)
+
+
+def test_a_split_whose_ids_are_not_the_datasets_is_refused_before_any_work(place):
+    path = place / "data" / "categories.txt"
+    path.write_text("\n".join([*DEMO_STRONG, *DEMO_WEAK]))
+    command = ["experiment", str(place / "config.yaml"), "--methods", "full", "--splits", "1"]
+    try:
+        with pytest.raises(UserError, match="id 1 is 'aeroplane' here but 'ring' in .*categories.txt"):
+            CliRunner().invoke(cli, [*command, "--workdir", str(place / "other")], catch_exceptions=False)
+    finally:
+        path.unlink()
+    assert not (place / "other").exists()
 
 
 def row(method, seed, miou):

@@ -1,4 +1,3 @@
-# ruff: noqa: F401, F811 - fixtures of another file
 """The report in a real browser: nothing on the console, every picture loads, the sliders work from the keyboard."""
 
 import json
@@ -7,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from test_report import config, finished, page
+from commands import TIMEOUT_S
 
 from pipeline.report.dag import lay_out
 from pipeline.report.lineage import lineage
@@ -58,7 +57,7 @@ def test_in_a_browser(width, page, tmp_path):
         "--virtual-time-budget=9000",
     ]
     options += ["--enable-logging=stderr", "--v=0", f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
-    done = subprocess.run([CHROMIUM, *options, path.as_uri()], capture_output=True, text=True, timeout=240)
+    done = subprocess.run([CHROMIUM, *options, path.as_uri()], capture_output=True, text=True, timeout=TIMEOUT_S)
     assert "CONSOLE" not in done.stderr, done.stderr
     found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout)[1])
     assert found["errors"] == [] and found["broken"] == 0 and found["unlabelled"] == 0

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 import yaml
 from click.testing import CliRunner
+from commands import TIMEOUT_S
 from loopback_hosts import two_hosts
 
 from components.image_example_gen.transform import WriteExamples
@@ -120,8 +121,8 @@ def test_a_host_lost_before_the_first_step_is_one_line(config, examples, tmp_pat
     program = "import os; from trainer.hosts import over_hosts; over_hosts(); os._exit(9)"
     other = subprocess.Popen([sys.executable, "-c", program], env=os.environ | there)
     chief = start_on(config, examples, tmp_path, here, stderr=subprocess.PIPE, text=True)
-    _, shown = chief.communicate(timeout=300)
-    assert other.wait(timeout=10) == 9 and chief.returncode == 2
+    _, shown = chief.communicate(timeout=TIMEOUT_S)
+    assert other.wait(timeout=TIMEOUT_S) == 9 and chief.returncode == 2
     assert "lost another of the 2 hosts" in shown and "Traceback" not in shown
 
 
@@ -131,13 +132,13 @@ def test_a_taken_port_is_one_line(config, examples, tmp_path):
     own = json.loads(here["TF_CONFIG"])["cluster"]["worker"][0]
     with socket.create_server(("localhost", int(own.rpartition(":")[2]))):
         chief = start_on(config, examples, tmp_path, here, stderr=subprocess.PIPE, text=True)
-        _, shown = chief.communicate(timeout=300)
+        _, shown = chief.communicate(timeout=TIMEOUT_S)
     assert chief.returncode == 2 and "this one's port is taken" in shown and "Traceback" not in shown
 
 
 @pytest.mark.slow
 def test_every_host_has_the_model_when_it_ends(config, examples, tmp_path):
     chief, other = [start_on(config, examples, tmp_path, place) for place in two_hosts()]
-    assert other.wait(timeout=300) == 0
+    assert other.wait(timeout=TIMEOUT_S) == 0
     assert read_categories(tmp_path / "out" / "Format-Serving", "l_net") == config.categories.resolve()
-    assert chief.wait(timeout=60) == 0
+    assert chief.wait(timeout=TIMEOUT_S) == 0

@@ -87,25 +87,29 @@ def test_twenty_faults_are_named_once_each_and_nothing_else(place):
 
     # Images
     fault(strong[0], "image: the file is empty", lambda: image[strong[0]].write_bytes(b""))
-    fault(strong[1], "image: not an image file", lambda: image[strong[1]].write_text("hello"))
+    fault(strong[1], "image: not a picture", lambda: image[strong[1]].write_text("hello"))
     half = image[strong[2]].read_bytes()
     fault(strong[2], "image: not a readable JPEG", lambda: image[strong[2]].write_bytes(half[: len(half) // 2]))
-    fault(strong[3], "image: cannot read", lambda: image[strong[3]].unlink())
+    fault(strong[3], "image: no picture", lambda: image[strong[3]].unlink())
     fault(weak[0], "image: ", lambda: image[weak[0]].write_bytes(bomb()))
     # Masks
     fault(
         strong[4],
-        "mask: is 5x4 but the image is",
+        "mask: its mask is 5x4 but the picture is",
         lambda: mask[strong[4]].write_bytes(mask_bytes(np.ones((4, 5), np.uint8))),
     )
     ids = np.full(size[strong[5]], 77, np.uint8)
-    fault(strong[5], "mask: has ids [77]", lambda: mask[strong[5]].write_bytes(mask_bytes(ids)))
-    colour = np.zeros((*size[strong[6]], 3), np.uint8)
-    fault(strong[6], "mask: is a RGB image", lambda: mask[strong[6]].write_bytes(mask_bytes(colour, "RGB")))
+    fault(strong[5], "mask: its mask has ids 77", lambda: mask[strong[5]].write_bytes(mask_bytes(ids)))
+    colour = np.full((*size[strong[6]], 3), (9, 8, 7), np.uint8)
+    fault(
+        strong[6],
+        "mask: its mask has the colour (9, 8, 7)",
+        lambda: mask[strong[6]].write_bytes(mask_bytes(colour, "RGB")),
+    )
     fault(strong[7], "mask: has none, but shows strong", lambda: mask[strong[7]].unlink())
     whole = mask[strong[8]].read_bytes()
-    fault(strong[8], "mask: not a", lambda: mask[strong[8]].write_bytes(whole[: len(whole) // 2]))
-    fault(val[0], "mask: cannot read", lambda: mask[val[0]].unlink())
+    fault(strong[8], "mask: its mask: damaged, ", lambda: mask[strong[8]].write_bytes(whole[: len(whole) // 2]))
+    fault(val[0], "mask: no mask", lambda: mask[val[0]].unlink())
     fault(val[1], "image: the file is empty", lambda: image[val[1]].write_bytes(b""))
     # A weak object in the mask that the tags hide
     hidden = np.full(size[strong[9]], 1 + len(STRONG), np.uint8)
@@ -116,7 +120,7 @@ def test_twenty_faults_are_named_once_each_and_nothing_else(place):
     wanted |= {
         strong[10]: "list: listed twice",
         val[2]: "list: also in the evaluation list",
-        "nobody": "image: cannot read",
+        "nobody": "image: no picture 'nobody'",
     }
     # Tags: an unknown one, a line twice, a line with too many columns
     tags[1 + train.index(weak[1])] = f"{weak[1]},unicorn"
@@ -188,3 +192,69 @@ def test_the_page_has_a_thumbnail_of_what_it_names(place):
     assert page.count("<tr><td>") == len(problems)
     assert f'alt="{third}"' in page and f'alt="{fourth}"' not in page and "data:image/jpeg;base64," in page
     assert "<b>" not in page and "errors to mend before a run" in page
+
+
+def write_config(place, **changes):
+    config = yaml.safe_load((place / "config.yaml").read_text())
+    for section, values in changes.items():
+        config[section] |= values
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_text_from_the_data_is_shown_as_it_is_written(place):
+    """Markup of the library that draws the table, HTML, and a terminal's control characters, in tags and categories."""
+    root = place / "data"
+    first, second = keys_of(root, "train")[:2]
+    lines = (root / "tags.csv").read_text().splitlines()
+    lines[1:3] = [f"{first},[/i]|[link=x]y", f"{second},<i>z</i>"]
+    (root / "tags.csv").write_text("\n".join(lines) + "\nab\x1b[31mred,ring\n")
+    write_config(place, categories={"weak": [*WEAK, "[/bold]"]})
+    done, problems = validate(place, "--html", str(place / "problems.html"))
+    assert done.exit_code == 2
+    shown = "".join(done.output.split())
+    page = (place / "problems.html").read_text()
+    for text in ("[/i]", "[link=x]y", "<i>z</i>", "[/bold]"):
+        assert text in shown and any(text in problem["where"] + problem["what"] for problem in problems)
+    assert "<i>" not in page and "\x1b" not in page and "\x1b[31m" not in done.output and "\\x1b" in shown
+
+
+def test_masks_that_show_no_category_are_counted(place):
+    root = place / "data"
+    _, before = validate(place)
+    tagged = dict(line.split(",") for line in (root / "tags.csv").read_text().splitlines()[1:])
+    strong = [key for key, names in tagged.items() if not set(names.split("|")) & set(WEAK)]
+    for key, value in ((strong[0], 0), (strong[1], 255)):
+        path = root / "SegmentationClass" / f"{key}.png"
+        with Image.open(path) as mask:
+            size = mask.size
+        path.write_bytes(mask_bytes(np.full(size[::-1], value, np.uint8)))
+    _, problems = validate(place)
+    [found] = [problem for problem in problems if problem["where"] == "masks"]
+    assert found["severity"] == "warning" and not any(problem["where"] == "masks" for problem in before)
+    assert f"2 of {len(strong)} training masks show no category" in found["what"]
+    assert strong[0] in found["what"] and strong[1] in found["what"]
+
+
+def test_another_order_than_the_datasets_is_an_error(place):
+    (place / "data" / "categories.txt").write_text("\n".join([STRONG[1], STRONG[0], *STRONG[2:], *WEAK]))
+    done, problems = validate(place)
+    [found] = [problem for problem in problems if problem["where"] == "categories"]
+    assert done.exit_code == 2 and f"id 1 is '{STRONG[0]}' here but '{STRONG[1]}'" in found["what"]
+
+
+def test_keys_that_differ_in_case_and_corrected_images_that_no_list_names_are_warned_about(place):
+    root = place / "data"
+    first = keys_of(root, "train")[0]
+    for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+        data = (root / folder / f"{first}.{suffix}").read_bytes()
+        (root / folder / f"{first.upper()}.{suffix}").write_bytes(data)
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "val.txt").write_text("\n".join([*keys_of(root, "val"), first.upper()]))
+    (lists / "corrected.txt").write_text(f"{first}\nelsewhere\n")
+    write_config(place, dataset={"corrected": "corrected"})
+    _, problems = validate(place)
+    found = {problem["where"]: problem["what"] for problem in problems if "case alone" in problem["what"]}
+    assert found == {first: f"differs from {first.upper()} in case alone; some file systems take them for one: rename"}
+    assert {"severity": "warning", "where": "corrected", "what": "names 1 images that no list names: elsewhere"} in (
+        problems
+    )

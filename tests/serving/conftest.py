@@ -1,116 +1,22 @@
-"""A tiny random network, exported once; images of every kind people send."""
+"""The tiny network, exported once, and the servers over it."""
 
-import io
 import os
 import socket
 import subprocess
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from PIL import Image
+from commands import TIMEOUT_S
+from serving_samples import CATEGORIES, SIZE, build_tiny_net
 
 from serving.export import export_segmentation
 from serving.local_server.server import serve
-from trainer.categories import Categories
-
-SIZE = 65
-CATEGORIES = Categories(("cat", "dog", "bird", "cow"), ("cat", "dog"))
-
-
-def build_tiny_net(num_outputs: int = 5, seed: int = 0) -> tf.keras.Model:
-    """float32 [B, 65, 65, 3] -> [B, 9, 9, num_outputs]; random but deterministic, so every class shows up somewhere."""
-    tf.keras.utils.set_random_seed(seed)
-    image = tf.keras.Input([SIZE, SIZE, 3])
-    x = tf.keras.layers.Rescaling(1 / 127.5, -1)(image)
-    x = tf.keras.layers.ZeroPadding2D(4)(x)
-    x = tf.keras.layers.Conv2D(16, 9, strides=8, activation="relu")(x)
-    x = tf.keras.layers.BatchNormalization()(x)
-    return tf.keras.Model(image, tf.keras.layers.Conv2D(num_outputs, 3, padding="same")(x))
-
-
-def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """uint8 [H, W, 3] of large soft blobs."""
-    small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
-    return np.asarray(Image.fromarray(small).resize((width, height), Image.BICUBIC))
-
-
-def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def read_mask(data: bytes) -> np.ndarray:
-    image = Image.open(io.BytesIO(data))
-    assert image.mode == "P"
-    return np.asarray(image)
-
-
-def png_bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that claims width x height pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
-
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\x00\x00\x00"
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
-def _odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
-    """Unusual but valid: name -> (bytes, (H, W))."""
-    colour = Image.fromarray(draw(40, 60))
-    frames = [Image.fromarray(draw(40, 60, seed)) for seed in range(3)]
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90 degrees; masks fit the stored pixels
-    deep = Image.fromarray(draw(40, 60)[..., 0].astype(np.uint16) * 257)
-    return {
-        "jpeg": (encode(colour, "JPEG"), (40, 60)),
-        "progressive jpeg": (encode(colour, "JPEG", progressive=True), (40, 60)),
-        "grey jpeg": (encode(colour.convert("L"), "JPEG"), (40, 60)),
-        "cmyk jpeg": (encode(colour.convert("CMYK"), "JPEG"), (40, 60)),
-        "exif-rotated jpeg": (encode(colour, "JPEG", exif=exif), (40, 60)),
-        "grey png": (encode(colour.convert("L")), (40, 60)),
-        "palette png": (encode(colour.convert("P")), (40, 60)),
-        "alpha png": (encode(colour.convert("RGBA")), (40, 60)),
-        "16-bit png": (encode(deep), (40, 60)),
-        "1-bit png": (encode(colour.convert("1")), (40, 60)),
-        "animated gif": (encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), (40, 60)),
-        "bmp": (encode(colour, "BMP"), (40, 60)),
-        "1 x 1": (encode(draw(1, 1)), (1, 1)),
-        "1 x 5000": (encode(draw(1, 5000)), (1, 5000)),
-        "5000 x 1": (encode(draw(5000, 1), "JPEG"), (5000, 1)),
-    }
-
-
-def _bad_images() -> dict[str, bytes]:
-    jpeg, png, gif = encode(draw(40, 60), "JPEG"), encode(draw(40, 60)), encode(draw(40, 60), "GIF")
-    return {
-        "nothing": b"",
-        "text": b"this is not an image, only some text",
-        "truncated jpeg": jpeg[: len(jpeg) // 2],
-        "truncated png": png[: len(png) // 2],
-        "truncated gif": gif[: len(gif) // 3],
-        "jpeg magic only": jpeg[:3],
-        "png magic only": png[:8],
-        "zero bytes": b"\0" * 1000,
-        "webp": encode(draw(40, 60), "WEBP"),
-        "50 megapixels": png_bomb(10_000, 5_000),
-        "overflowing size": png_bomb(2**31 - 1, 2**31 - 1),
-        "zero size": png_bomb(0, 0),
-    }
-
-
-ODD_IMAGES, BAD_IMAGES = _odd_images(), _bad_images()
 
 
 @pytest.fixture(scope="session")
@@ -181,7 +87,7 @@ def _model_server(base: Path) -> Iterator[list[int]]:
     flags = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}", f"--model_base_path={base}"]
     process = subprocess.Popen([os.environ["TF_SERVING_BIN"], "--model_name=transferseg", *flags])
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
                 requests.get(f"http://127.0.0.1:{ports[1]}/v1/models/transferseg", timeout=5).raise_for_status()
@@ -192,4 +98,4 @@ def _model_server(base: Path) -> Iterator[list[int]]:
         yield ports
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(TIMEOUT_S)

@@ -6,6 +6,7 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import TIMEOUT_S
 
 from serving.local_server.batching import Batcher
 from serving.local_server.status import ServingError
@@ -23,7 +24,7 @@ class SlowModel:
         values = inputs["x"]
         self.batches.append(values.tolist())
         self.entered.release()
-        assert self.gate.wait(30)
+        assert self.gate.wait(TIMEOUT_S)
         if b"bad" in values.tolist():
             raise tf.errors.InvalidArgumentError(None, None, "assertion failed: [x: bad]")
         if b"crash" in values.tolist():
@@ -51,7 +52,7 @@ def submit(batcher, model, *values, signature="s"):
 def hold(batcher, model):
     """Occupies the only worker, so that what follows queues up."""
     future = submit(batcher, model, b"first")
-    assert model.entered.acquire(timeout=30)
+    assert model.entered.acquire(timeout=TIMEOUT_S)
     return future
 
 
@@ -59,7 +60,13 @@ def test_queued_requests_share_batches_up_to_the_limit_and_get_their_own_rows(ba
     hold(batcher, model)
     futures = [submit(batcher, model, *values) for values in ([b"a"], [b"b", b"c"], [b"d", b"e"], [b"f"])]
     model.gate.set()
-    assert [future.result(30)["y"].tolist() for future in futures] == [[b"A"], [b"B", b"C"], [b"D", b"E"], [b"F"]]
+    answers = [future.result(TIMEOUT_S)["y"].tolist() for future in futures]
+    assert answers == [
+        [b"A"],
+        [b"B", b"C"],
+        [b"D", b"E"],
+        [b"F"],
+    ]
     assert model.batches == [[b"first"], [b"a", b"b", b"c", b"f"], [b"d", b"e"]]
 
 
@@ -69,7 +76,7 @@ def test_signatures_and_versions_never_mix(batcher, model):
     other.gate.set()
     futures = [submit(batcher, model, b"a"), submit(batcher, model, b"b", signature="t"), submit(batcher, other, b"c")]
     model.gate.set()
-    wait(futures, 30)
+    wait(futures, TIMEOUT_S)
     assert model.batches[1:] == [[b"a"], [b"b"]]
     assert other.batches == [[b"c"]]
 
@@ -78,17 +85,17 @@ def test_a_bad_image_fails_its_own_request_only(batcher, model):
     hold(batcher, model)
     good, bad, also_good = (submit(batcher, model, value) for value in (b"a", b"bad", b"c"))
     model.gate.set()
-    assert good.result(30)["y"].tolist() == [b"A"]
-    assert also_good.result(30)["y"].tolist() == [b"C"]
+    assert good.result(TIMEOUT_S)["y"].tolist() == [b"A"]
+    assert also_good.result(TIMEOUT_S)["y"].tolist() == [b"C"]
     with pytest.raises(ServingError, match="^x: bad$"):
-        bad.result(30)
+        bad.result(TIMEOUT_S)
 
 
 def test_a_crash_reaches_the_callers_and_the_worker_lives_on(batcher, model):
     model.gate.set()
     with pytest.raises(RuntimeError):
-        submit(batcher, model, b"crash").result(30)
-    assert submit(batcher, model, b"a").result(30)["y"].tolist() == [b"A"]
+        submit(batcher, model, b"crash").result(TIMEOUT_S)
+    assert submit(batcher, model, b"a").result(TIMEOUT_S)["y"].tolist() == [b"A"]
 
 
 def test_a_full_queue_refuses_and_cancelled_requests_make_room(batcher, model):
@@ -100,7 +107,7 @@ def test_a_full_queue_refuses_and_cancelled_requests_make_room(batcher, model):
     assert queued[0].cancel()
     late = submit(batcher, model, b"late")
     model.gate.set()
-    assert late.result(30)["y"].tolist() == [b"LATE"]
+    assert late.result(TIMEOUT_S)["y"].tolist() == [b"LATE"]
     assert sum(batch.count(b"x") for batch in model.batches) == 4
 
 

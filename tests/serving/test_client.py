@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import grpc
 import numpy as np
 import pytest
-from conftest import draw, encode
 from PIL import Image
+from serving_samples import draw, encode
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import SegmentationClient

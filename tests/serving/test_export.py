@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, draw, encode, png_bomb, read_mask
 from PIL import Image
+from serving_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, draw, encode, png_bomb, read_mask
 
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
 from serving.trainer_predictions import read_trainer_predictions
@@ -73,11 +73,11 @@ def test_an_empty_batch_is_an_invalid_argument(signatures):
         signatures["serving_default"](image_bytes=tf.constant([], tf.string))
 
 
-@pytest.mark.parametrize("orientation", [3, 6, 7])
-def test_a_turned_picture_is_seen_upright_and_masked_as_stored(signatures, orientation):
+@pytest.mark.parametrize(("kind", "orientation"), [("JPEG", 3), ("JPEG", 6), ("PNG", 6), ("JPEG", 7), ("PNG", 8)])
+def test_a_turned_picture_is_seen_upright_and_masked_as_stored(signatures, kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned = encode(draw(40, 60), "JPEG", exif=exif)
+    turned = encode(draw(40, 60), kind, exif=exif)
     seen = upright(decode_image(turned), tf.constant(orientation)).numpy()
     both = tf.constant([turned, encode(seen)])
     masks = [read_mask(mask) for mask in signatures["serving_default"](image_bytes=both)["mask_bytes"].numpy()]

@@ -10,8 +10,9 @@ import ovmsclient
 import pytest
 import requests
 import tensorflow as tf
-from conftest import BAD_IMAGES, CATEGORIES, ODD_IMAGES, draw, encode, read_mask
+from commands import TIMEOUT_S
 from google.protobuf import text_format
+from serving_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, draw, encode, read_mask
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -43,13 +44,13 @@ def predict_request(images, signature="serving_default", name="image_bytes", mod
 
 def refusal(call, *arguments) -> tuple[str, str]:
     with pytest.raises(grpc.RpcError) as error:
-        call(*arguments, timeout=30)
+        call(*arguments, timeout=TIMEOUT_S)
     return error.value.code().name, error.value.details()
 
 
 def post(address, body, path="/v1/models/transferseg:predict") -> requests.Response:
     data = body if isinstance(body, (bytes, str)) else json.dumps(body)
-    return requests.post(f"http://{address.rest}{path}", data=data, timeout=30)
+    return requests.post(f"http://{address.rest}{path}", data=data, timeout=TIMEOUT_S)
 
 
 def b64(data: bytes) -> dict:
@@ -72,14 +73,14 @@ def test_our_client_gets_the_in_process_masks_of_mixed_sizes(address, signatures
 
 
 def test_tensorflow_serving_stub(address, signatures, stub):
-    response = stub.Predict(predict_request(IMAGES), timeout=30)
+    response = stub.Predict(predict_request(IMAGES), timeout=TIMEOUT_S)
     check_masks(address, signatures, IMAGES, response.outputs["mask_bytes"].string_val)
     assert response.model_spec.signature_name == "serving_default"
-    scores = stub.Predict(predict_request(IMAGES, "scores"), timeout=30).outputs
+    scores = stub.Predict(predict_request(IMAGES, "scores"), timeout=TIMEOUT_S).outputs
     assert tf.make_ndarray(scores["scores"]).shape[0] == len(IMAGES)
     filtered = predict_request(IMAGES, "scores")
     filtered.output_filter.append("area")
-    assert list(stub.Predict(filtered, timeout=30).outputs) == ["area"]
+    assert list(stub.Predict(filtered, timeout=TIMEOUT_S).outputs) == ["area"]
 
 
 def test_ovmsclient_over_grpc_and_rest(address, signatures):
@@ -148,7 +149,7 @@ def test_status_and_metadata_over_both(address, stub):
 @pytest.mark.parametrize("name", ODD_IMAGES)
 def test_unusual_images_are_served(address, stub, name):
     data, shape = ODD_IMAGES[name]
-    mask = read_mask(stub.Predict(predict_request([data]), timeout=30).outputs["mask_bytes"].string_val[0])
+    mask = read_mask(stub.Predict(predict_request([data]), timeout=TIMEOUT_S).outputs["mask_bytes"].string_val[0])
     assert mask.shape == shape
     if address.is_ours:
         assert mask.max() < CATEGORIES.num_classes

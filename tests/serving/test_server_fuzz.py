@@ -11,8 +11,9 @@ import psutil
 import pytest
 import requests
 import tensorflow as tf
-from conftest import BAD_IMAGES, ODD_IMAGES, draw, encode, read_mask
+from commands import TIMEOUT_S
 from PIL import Image
+from serving_samples import BAD_IMAGES, ODD_IMAGES, draw, encode, read_mask
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import SegmentationClient
@@ -46,7 +47,7 @@ def fuzz_grpc(stub, rng: random.Random) -> str:
     request.model_spec.signature_name = rng.choice(["serving_default", "scores"])
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([mutate(rng.choice(SEEDS), rng)], tf.string))
     try:
-        response = stub.Predict(request, timeout=60)
+        response = stub.Predict(request, timeout=TIMEOUT_S)
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
         return "refused"
@@ -59,7 +60,7 @@ def fuzz_rest(session: requests.Session, url: str, rng: random.Random) -> str:
     """A mutated body: 200 with JSON or 400 with a reason (404 if the mutation hit nothing but the model)."""
     image = base64.b64encode(rng.choice(SEEDS)).decode()
     body = mutate(json.dumps({"signature_name": "scores", "instances": [{"b64": image}]}).encode(), rng)
-    response = session.post(url, data=body, timeout=60)
+    response = session.post(url, data=body, timeout=TIMEOUT_S)
     assert response.status_code in (200, 400), (response.status_code, response.text)
     assert ("error" in response.json()) == (response.status_code == 400)
     return "answered" if response.ok else "refused"
@@ -83,9 +84,9 @@ def test_300_mutated_requests(server):
     run(server, 300, seed=0)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_10_000_mutated_requests_without_growth(server):
-    with SegmentationClient(f"127.0.0.1:{server.grpc_port}", timeout=60) as client:
+    with SegmentationClient(f"127.0.0.1:{server.grpc_port}", timeout=TIMEOUT_S) as client:
         client.predict([encode(Image.new("RGB", (8000, 5000)))])  # the largest one: allocators keep its room for reuse
     run(server, 2_000, seed=1)
     gc.collect()

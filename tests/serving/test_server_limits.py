@@ -10,7 +10,8 @@ import grpc
 import pytest
 import requests
 import tensorflow as tf
-from conftest import draw, encode, read_mask
+from commands import TIMEOUT_S
+from serving_samples import draw, encode, read_mask
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.client import SegmentationClient
@@ -34,7 +35,7 @@ def client(server, transport="grpc", **options):
 
 def raw(server, request: bytes) -> bytes:
     """Sends bytes as they are and reads until the server closes."""
-    with socket.create_connection(("127.0.0.1", server.rest_port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", server.rest_port), timeout=TIMEOUT_S) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -44,7 +45,7 @@ def test_a_huge_body_is_refused_and_the_server_goes_on(small):
     with client(small) as by_grpc, pytest.raises(UserError, match="RESOURCE_EXHAUSTED"):
         by_grpc.predict([b"x" * 200_000])
     url = f"http://127.0.0.1:{small.rest_port}/v1/models/transferseg:predict"
-    response = requests.post(url, data=b"x" * 350_000, timeout=30)
+    response = requests.post(url, data=b"x" * 350_000, timeout=TIMEOUT_S)
     assert response.status_code == 413
     assert raw(small, b"POST / HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n").startswith(b"HTTP/1.1 413")
     for transport in ("grpc", "rest"):
@@ -116,13 +117,13 @@ def test_cancelled_and_expired_calls_leave_the_server_well(server):
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([IMAGE] * 16, tf.string))
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
-        calls = [predict.future(request, timeout=30) for _ in range(10)]
+        calls = [predict.future(request, timeout=TIMEOUT_S) for _ in range(10)]
         for call in calls:
             call.cancel()
         with pytest.raises(grpc.RpcError) as error:
             predict(request, timeout=1e-4)
         assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert predict(request, timeout=30).outputs["mask_bytes"].string_val
+        assert predict(request, timeout=TIMEOUT_S).outputs["mask_bytes"].string_val
     assert server.service.batcher.waiting() == 0
 
 
@@ -152,9 +153,9 @@ def test_stopping_finishes_calls_under_way(saved_model):
         thread.start()
     while b"transferseg_batch_size_sum 2.0" not in server.service.metrics.text():  # until the model has both
         time.sleep(0.001)
-    server.stop(grace_seconds=30)
+    server.stop(grace_seconds=TIMEOUT_S)
     for thread in threads:
         thread.join()
     assert len(answers) == 2
     with pytest.raises(requests.ConnectionError):
-        requests.post(url, data=json.dumps({"instances": []}), timeout=5)
+        requests.post(url, data=json.dumps({"instances": []}), timeout=TIMEOUT_S)

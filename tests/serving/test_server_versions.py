@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from conftest import CATEGORIES, SIZE, build_tiny_net, draw, encode, read_mask
+from commands import TIMEOUT_S
 from google.protobuf import text_format
+from serving_samples import CATEGORIES, SIZE, build_tiny_net, draw, encode, read_mask
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 from serving.client import SegmentationClient
@@ -58,7 +59,7 @@ def ask(server, version=None) -> np.ndarray:
         return read_mask(client.predict([IMAGE])[0])
 
 
-def until(condition, seconds=60.0) -> None:
+def until(condition, seconds=TIMEOUT_S) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -129,14 +130,14 @@ def test_labels_and_policy_come_by_a_reload_request(base, second_model, start):
         version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "canary" value: 2 }} }} }} }}"""
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         reload_config = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
-        reload_config(text_format.Parse(config, model_management_pb2.ReloadConfigRequest()), timeout=60)
+        reload_config(text_format.Parse(config, model_management_pb2.ReloadConfigRequest()), timeout=TIMEOUT_S)
         for bad, code in [
             (config.replace('"transferseg"', '"other"'), grpc.StatusCode.INVALID_ARGUMENT),
             (config.replace("value: 2", "value: 9"), grpc.StatusCode.FAILED_PRECONDITION),
             ("config { model_config_list {} }", grpc.StatusCode.INVALID_ARGUMENT),
         ]:
             with pytest.raises(grpc.RpcError) as error:
-                reload_config(text_format.Parse(bad, model_management_pb2.ReloadConfigRequest()), timeout=60)
+                reload_config(text_format.Parse(bad, model_management_pb2.ReloadConfigRequest()), timeout=TIMEOUT_S)
             assert error.value.code() == code
     np.testing.assert_array_equal(ask(server, version=1), before)
     np.testing.assert_array_equal(ask(server, version=2), expected)

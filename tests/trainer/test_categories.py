@@ -42,6 +42,14 @@ def test_an_image_is_weak_if_any_tag_is():
     [
         (["cat"], ["cat"], None, "both strong and weak"),
         (["cat", "cat"], ["dog"], None, "twice"),
+        (["cat", "Cat "], ["dog"], None, "in case alone"),
+        (["cat"], ["CAT"], None, "both strong and weak"),
+        (["cat", " "], ["dog"], None, "categories.strong: a category's name is empty"),
+        (["cat"], ["do\x1bg"], None, "categories.weak: .*cannot be printed"),
+        (["cat|cow"], [], None, "separates tags"),
+        (["cat", "background"], [], None, "background is id 0"),
+        (["cat"], ["void"], None, "void is id 255"),
+        (["c" * 10_000], [], None, "more than 100 letters"),
         (["cat"], ["dog"], ["cat"], "dog"),
         ([], [], None, "split"),
         ([f"s{i}" for i in range(200)], [f"w{i}" for i in range(60)], None, "260"),
@@ -50,6 +58,11 @@ def test_an_image_is_weak_if_any_tag_is():
 def test_bad_lists_are_named(strong, weak, order, words):
     with pytest.raises(UserError, match=words):
         from_lists(strong, weak, order)
+
+
+def test_names_are_cleaned_and_a_background_at_the_head_is_id_0():
+    categories = from_lists(["_background_", " cat", "ku\u0308he"], ["dog"], ["background", "dog", "k\u00fche ", "cat"])
+    assert categories.foreground == ("dog", "k\u00fche", "cat") and categories.strong == ("cat", "k\u00fche")
 
 
 def test_unknown_split_lists_the_known_ones():

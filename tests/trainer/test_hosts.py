@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import TIMEOUT_S
 from loopback_hosts import two_hosts
 
 from trainer.config import NetworkConfig
@@ -19,7 +20,6 @@ from trainer.runtime import prepare
 
 PROGRAM = Path(__file__).parent / "programs" / "train_both_stages.py"
 SEGMENTATION_STEPS, P_NET_STEPS = 40, 2
-BOUND_S = 120  # a host that is gone is noticed in seconds if its socket closes, by its heartbeat else
 
 
 def start_hosts(folder: Path, *steps: int, folder_of_other: Path | None = None) -> list[subprocess.Popen]:
@@ -41,14 +41,14 @@ def weights(folder: Path) -> list[np.ndarray]:
 
 def finish_hosts(folder: Path, *steps: int) -> list[np.ndarray]:
     for index, process in enumerate(start_hosts(folder, *steps)):
-        assert process.wait(timeout=400) == 0, (folder / f"log{index}.txt").read_text()[-2000:]
+        assert process.wait(timeout=TIMEOUT_S) == 0, (folder / f"log{index}.txt").read_text()[-2000:]
     return weights(folder)
 
 
 def finish_alone(folder: Path, *steps: int) -> list[np.ndarray]:
     folder.mkdir()
     command = [sys.executable, str(PROGRAM), str(folder), "1", *map(str, steps)]
-    subprocess.run(command, check=True, capture_output=True, timeout=400)
+    subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S)
     return weights(folder)
 
 
@@ -89,9 +89,7 @@ def assert_continues(folder: Path, straight: list[np.ndarray]) -> None:
 def test_a_lost_host_ends_the_others_and_all_continue_when_started_again(tmp_path, straight):
     chief, other = start_and_reach_a_checkpoint(tmp_path)
     other.send_signal(signal.SIGKILL)
-    began = time.monotonic()
-    assert chief.wait(timeout=BOUND_S) == 1
-    print(f"the chief noticed after {time.monotonic() - began:.1f} s")
+    assert chief.wait(timeout=TIMEOUT_S) == 1
     assert "lost another of the 2 hosts at step" in (tmp_path / "log0.txt").read_text()
     assert_continues(tmp_path, straight)
 
@@ -100,12 +98,12 @@ def test_a_lost_host_ends_the_others_and_all_continue_when_started_again(tmp_pat
 def test_sigterm_to_one_host_stops_all_with_their_state_saved(tmp_path, straight):
     chief, other = start_and_reach_a_checkpoint(tmp_path)
     other.terminate()
-    assert [other.wait(timeout=BOUND_S), chief.wait(timeout=BOUND_S)] == [143, 143]
+    assert [other.wait(timeout=TIMEOUT_S), chief.wait(timeout=TIMEOUT_S)] == [143, 143]
     last = max(int(path.stem.split("-")[1]) for path in (tmp_path / "segmentation.state").glob("ckpt-*.index"))
     assert last % 10 == 0 and last < SEGMENTATION_STEPS
 
     hosts = start_hosts(tmp_path, SEGMENTATION_STEPS, P_NET_STEPS, folder_of_other=tmp_path / "unshared")
-    assert [host.wait(timeout=BOUND_S) for host in hosts] == [1, 1]
+    assert [host.wait(timeout=TIMEOUT_S) for host in hosts] == [1, 1]
     assert f"begins at step {last} and another one does not" in (tmp_path / "log0.txt").read_text()
     assert "begins at step 0 and another one does not" in (tmp_path / "unshared" / "log1.txt").read_text()
 

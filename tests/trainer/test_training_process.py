@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import TIMEOUT_S
+from programs.train_both_stages import KILLED, MOMENTS
 
 PROGRAM = Path(__file__).parent / "programs" / "train_both_stages.py"
 KILLS = 20
 
 
-def start(folder: Path, devices: int, *steps: int) -> subprocess.Popen:
+def start(folder: Path, devices: int, *more: int | str) -> subprocess.Popen:
     folder.mkdir(exist_ok=True)
     with open(folder / "log.txt", "a") as log:
         return subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(folder), str(devices), *map(str, steps)],
+            [sys.executable, str(PROGRAM), str(folder), str(devices), *map(str, more)],
             stdout=subprocess.PIPE,
             stderr=log,
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -26,7 +28,7 @@ def start(folder: Path, devices: int, *steps: int) -> subprocess.Popen:
 
 
 def finish(folder: Path, devices: int, *steps: int) -> list[np.ndarray]:
-    assert start(folder, devices, *steps).wait(timeout=300) == 0, (folder / "log.txt").read_text()[-2000:]
+    assert start(folder, devices, *steps).wait(timeout=TIMEOUT_S) == 0, (folder / "log.txt").read_text()[-2000:]
     with np.load(folder / "weights.npz") as file:
         return [file[name] for name in file.files]
 
@@ -40,9 +42,25 @@ def test_two_mirrored_devices_train_like_one(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_killed_at_the_moments_that_matter_ends_with_bit_identical_weights(tmp_path):
+    steps = 12, 6
+    killed, reached = tmp_path / "killed", {}
+    for moment in MOMENTS:
+        assert start(killed, 1, *steps, moment).wait(TIMEOUT_S) == KILLED, (killed / "log.txt").read_text()[-2000:]
+        reached[moment] = newest_checkpoint(killed)
+    assert reached == {
+        "in a step": (5, 0),
+        "restoring": (5, 0),
+        "saving": (10, 0),  # its files are there; the next start goes on from 5 all the same
+        "between the stages": (12, 0),
+        "in the joint phase": (12, 5),
+    }
+    assert_the_same(tmp_path, *steps)
+
+
+@pytest.mark.soak
 def test_a_run_killed_twenty_times_ends_with_bit_identical_weights(tmp_path):
     steps = 30, 400
-    expected = finish(tmp_path / "straight", 1, *steps)
     killed, reached, rng = tmp_path / "killed", [], np.random.default_rng(7)
     while len(reached) < KILLS:
         process = start(killed, 1, *steps)
@@ -57,10 +75,16 @@ def test_a_run_killed_twenty_times_ends_with_bit_identical_weights(tmp_path):
         reached.append(newest_checkpoint(killed))
     print("newest checkpoint at each kill:", reached)
     assert reached[-1][1] > 0, "no kill came in the second stage: give the first fewer steps"
-    for a, b in zip(expected, finish(killed, 1, *steps), strict=True):
+    assert_the_same(tmp_path, *steps)
+
+
+def assert_the_same(folder: Path, *steps: int) -> None:
+    """What is in `folder/killed`, finished, equals a run that nothing happened to."""
+    straight, killed = (finish(folder / name, 1, *steps) for name in ("straight", "killed"))
+    for a, b in zip(straight, killed, strict=True):
         np.testing.assert_array_equal(a, b)
     for name in ("segmentation", "p_net"):
-        histories = [(tmp_path / run / name / "history.csv").read_text() for run in ("straight", "killed")]
+        histories = [(folder / run / name / "history.csv").read_text() for run in ("straight", "killed")]
         assert histories[0] == histories[1]
 
 

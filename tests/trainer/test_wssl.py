@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.baselines.wssl import BACKGROUND_SHARE, FOREGROUND_SHARE, _inside, expected_labels
+from trainer.baselines.wssl import BACKGROUND_SHARE, FOREGROUND_SHARE, _inside, expected_labels, targets
 from trainer.preprocessing import pad
 
 
@@ -55,3 +55,10 @@ def test_padding_is_found_and_bright_or_grey_images_are_not_padding():
     padded = pad(image, 49)
     inside = _inside(padded[tf.newaxis], 7).numpy()[0]
     assert inside[:4].all() and not inside[4:].any()  # cells every 8 pixels: rows 0, 8, 16, 24 of 30
+
+
+def test_estimates_fill_images_without_a_mask_and_the_void_of_weak_images_only():
+    labels = tf.constant([[[1, 255]], [[1, 255]], [[255, 255]], [[255, 255]]])
+    estimated = tf.constant([[[3, 3]], [[3, 3]], [[3, 0]], [[3, 255]]])
+    found = targets(labels, estimated, tf.constant([False, True, True, False]))
+    assert found.numpy().tolist() == [[[1, 255]], [[1, 3]], [[3, 0]], [[3, 255]]]

@@ -38,18 +38,30 @@ def train_wssl(
     def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
         grid = logits.shape[1]
         labels, inside = grid_labels(batch["labels"], grid), _inside(batch["image"], grid)
-        has_mask = tf.reduce_any(labels != VOID, axis=[1, 2], keepdims=True)
         order = _order(batch["image"], logits.shape[-1], network.seed)
         estimated = expected_labels(tf.stop_gradient(logits), batch["tags"], inside, order)
-        weak = tf.reduce_any(tf.gather(batch["tags"], weak_columns, axis=1) > 0, axis=1)[:, tf.newaxis, tf.newaxis]
-        drawn = tf.where(weak, labels != VOID, has_mask)  # a weak image's mask may show its strong objects alone
-        return segmentation_loss(logits, tf.where(drawn, labels, estimated))
+        weak = tf.reduce_any(tf.gather(batch["tags"], weak_columns, axis=1) > 0, axis=1)
+        return segmentation_loss(logits, targets(labels, estimated, weak))
 
     with prepare(network).scope():
         net = build_segmentation(network.backbone, categories.num_classes, network.weights, network.seed)
         batches, steps = batches_of(patterns, categories, network, stage), num_steps(patterns, stage)
         fit(net, loss, batches, stage, steps, folders, segmentation_panel, network.xla)
     return net
+
+
+def targets(labels: tf.Tensor, estimated: tf.Tensor, weak: tf.Tensor) -> tf.Tensor:
+    """int32 [B, g, g]: the mask's labels, the estimated ones in images without a mask and in the void of weak images.
+
+    A weak image's mask may show its strong objects alone; the void of a strong image stays void.
+
+    Args:
+      labels, estimated: int32 [B, g, g].
+      weak: bool [B].
+    """
+    has_mask = tf.reduce_any(labels != VOID, axis=[1, 2], keepdims=True)
+    drawn = tf.where(weak[:, tf.newaxis, tf.newaxis], labels != VOID, has_mask)
+    return tf.where(drawn, labels, estimated)
 
 
 def expected_labels(logits: tf.Tensor, tags: tf.Tensor, inside: tf.Tensor, order: tf.Tensor) -> tf.Tensor:

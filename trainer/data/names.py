@@ -10,8 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from trainer.data.files import shown
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, shown
 
 STORED_SUFFIXES = (".jpg", ".jpeg", ".png")  # what a dataset's folder holds
 DECODED_SUFFIXES = (*STORED_SUFFIXES, ".bmp", ".gif")  # what the networks' decoder reads
@@ -152,7 +151,7 @@ def _variants(name: str) -> Iterator[str]:
         url = None
     inside = parse_qs(url.query).get("d", [url.path])[0] if url else decoded  # Label Studio's ?d=folder/x.jpg
     address = plain(unquote(inside))
-    upload = "/".join([*address.split("/")[:-1], _UPLOAD.sub("", _last(address))])
+    upload = _UPLOAD.sub("", _last(address)) if "upload/" in address or _UPLOAD.match(_last(address)) else address
     yield from dict.fromkeys((first, decoded, address, upload))
 
 

@@ -187,4 +187,4 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise ImageFault("size", error) from None
     except Exception as error:  # Pillow's readers raise what they like on broken files
-        raise ImageFault("decode", f"not a readable picture: {one_line(error)} ({len(data)} bytes)") from None
+        raise ImageFault("decode", f"damaged, {one_line(error)} ({len(data)} bytes)") from None

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from trainer.data.files import cut, read_text, shown
-from trainer.errors import ImageFault, UserError, some
+from trainer.data.files import cut, read_text
+from trainer.errors import ImageFault, UserError, shown, some
 
 HEADER = ("image", "tags")
 SEPARATOR = "|"
 _DELIMITERS = (",", ";", "\t")  # spreadsheets write what the country's settings say
 _WHAT = "a CSV with the columns image,tags"
-_CELL = 100_000  # characters; a cell that long is a quote that nobody closed
 
 T = TypeVar("T")
 
@@ -101,19 +100,18 @@ def read_tags_table(path: str | Path) -> TagsTable:
     if delimiter is None:
         first = text.split("\n", 1)[0][:60]
         raise UserError(f"{path}: line 1 must be the header image,tags, not {shown(first)!r}")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     rows, faults = [], []
-    next(reader)
-    while True:
-        start = reader.line_num + 1
+    for number, line in enumerate(text.split("\n")[1:], start=2):  # singly: an open quote costs its own line alone
         try:
-            cells = next(reader)
+            cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
             if any(cell.strip() for cell in cells):
-                rows.append(_row(reader.line_num, start, cells))
-        except StopIteration:
-            return TagsTable(str(path), tuple(rows), tuple(faults))
-        except (csv.Error, UserError) as error:
-            faults.append((start, str(error)))
+                rows.append(_row(number, cells))
+        except csv.Error as error:
+            is_open = "end of data" in str(error)
+            faults.append((number, "a quote is opened and not closed on the same line" if is_open else str(error)))
+        except UserError as error:
+            faults.append((number, str(error)))
+    return TagsTable(str(path), tuple(rows), tuple(faults))
 
 
 def write_tags_table(rows: Mapping[str, Iterable[str]]) -> bytes:
@@ -134,9 +132,7 @@ def _header(text: str) -> str | None:
     return None
 
 
-def _row(line: int, start: int, cells: list[str]) -> Row:
-    if max(map(len, cells)) > _CELL or line > start + 1:
-        raise UserError("a quote is opened and not closed on the same line")
+def _row(line: int, cells: list[str]) -> Row:
     if len(cells) != 2 or not cells[0].strip():
         raise UserError("expected image,tags with tags separated by |")
     named = (unicodedata.normalize("NFC", tag).strip() for tag in cells[1].split(SEPARATOR))
@@ -146,4 +142,4 @@ def _row(line: int, start: int, cells: list[str]) -> Row:
             raise UserError(f"tag '{cut(tag)}' holds a character that cannot be printed")
         if ";" in tag:
             raise UserError(f"tag '{cut(tag)}' holds a semicolon; tags are separated by |")
-    return Row(start, cells[0].strip(), tags)
+    return Row(line, cells[0].strip(), tags)

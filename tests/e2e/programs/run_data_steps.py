@@ -14,13 +14,20 @@ from pipeline.runners.local import LocalRunner
 
 DATA_STEPS = {"examples", "statistics", "schema", "anomalies", "data_gate"}
 
-config, workdir = load_config(sys.argv[1]), Path(sys.argv[2])
-places = Places(*(str(workdir / name) for name in ("artifacts", "checkpoints", "serving", "label_store")))
-dag = create_pipeline(config, places, connect(config.metadata, workdir))
-compiled = Compiler().compile(dag)
-kept = [node for node in compiled.nodes if node.pipeline_node.node_info.id in DATA_STEPS]
-del compiled.nodes[:]
-compiled.nodes.extend(kept)
-runner = LocalRunner(new_run_id(), lambda *_: None, lambda _: None)
-runner.run_with_ir(compiled)
-print(json.dumps({component.name: component.state for component in runner.components}))
+
+def run_data_steps(config_file: Path, workdir: Path) -> dict[str, str]:
+    """The state of each component."""
+    config = load_config(config_file)
+    places = Places(*(str(workdir / name) for name in ("artifacts", "checkpoints", "serving", "label_store")))
+    dag = create_pipeline(config, places, connect(config.metadata, workdir))
+    compiled = Compiler().compile(dag)
+    kept = [node for node in compiled.nodes if node.pipeline_node.node_info.id in DATA_STEPS]
+    del compiled.nodes[:]
+    compiled.nodes.extend(kept)
+    runner = LocalRunner(new_run_id(), lambda *_: None, lambda _: None)
+    runner.run_with_ir(compiled)
+    return {component.name: component.state for component in runner.components}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run_data_steps(Path(sys.argv[1]), Path(sys.argv[2]))))

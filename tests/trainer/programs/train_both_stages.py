@@ -1,11 +1,12 @@
 """Trains a tiny segmentation network, then refines it with P-Net; a process to be killed or spread over devices.
 
-    python train_both_stages.py FOLDER NUM_DEVICES SEGMENTATION_STEPS P_NET_STEPS
+    python train_both_stages.py FOLDER NUM_DEVICES SEGMENTATION_STEPS P_NET_STEPS [MOMENT]
 
 With TF_CONFIG it is one of several hosts. Prints "ready" before training; writes the final weights to
-FOLDER/weights.npz. The same FOLDER resumes.
+FOLDER/weights.npz. The same FOLDER resumes. With a MOMENT it ends there as if killed.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -18,11 +19,37 @@ from trainer.categories import from_lists
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.hosts import hosts
 from trainer.p_net import refine_segmentation
+from trainer.run_state import Checkpoints
 from trainer.segmentation import train_segmentation
-from trainer.session import RunFolders
+from trainer.session import RunFolders, Session
 
 CATEGORIES = from_lists(["disc"], ["square"])
 NETWORK = NetworkConfig(backbone="tiny", weights=None, image_size=65, precision="float32")
+
+KILLED = 137  # exit status
+# A moment: (class, method, its call that ends the process instead of being made). Checkpoints come every 5 steps.
+MOMENTS = {
+    "in a step": (Session, "end_step", 8),
+    "restoring": (Checkpoints, "restore", 1),
+    "saving": (tf.train.CheckpointManager, "_record_state", 1),  # all is written, nothing says that it is the newest
+    "between the stages": (Session, "__enter__", 2),
+    "in the joint phase": (Session, "end_step", 8),  # segmentation is done: steps of the second stage, 4 alone before
+}
+
+
+def end_at(moment: str) -> None:
+    """Lets this process end at that moment: nothing is flushed, no handler runs."""
+    kind, name, last = MOMENTS[moment]
+    method, calls = getattr(kind, name), 0
+
+    def counted(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == last:
+            os._exit(KILLED)
+        return method(*arguments, **options)
+
+    setattr(kind, name, counted)
 
 
 def main(folder: Path, num_devices: int, segmentation_steps: int, p_net_steps: int) -> None:
@@ -83,4 +110,6 @@ def write_records(path: Path, count: int) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    for moment in sys.argv[5:]:
+        end_at(moment)
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:5]))

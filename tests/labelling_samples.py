@@ -8,7 +8,6 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -20,7 +19,7 @@ CATEGORIES = Categories(("ant", "bee", "cow"), ("ant",))  # red, green, blue
 COLOURFUL = np.array([[1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1]], np.float32).T
 
 
-def _net(head: np.ndarray, bias: np.ndarray) -> tf.keras.Model:
+def colour_net(head: np.ndarray, bias: np.ndarray) -> tf.keras.Model:
     """[B, 65, 65, 3] -> [B, 9, 9, K]: how red, green and blue each cell is (0 for greys), then a linear head."""
     image = tf.keras.Input([None, None, 3])
     x = tf.keras.layers.ZeroPadding2D(4)(image)
@@ -33,35 +32,27 @@ def _net(head: np.ndarray, bias: np.ndarray) -> tf.keras.Model:
     return net
 
 
+def colour_cam(head: np.ndarray) -> tf.keras.Model:
+    net = colour_net(head, np.zeros(head.shape[1]))
+    scores = tf.keras.layers.GlobalAveragePooling2D()(net.output)
+    return tf.keras.Model(net.input, {"scores": scores, "maps": net.output})
+
+
 def export_cam(folder: Path) -> Path:
-    net = _net(np.eye(3), np.zeros(3))
-    maps = net.output
-    scores = tf.keras.layers.GlobalAveragePooling2D()(maps)
-    net = tf.keras.Model(net.input, {"scores": scores, "maps": maps})
-    export_maps(net, folder, kind="cam", image_size=SIZE, categories=CATEGORIES, metadata={})
+    export_maps(colour_cam(np.eye(3)), folder, kind="cam", image_size=SIZE, categories=CATEGORIES, metadata={})
     return folder
 
 
 def export_l_net(folder: Path, bias: float = -4.0) -> Path:
-    net = _net(np.full((3, 1), 0.1), np.array([bias]))
+    net = colour_net(np.full((3, 1), 0.1), np.array([bias]))
     export_maps(net, folder, kind="l_net", image_size=SIZE, categories=CATEGORIES, metadata={})
     return folder
 
 
 def export_masks(folder: Path) -> Path:
-    net = _net(np.concatenate([np.zeros((3, 1)), np.eye(3)], 1), np.array([30.0, 0, 0, 0]))
+    net = colour_net(np.concatenate([np.zeros((3, 1)), np.eye(3)], 1), np.array([30.0, 0, 0, 0]))
     export_segmentation(net, folder, categories=CATEGORIES, image_size=SIZE, metadata={})
     return folder
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("models")
-    return {
-        "cam": export_cam(root / "cam"),
-        "l_net": export_l_net(root / "l_net"),
-        "segmentation": export_masks(root / "segmentation"),
-    }
 
 
 def scene(tag: int, seed: int = 0, height: int = 72, width: int = 96) -> tuple[np.ndarray, np.ndarray]:

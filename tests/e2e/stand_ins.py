@@ -1,0 +1,85 @@
+"""Networks in place of what the trainers would make, for runs in this process."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+from labelling_samples import colour_cam, colour_net
+
+import trainer.cam
+import trainer.l_net
+import trainer.p_net
+import trainer.segmentation
+from components.trainers import run_fns
+from trainer.models.large_fov import build_segmentation
+from trainer.weights import HEAD
+
+MODULES = {
+    "train_cam": trainer.cam,
+    "train_l_net": trainer.l_net,
+    "train_segmentation": trainer.segmentation,
+    "refine_segmentation": trainer.p_net,
+}
+WEAK = 2  # "pink" of the discs
+
+
+@contextmanager
+def trainers(**functions: Callable[..., tf.keras.Model]) -> Iterator[None]:
+    """Runs call these functions in place of the trainers of the same names."""
+    try:
+        with ExitStack() as patches:
+            for name, function in functions.items():
+                patches.enter_context(mock.patch.object(MODULES[name], name, function))
+            yield  # TFX loads run_fns afresh for each Trainer, which then imports the stand-in
+    finally:
+        importlib.reload(run_fns)
+
+
+def seeing_discs() -> dict[str, Callable[..., tf.keras.Model]]:
+    """For all four trainers: networks that know the discs by colour, without a step of training."""
+    green_and_blue = np.array([[0, 0], [1, 0], [0, 1]])  # yellow discs have more green than grey has, pink ones blue
+    masks = np.concatenate([np.zeros((3, 1)), green_and_blue], axis=1)
+
+    def segmentation(*_) -> tf.keras.Model:
+        return colour_net(masks, np.array([15.0, 0, 0]))
+
+    return {
+        "train_cam": lambda *_: colour_cam(green_and_blue),
+        "train_l_net": lambda *_: colour_net(np.array([[0.1], [0], [0]]), np.array([-2.0])),
+        "train_segmentation": segmentation,
+        "refine_segmentation": lambda *_, **__: segmentation(),
+    }
+
+
+def spoilt(kind: str) -> Callable[..., tf.keras.Model]:
+    """For P-Net's trainer: the run's own segmentation network, made bad in that way."""
+
+    def refine_segmentation(strong_patterns, all_patterns, categories, network, settings, folders, restore):
+        number = categories.num_classes + (kind == "wrong class count")
+        net = build_segmentation(network.backbone, number, None, network.seed)
+        if kind not in ("worse", "wrong class count"):
+            restore(net)
+        kernel, bias = net.get_layer(HEAD).weights
+        if kind == "worse on weak":
+            bias.assign(bias - 1e6 * tf.one_hot(WEAK, number))
+        elif kind == "all background":
+            bias.assign(bias + 1e6 * tf.one_hot(0, number))
+        elif kind == "nan":
+            kernel.assign(tf.fill(kernel.shape, np.nan))
+        return _slow(net) if kind == "slow" else net
+
+    return refine_segmentation
+
+
+def _slow(net: tf.keras.Model) -> tf.keras.Model:
+    def idle(images: tf.Tensor) -> tf.Tensor:
+        """Counts for .5 s, whatever the machine."""
+        end = tf.timestamp() + 0.5
+        count = tf.while_loop(lambda i: tf.timestamp() < end, lambda i: [i + 1.0], [tf.constant(0.0)])[0]
+        return images + 1e-30 * count
+
+    images = tf.keras.Input([None, None, 3])
+    return tf.keras.Model(images, net(tf.keras.layers.Lambda(idle)(images)))

@@ -1,0 +1,18 @@
+"""What the tests of the report share."""
+
+import pytest
+from finished_run import CONFIG, Page, finished_run, summary_of
+
+from pipeline.report import write_report
+from pipeline.runners.local import ComponentRun
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> list[ComponentRun]:
+    return finished_run(tmp_path_factory.mktemp("artifacts"))
+
+
+@pytest.fixture(scope="session")
+def page(finished, tmp_path_factory) -> Page:
+    summary = summary_of(finished, pushed_model="/models/pets/7", strong_only_miou=0.1234)
+    return Page(write_report(tmp_path_factory.mktemp("run"), CONFIG, finished, summary))
