@@ -170,7 +170,7 @@ def test_a_label_that_is_no_name_is_refused_with_its_file(tmp_path):
 def test_yaml_that_is_none_is_refused_in_a_line(tmp_path, text):
     picture(tmp_path / "images/tree.jpg")
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"data\.yaml: (not valid YAML|`?names`?)") as caught:
+    with pytest.raises(UserError, match=r"data\.yaml: (not valid YAML|stands for more|names)") as caught:
         read_yolo(str(tmp_path))
     assert len(str(caught.value)) < 500
 

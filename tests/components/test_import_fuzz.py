@@ -1,18 +1,14 @@
 """Mutated files of every format, masks and pictures: refused in words of ours, never a crash, and in bounds."""
 
 import json
-import os
 import random
-import resource
 import shutil
-import signal
-import traceback
-from contextlib import contextmanager
 
 import apache_beam as beam
 import mutations
 import numpy as np
 import pytest
+from fuzzing import check_each, check_words
 from random_datasets import NAMES, Picture, Thing
 from random_formats import KINDS
 
@@ -23,8 +19,6 @@ from components.dataset_import.writer import _WriteSample, import_dataset
 from trainer.categories import VOC
 from trainer.errors import ImageFault, UserError, shown
 
-MEMORY = 2 << 30  # bytes
-SECONDS = 60  # of a case on a busy machine; alone it takes milliseconds
 WHOLE = 20  # every so many cases are a whole import
 SEED = [
     Picture(
@@ -45,36 +39,6 @@ SEED = [
         (Thing(3, ((1, 1), (14, 1), (14, 9)), "tag"), Thing(0, ((3, 3), (9, 3), (9, 9), (3, 9)), "runs")),
     ),
 ]
-
-
-class TooSlow(BaseException):
-    """Not an Exception, so that nothing takes it for a broken file."""
-
-
-@contextmanager
-def bounds():
-    """A limit of memory beyond what the process has now, and of time."""
-
-    def ring(*_):
-        raise TooSlow
-
-    with open("/proc/self/statm") as file:
-        have = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (have + MEMORY, limits[1]))
-    old = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)
-        resource.setrlimit(resource.RLIMIT_AS, limits)
-
-
-def check_words(text):
-    assert text.strip() and text.isprintable() and len(text) <= 1000, text[:2000]
-    assert "Traceback" not in text and "MemoryError" not in text
 
 
 def letters_of(contents, folder):
@@ -162,21 +126,11 @@ def check_format(name, cases, tmp_path, start=0):
     original.mkdir()
     kind = KINDS[name]
     read = kind.write(kind.takes(SEED), VOC if name == "sbd" else NAMES, original)
-    faults = []
-    for seed in range(start, start + cases):
-        try:
-            with bounds():
-                check_case(name, seed, original, read, tmp_path / "place", whole=seed % WHOLE == 0)
-        except (Exception, TooSlow) as error:
-            faults.append((seed, error))
-    assert not faults, report(faults)
 
+    def check(seed):
+        check_case(name, seed, original, read, tmp_path / "place", whole=seed % WHOLE == 0)
 
-def report(faults):
-    lines = [f"{len(faults)} cases: {[seed for seed, _ in faults][:20]}"]
-    for seed, error in faults[:3]:
-        lines += [f"case {seed}:", *traceback.format_exception(error)[-6:]]
-    return "\n".join(lines)
+    check_each(range(start, start + cases), check)
 
 
 @pytest.mark.parametrize("name", KINDS)
