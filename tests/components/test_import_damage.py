@@ -14,6 +14,7 @@ from components.dataset_import.coco import read_coco
 from components.dataset_import.folders import read_cvat, read_sbd, read_voc
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
+from components.dataset_import.matlab import read_field
 from components.dataset_import.regions import Box, Drawing, Object
 from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.writer import import_dataset
@@ -63,6 +64,23 @@ def test_annotations_whose_picture_is_not_there_are_named(tmp_path):
     contents = read_sbd(str(tmp_path / "sbd"), None)
     assert [one.name for one in contents.samples] == ["here.jpg"]
     assert [letter["key"] for letter in contents.faults] == ["gone.mat"]
+
+
+def test_mat_files_are_read_as_scipy_writes_them_and_refused_where_they_are_cut(tmp_path):
+    rng = np.random.default_rng(0)
+    for number, kind in enumerate((np.uint8, np.uint16, np.int64, np.float32, np.float64)):
+        ids = rng.integers(0, 21, (7, 4 + number)).astype(kind)
+        content = {"other": 5, "GTcls": {"Boundaries": [ids, ids], "x": "text", "Segmentation": ids}}
+        for packed in (False, True):
+            file = io.BytesIO()
+            savemat(file, content, do_compression=packed)
+            data = file.getvalue()
+            np.testing.assert_array_equal(read_field(data, "GTcls", "Segmentation"), ids)
+            for end in range(0, len(data), 7):
+                with pytest.raises(ValueError, match="no GTcls.Segmentation inside, or damaged"):
+                    read_field(data[:end], "GTcls", "Segmentation")
+            with pytest.raises(ValueError, match="no GTcls.y inside"):
+                read_field(data, "GTcls", "y")
 
 
 def test_two_annotations_of_one_picture_are_told(tmp_path):
