@@ -216,6 +216,7 @@ def test_records_whose_keys_hold_another_kind_are_named(tmp_path):
     Image.new("RGB", (30, 20)).save(data, "PNG")
     numbers = tf.train.Feature(float_list=tf.train.FloatList(value=[1.0]))
     features = [{"image/tags": numbers}, {"mask/encoded": numbers, "image/tags": numbers}, {"image/key": numbers}]
+    features += [{"image/key": bytes_of(b"pine"), "image/encoded": bytes_of(b"")}]
     with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
         for feature in features:
             feature = {"image/encoded": bytes_of(data.getvalue())} | feature
@@ -223,10 +224,11 @@ def test_records_whose_keys_hold_another_kind_are_named(tmp_path):
     with pytest.raises(UserError, match="no image came in"):
         import_dataset(read_tfrecords(str(tmp_path / "x.tfrecord"), ["oak"]), tmp_path / "out", "train")
     letters = [json.loads(line) for line in (tmp_path / "out/import_faults.jsonl").read_text().splitlines()]
-    assert [letter["reason"].partition("its ")[2] for letter in letters] == [
-        "image/tags is a float_list, must be a int64_list",
-        "mask/encoded is a float_list, must be a bytes_list",
-        "image/key is a float_list, must be a bytes_list",
+    assert [(letter["key"], letter["reason"].partition("record ")[2]) for letter in letters] == [
+        ("pine", "4: image/encoded is empty"),
+        ("x-000001", "1: its image/tags is a float_list, must be a int64_list"),
+        ("x-000002", "2: its mask/encoded is a float_list, must be a bytes_list"),
+        ("x-000003", "3: its image/key is a float_list, must be a bytes_list"),
     ]
 
 
