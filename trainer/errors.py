@@ -32,9 +32,11 @@ class ImageFault(Exception):
 
 
 def one_line(reason: str | Exception) -> str:
-    """First line of a message, shortened and printable; the class name of an exception without one."""
-    lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    return shown(_TENSORFLOW_NOISE.sub("", lines[0])[:_REASON_LENGTH])
+    """A message, shortened and printable: of an exception the first line, or the name of its class."""
+    text = str(reason).strip()
+    if isinstance(reason, Exception):
+        text = next(iter(text.splitlines()), type(reason).__name__)
+    return shown(_TENSORFLOW_NOISE.sub("", text)[:_REASON_LENGTH])
 
 
 def shown(name: str) -> str:

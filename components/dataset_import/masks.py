@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from components.dataset_import.matlab import read_field
 from components.dataset_import.samples import Drawn
 from trainer.categories import BACKGROUND, VOID
 from trainer.data import masks
@@ -17,7 +17,7 @@ from trainer.data.files import read_bytes, read_text
 from trainer.data.masks import Colour
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, plain, stem_of, suffix_of
 from trainer.data.pictures import Header
-from trainer.errors import ImageFault, UserError, one_line
+from trainer.errors import ImageFault, UserError
 
 BINARY: dict[Colour, int] = {(0, 0, 0): BACKGROUND, (255, 255, 255): 1}
 
@@ -45,19 +45,16 @@ class SbdMask:
     num_categories: int
 
     def __call__(self, picture: Header) -> Drawn:
-        from scipy.io import loadmat
-
         data = read_bytes(self.path)
         if data.startswith(b"MATLAB 7.3"):
             raise ImageFault("mask", f"{self.path} is a MATLAB 7.3 file (HDF5); save it as version 7 or older")
         try:
-            found = loadmat(io.BytesIO(data), struct_as_record=False, squeeze_me=True)["GTcls"].Segmentation
-            ids = np.atleast_2d(found).astype(np.uint8)
-            same = (ids == found).all()
-        except Exception as error:  # scipy raises many kinds on damaged files
-            raise ImageFault("mask", f"{self.path}: no GTcls.Segmentation inside: {one_line(error)}") from None
+            found = read_field(data, "GTcls", "Segmentation")
+        except ValueError as error:
+            raise ImageFault("mask", f"{self.path}: {error}") from None
+        ids = found.astype(np.uint8)
         odd = [i for i in masks.ids_in(ids) if i > self.num_categories]
-        if odd or not same:
+        if odd or not (ids == found).all():
             raise ImageFault("mask", f"{self.path}: has ids {odd[:5]}; there are {self.num_categories} categories")
         ids = masks.fit(ids, picture)
         return Drawn(ids, masks.ids_in(ids))
@@ -122,8 +119,8 @@ def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
         line = line.strip()
         if not line or line.startswith("#") or re.fullmatch(r"name\W+r(ed)?\W+g(reen)?\W+b(lue)?", line, re.I):
             continue
-        found = re.match(r"^([^:]+):\s*(?:(\d{1,3}),\s*(\d{1,3}),\s*(\d{1,3}))?\s*(?::|$)", line) or re.match(
-            r"^\"?([^,]+?)\"?\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*$", line
+        found = re.match(r"^([^:]+):\s*(?:(\d{1,3}),\s*(\d{1,3}),\s*(\d{1,3})\s*)?(?::|$)", line) or re.match(
+            r"^\"?([^,]*[^,\s\"])\"?\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*$", line
         )
         where = f"{path}: line {number}"
         if not found:

@@ -105,7 +105,7 @@ class Box:
         """bool [H, W], all pixels that the box touches."""
         extent = self.extent(size)
         if extent is None:
-            raise ImageFault("object", f"a box {_short(self.corners)} is not four numbers near the picture")
+            raise ImageFault("object", f"a box {_short(self.corners)} is no left, top, right and bottom in numbers")
         return _filled(extent, size)
 
     def extent(self, size: Size) -> tuple[float, float, float, float] | None:
@@ -113,7 +113,9 @@ class Box:
             numbers = _numbers(self.corners)
         except ImageFault:
             return None
-        return tuple(numbers * (_pixels(self.unit, size) * 2)) if len(numbers) == 4 else None
+        if len(numbers) != 4 or (numbers[2:] < numbers[:2]).any():
+            return None
+        return tuple(numbers * (_pixels(self.unit, size) * 2))
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Drawing:
         shown, dropped = set(self.tags), []
         for one in self._in_order(size):
             try:
-                inside = one.region.draw(size) if one.region is not None else np.ones(size, bool)
+                inside = _drawn(one.region, size) if one.region is not None else np.ones(size, bool)
             except ImageFault as fault:
                 dropped.append((one.label, str(fault)))
                 doubt |= _doubt(one, size)
@@ -205,6 +207,18 @@ def _area(one: Object, size: Size) -> float:
         return 0.0
 
 
+def _drawn(region: Any, size: Size) -> np.ndarray:
+    """bool [H, W]; a polygon inside the picture may be too thin for a pixel.
+
+    Raises:
+      ImageFault: "object": it cannot be drawn, or not on this picture.
+    """
+    inside = region.draw(size)
+    if not inside.any() and ((extent := region.extent(size)) is None or not _filled(extent, size).any()):
+        raise ImageFault("object", "marks no pixel of the picture")
+    return inside
+
+
 def _doubt(one: Object, size: Size) -> np.ndarray:
     """bool [H, W]: where an object may be that cannot be drawn; everywhere, if nobody knows."""
     extent = (one.where and one.where.extent(size)) or one.region.extent(size)
@@ -212,9 +226,12 @@ def _doubt(one: Object, size: Size) -> np.ndarray:
 
 
 def _filled(extent: Sequence[float], size: Size) -> np.ndarray:
-    x0, y0, x1, y1 = np.clip(extent, 0, (*size[::-1], *size[::-1]))
+    """bool [H, W]: the pixels that a box touches; one of no width or height touches some too."""
+    sides = (*size[::-1], *size[::-1])
+    x0, y0, x1, y1 = np.clip(extent, -1, np.add(sides, 1))
+    left, top = math.floor(x0), math.floor(y0)
     inside = np.zeros(size, bool)
-    inside[math.floor(y0) : math.ceil(y1), math.floor(x0) : math.ceil(x1)] = True
+    inside[max(top, 0) : max(top + 1, math.ceil(y1)), max(left, 0) : max(left + 1, math.ceil(x1))] = True
     return inside
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import apache_beam as beam
 import tensorflow as tf
@@ -68,7 +68,9 @@ class _ReadFile(beam.DoFn):
             for number, record in enumerate(tf.data.TFRecordDataset(path, kind).as_numpy_iterator(), start=1):
                 name = f"{stem}-{number:06d}"
                 try:
-                    yield _sample(record, name, self._names)
+                    feature = _features(record)
+                    name = _first(feature, _KEYS).decode("utf-8", "surrogateescape") or name
+                    yield _sample(feature, name, self._names)
                 except ImageFault as fault:
                     reason = ImageFault(fault.stage, f"{path}, record {number}: {fault}")
                     yield beam.pvalue.TaggedOutput(DEAD, dead_letter(name, reason))
@@ -87,30 +89,33 @@ def _is_gzip(path: str) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _sample(record: bytes, name: str, names: tuple[str, ...]) -> Sample:
-    """`name`: of a record that has none itself."""
+def _features(record: bytes) -> Mapping[str, tf.train.Feature]:
     try:
-        feature = tf.train.Example.FromString(record).features.feature
+        return tf.train.Example.FromString(record).features.feature
     except Exception as error:  # protobuf's own DecodeError, in one of two implementations
         raise ImageFault("read", f"no tf.train.Example: {one_line(error)}") from None
 
-    def values(key: str, kind: str) -> Sequence:
-        given = feature[key].WhichOneof("kind") if key in feature else None
-        if given not in (None, kind):
-            raise ImageFault("read", f"its {key} is a {given}, must be a {kind}")
-        return getattr(feature[key], kind).value if given else ()
 
-    def first(keys: Sequence[str]) -> bytes:
-        found = (values(key, "bytes_list") for key in keys)
-        return next((several[0] for several in found if several), b"")
+def _values(feature: Mapping[str, tf.train.Feature], key: str, kind: str) -> Sequence:
+    given = feature[key].WhichOneof("kind") if key in feature else None
+    if given not in (None, kind):
+        raise ImageFault("read", f"its {key} is a {given}, must be a {kind}")
+    return getattr(feature[key], kind).value if given else ()
 
-    image, mask = first([features.IMAGE]), first(_MASKS)
+
+def _first(feature: Mapping[str, tf.train.Feature], keys: Sequence[str]) -> bytes:
+    found = (_values(feature, key, "bytes_list") for key in keys)
+    return next((several[0] for several in found if several), b"")
+
+
+def _sample(feature: Mapping[str, tf.train.Feature], name: str, names: tuple[str, ...]) -> Sample:
+    image, mask = _first(feature, [features.IMAGE]), _first(feature, _MASKS)
     if not image:
-        raise ImageFault("read", f"has no {features.IMAGE}; its keys are {', '.join(sorted(feature)[:8]) or 'none'}")
-    name = first(_KEYS).decode("utf-8", "surrogateescape") or name
+        what = "is empty" if features.IMAGE in feature else f"is none of its keys ({', '.join(sorted(feature)[:8])})"
+        raise ImageFault("read", f"{features.IMAGE} {what}")
     tags = None
     if features.TAGS in feature:
-        ids = list(values(features.TAGS, "int64_list"))
+        ids = list(_values(feature, features.TAGS, "int64_list"))
         if odd := [i for i in ids if not 0 < i <= len(names)]:
             raise ImageFault("tags", f"has the tag {odd[0]}; there are {len(names)} categories")
         tags = tuple(names[i - 1] for i in ids)

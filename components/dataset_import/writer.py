@@ -29,7 +29,7 @@ from components.dataset_import.samples import Contents, Sample
 from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.category_names import check_distinct, clean_name, read_names
-from trainer.data.files import read_bytes
+from trainer.data.files import cut, read_bytes
 from trainer.data.masks import ids_in, upright_pixels
 from trainer.data.pictures import as_stored
 from trainer.data.tags_table import write_tags_table
@@ -120,7 +120,7 @@ def _import(
     letters = [*dead, *placed.dropped]
     write_atomic(f"{output}/{FAULTS}", "".join(json.dumps(entry) + "\n" for entry in letters).encode())
     if not placed.keys:
-        reasons = "; ".join(f"{letter['key']}: {letter['reason']}" for letter in letters[:3])
+        reasons = "; ".join(f"{cut(letter['key'])}: {letter['reason']}" for letter in letters[:3])
         raise UserError(f"{output}: no image came in{': ' + reasons if reasons else ''}")
     write_atomic(f"{output}/{TAGS}", write_tags_table(placed.tags))
     write_atomic(str(voc.list_path(output, split)), "".join(f"{k}\n" for k in sorted(listed | placed.keys)).encode())
@@ -131,7 +131,7 @@ def _import(
         "left_out": len(done) - len(kept),
         "dead": len(dead),
         "dropped": len(placed.dropped),
-        "first_fault": f"{letters[0]['key']}: {letters[0]['reason']}" if letters else None,
+        "first_fault": f"{cut(letters[0]['key'])}: {letters[0]['reason']}" if letters else None,
         "notes": [*contents.notes, *placed.notes(split)],
         "categories": names,
         "output": str(output),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import yaml
-
 from components.batch.faults import dead_letter
 from components.dataset_import.regions import Box, Drawing, Object, Polygon
 from components.dataset_import.samples import Contents, PictureFolder
@@ -13,6 +11,7 @@ from trainer.categories import VOID
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import join, read_text, walk
 from trainer.data.names import plain, stem_of, suffix_of
+from trainer.data.yaml_text import read_yaml
 from trainer.errors import ImageFault, UserError
 
 DATA = "data.yaml"
@@ -24,12 +23,7 @@ def read_yolo_names(path: str) -> list[str]:
     Raises:
       UserError: it cannot be read, or its `names` are neither a list nor numbered from 0.
     """
-    try:
-        data = yaml.safe_load(read_text(path, "a YAML file with names"))
-    except UserError:
-        raise
-    except Exception as error:  # PyYAML raises many kinds on values that are not what their tag says
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())[:200]})") from None
+    data = read_yaml(path, "a YAML file with names")
     names = data.get("names") if isinstance(data, dict) else None
     if isinstance(names, dict):
         names = [names.get(i, names.get(str(i))) for i in range(len(names))]

@@ -26,7 +26,7 @@ CATEGORIES = "categories.txt"  # names by id, one a line; not every dataset has 
 SPAN = "{SPAN}"  # TFX's own word
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"(?:\s+-?[01])?')  # CVAT and Datumaro quote names with spaces
-_FLAGGED = re.compile(r"(\S.*?)\s+-?[01]")  # ImageSets/Main: whether the picture shows the list's category
+_FLAGGED = re.compile(r"(.*\S)\s+-?[01]")  # ImageSets/Main: whether the picture shows the list's category
 
 
 def list_path(root: str | Path, split: str) -> epath.Path:

@@ -37,6 +37,7 @@ class Kind:
       by_area: large things are drawn first.
       is_mask: things are pixels of a mask file.
       by_stem: pictures are told apart by their stems alone, in any case.
+      prefix: what the import puts before the names of its pictures.
       files: patterns of the files that say what is what.
     """
 
@@ -49,6 +50,7 @@ class Kind:
     is_mask: bool = False
     tags_only: bool = False
     by_stem: bool = True
+    prefix: str = ""
 
     def takes(self, pictures):
         """The same pictures with the forms and the damage that it can express, each told apart from the others."""
@@ -379,6 +381,7 @@ KINDS = {
         _yolo,
         ("labels/*", "data.yaml"),
         forms={"polygon": "drawn", "box": "box"},
+        prefix="images/",
         damages={"two points": "all", "nan": "all", "far": "all", "label": "void", "runs": "all"},
     ),
     "voc": Kind(_voc, ("SegmentationClass/*", "ImageSets/Segmentation/*"), _OF_MASKS, is_mask=True),

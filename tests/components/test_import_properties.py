@@ -4,6 +4,8 @@ import csv
 import hashlib
 import io
 import json
+import re
+import unicodedata
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from random_datasets import NAMES, Outcome, outcome, pictures
+from random_datasets import NAMES, outcome, pictures
 from random_formats import KINDS
 
 from components.dataset_import.writer import import_dataset
@@ -54,7 +56,9 @@ class Folder:
     def __init__(self, root):
         self.files = {path.name: path.read_bytes() for path in (root / "JPEGImages").glob("*")}
         self.masks = {path.stem: np.array(Image.open(path)) for path in (root / "SegmentationClass").glob("*")}
-        self.looks = {look(data): name.rpartition(".")[0] for name, data in self.files.items()}
+        self.looks = defaultdict(list)
+        for name, data in self.files.items():
+            self.looks[look(data)].append(name.rpartition(".")[0])
         self.lists = {path.stem: path.read_text().split("\n") for path in root.glob("ImageSets/Segmentation/*.txt")}
         names = root / "categories.txt"
         self.names = names.read_text().split("\n")[:-1] if names.exists() else []
@@ -66,9 +70,16 @@ class Folder:
         if (root / "import_faults.jsonl").exists():
             self.letters = [json.loads(line) for line in (root / "import_faults.jsonl").read_text().splitlines()]
 
+    def key(self, picture, kind):
+        """The key of a picture: of what looks so, that which has its name, perhaps with a number behind."""
+        name = re.sub(r'[/"]', "_", unicodedata.normalize("NFC", kind.prefix + picture.stem))
+        keys = [key for key in self.looks[look(picture.encoded())] if re.fullmatch(re.escape(name) + r"(_\d+)?", key)]
+        assert len(keys) <= 1, f"{picture} came in twice: {keys}"
+        return keys[0] if keys else None
+
     def check_consistent(self):
         keys = [name.rpartition(".")[0] for name in self.files]
-        assert len(set(keys)) == len(keys) == len(self.looks), "two pictures share a key or a look"
+        assert len(set(keys)) == len(keys), "two pictures share a key"
         assert set(self.masks) <= set(keys) and set(self.tags) == set(keys)
         for keys_listed in self.lists.values():
             assert set(keys_listed) - {""} <= set(keys) and max(Counter(keys_listed).values()) == 1
@@ -90,19 +101,15 @@ class Folder:
 
 
 def check_import(root, before, dataset, split, place):
+    """One more import into a folder that was as `before` -> the folder as it is now."""
     kind, given_pictures, names, skip = dataset
     names = list(VOC) if kind == "sbd" else list(names)
     kind = KINDS[kind]
     put = kind.takes(given_pictures)
     skipped = {names[skip]} if skip is not None else set()
-    outcomes = [outcome(picture, names, kind) for picture in put]
-    usable = [
-        (picture, found)
-        for picture, found in zip(put, outcomes, strict=True)
-        if not found.dead and not (found.tags & skipped)
-    ]
-    left_out = sum(not found.dead and bool(found.tags & skipped) for found in outcomes)
-    orphans = sum(thing.damage == "orphan" for picture in put for thing in picture.things)
+    outcomes = [(picture, outcome(picture, names, kind)) for picture in put]
+    usable = [(picture, found) for picture, found in outcomes if not found.dead and not found.tags & skipped]
+    dead = [picture for picture, found in outcomes if found.dead]
     place.mkdir()
     read = kind.write(put, names, place)
     try:
@@ -111,62 +118,44 @@ def check_import(root, before, dataset, split, place):
     except UserError as error:
         after = Folder(root)
         after.check_holds(before)
-        again = [p for p, _ in usable if look(p.encoded()) in before.looks]  # may contradict what is there
-        assert len(again) == len(usable), f"{error}"
-        assert "\n" not in str(error)
+        assert all(before.key(picture, kind) for picture, _ in usable), error  # what is there may be contradicted
         return after
     after = Folder(root)
     after.check_holds(before)
     after.check_consistent()
-    texts = [f"{letter['key']} {letter['reason']}" for letter in after.letters]
-
-    def named(picture):
-        return any(picture.name in text or picture.stem in text for text in texts)
-
-    by_look = defaultdict(list)
+    contradicted = 0
     for picture, found in usable:
-        by_look[look(picture.encoded())].append((picture, found))
-    kept = 0
-    for seen, several in by_look.items():
-        key = after.looks.get(seen)
-        assert key is not None, f"{several[0][0]} is not in the output: {texts}"
-        contradicts = any(
-            letter["key"] == p.name and letter["stage"] == "mask" for p, _ in several for letter in after.letters
-        )
-        if seen in before.looks and contradicts:
-            continue
-        kept += 1
-        assert key in after.lists[split]
-        mask, tags = after.masks.get(key), after.tags[key] - before.tags.get(key, set())
-        fitting = [found for picture, found in several if fits(found, mask, picture, after.names, names, seen, before)]
-        assert fitting, f"the mask of {key} is wrong: {several}\n{mask}"
-        assert any(tags <= found.tags <= after.tags[key] for found in fitting), (tags, fitting)
-    dead = [picture for picture, found in zip(put, outcomes, strict=True) if found.dead]
-    assert all(named(picture) for picture in dead), (dead, texts)
-    assert (done["images"], done["left_out"]) == (kept, left_out)
-    assert done["images"] + done["left_out"] + done["dead"] == len(put) + orphans, texts
-    if len(by_look) == len(usable) == kept:  # objects: those kept, those named one by one, those of pictures left out
-        objects = sum(found.dropped for _, found in usable)
-        assert (
-            done["dropped"]
-            == objects
-            == sum(letter["stage"] == "object" for letter in after.letters)
-            - orphans
-            - sum(
-                letter["stage"] == "object" and letter["reason"].startswith("none of its objects")
-                for letter in after.letters
-            )
-        )
+        letters = [letter for letter in after.letters if letter["key"] == kind.prefix + picture.name]
+        if before.key(picture, kind) and any(letter["stage"] == "mask" for letter in letters):
+            contradicted += 1
+        else:
+            check_kept(picture, found, kind, before, after, split, names, letters)
+    for picture in dead:
+        assert any(picture.stem in letter["key"] + letter["reason"] for letter in after.letters), picture
+    assert done["images"] == len(usable) - contradicted
+    assert done["left_out"] == len(put) - len(usable) - len(dead)
+    orphans = sum(thing.damage == "orphan" for picture in put for thing in picture.things)
+    assert done["dead"] == len(dead) + contradicted + orphans
     assert len(after.letters) == done["dead"] + done["dropped"]
     return after
 
 
-def fits(found: Outcome, mask, picture, all_names, names, seen, before):
+def check_kept(picture, found, kind, before, after, split, names, letters):
+    """A picture is there with its mask and tags, and all of its objects are in these or named."""
+    key = after.key(picture, kind)
+    assert key, f"{picture} is not in the output: {after.letters}"
+    assert key in after.lists[split]
+    old = before.key(picture, kind)
+    mask, tags = after.masks.get(key), after.tags[key]
+    assert tags - before.tags.get(old, set()) <= found.tags <= tags
     if found.mask is None:
-        return mask is None or seen in before.looks
-    return mask is not None and found.fits(
-        mask, picture, [all_names.index(n) + 1 if n in all_names else 255 for n in names]
-    )
+        assert old or mask is None
+    else:
+        ids = [after.names.index(name) + 1 if name in after.names else 255 for name in names]
+        assert found.fits(mask, picture, ids), f"{picture}: its mask is wrong:\n{mask}"
+    if not old and not kind.is_mask:
+        owned = sum(thing.damage != "orphan" for thing in picture.things)
+        assert len(tags) + len(letters) == owned, f"{picture}: {tags} and {letters} are not its objects"
 
 
 def check_sequence(sequence, place):

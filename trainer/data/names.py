@@ -145,7 +145,10 @@ def _variants(name: str) -> Iterator[str]:
     """Readings of a name, plain first, each once."""
     first = plain(name)
     decoded = plain(unquote(first))
-    url = urlsplit(first) if "://" in first or "?" in first else None
+    try:
+        url = urlsplit(first) if "://" in first or "?" in first else None
+    except ValueError:  # a bracket where an address would stand
+        url = None
     inside = parse_qs(url.query).get("d", [url.path])[0] if url else decoded  # Label Studio's ?d=folder/x.jpg
     address = plain(unquote(inside))
     upload = _UPLOAD.sub("", _last(address)) if "upload/" in address or _UPLOAD.match(_last(address)) else address
