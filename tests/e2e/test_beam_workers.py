@@ -32,7 +32,7 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 RUN = {"WriteShard", "ReadSamples", "RunNetworks", "WriteMasks"}
 LABEL = {"ReadImages", "RunNetworks", "WriteMasks"}
-VALIDATE, IMPORT = {"InspectShard"}, {"_WriteSample"}
+VALIDATE, IMPORT = {"InspectShard"}, {"_ReadFile", "_WriteSample"}
 
 
 @pytest.fixture(scope="module")
@@ -133,4 +133,8 @@ def test_every_step_of_a_run_and_of_the_commands_works_in_other_processes(worker
     shutil.rmtree(place / "imported", ignore_errors=True)
     done = transferseg("import", "folder", *foreign, "--output", place / "imported", "--split", "all", "--", *options)
     assert done.returncode == 0 and re.search("40 images, 40 with a mask", done.stdout), done.stdout + done.stderr
-    assert started() >= before + 4
+    records = place / "run" / "artifacts" / "examples" / "examples" / "*" / "Split-*" / "*.gz"
+    foreign = ["--files", records, "--categories", "yellow,pink", "--output", place / "from_records"]
+    done = transferseg("import", "tfrecord", *foreign, "--", *options)
+    assert done.returncode == 0 and re.search("40 images, 24 with a mask", done.stdout), done.stdout + done.stderr
+    assert started() >= before + 5
