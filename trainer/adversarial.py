@@ -72,15 +72,15 @@ def fit_adversarial(
                 "adversarial_loss": adversarial,
                 "gradient_norm": norm,
             }
-            session.end_step(scalars, batch["key"])
+            for row in session.end_step(scalars, batch["key"]):
+                accuracies.append(row["p_net_accuracy"])
+                if pinned is None and (pinned := collapsed(accuracies)) is not None:
+                    session.warn(
+                        f"P-Net's accuracy stayed at {pinned:.1f} for {COLLAPSE_WINDOW} steps, at step {row['step']}: "
+                        "it gives the segmentation network no signal; change p_net.weight or p_net.p_net_learning_rate"
+                    )
             if session.saved:
                 session.show(segmentation_panel, net, batch)
-            accuracies.append(float(accuracy))
-            if pinned is None and (pinned := collapsed(accuracies)) is not None:
-                session.warn(
-                    f"P-Net's accuracy stayed at {pinned:.1f} for {COLLAPSE_WINDOW} steps, at step {session.step}: it "
-                    "gives the segmentation network no signal; change p_net.weight or p_net.p_net_learning_rate"
-                )
 
 
 def make_p_net_step(

@@ -1,7 +1,7 @@
 """Training batches from TFRecords of tf.Examples: deterministic given the seed, resumable at any step.
 
 Example i of the run (counted over epochs) always meets the same augmentation, because every random number comes from
-(seed, i). So a resumed run skips raw records, which costs no decoding, and continues with identical batches.
+(seed, i), and so does the order. So a resumed run begins where the other ended, with identical batches.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from trainer.colour import jitter
 from trainer.errors import UserError
 from trainer.orientation import exif_orientation, upright
 from trainer.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
+from trainer.record_order import in_random_order, index_records
 from trainer.replicas import input_share
-
-_SHUFFLE_BUFFER = 2048  # encoded examples, about 200 MB of VOC-sized JPEGs
 
 
 def read_records(patterns: Sequence[str]) -> list[str]:
@@ -35,21 +34,7 @@ def read_records(patterns: Sequence[str]) -> list[str]:
 
 def count_examples(files: Sequence[str], without: Sequence[int] = ()) -> int:
     """Number of records in the files; those tagged with a category of `without` are left out."""
-    dataset = _untagged(tf.data.TFRecordDataset(list(files), compression_type="GZIP", num_parallel_reads=2), without)
-    return int(dataset.batch(64).reduce(0, lambda n, batch: n + tf.shape(batch)[0]))
-
-
-def _untagged(records: tf.data.Dataset, without: Sequence[int]) -> tf.data.Dataset:
-    """The records that have none of the tags."""
-    if not without:
-        return records
-    ids = tf.constant(list(without), tf.int64)
-
-    def keep(record: tf.Tensor) -> tf.Tensor:
-        tags = tf.io.parse_single_example(record, {features.TAGS: features.PARSE_SPEC[features.TAGS]})[features.TAGS]
-        return ~tf.reduce_any(tags.values[:, tf.newaxis] == ids)
-
-    return records.filter(keep)
+    return index_records(files, without).count
 
 
 def training_batches(
@@ -82,16 +67,32 @@ def training_batches(
       images without a mask are void), `tags` float32 [B, K] multi-hot, `key` string [B].
     """
     share = input_share()
-    augment = _Augmentation(image_size, seed, scale, mirror, colour_jitter)
+    prepare = PrepareExample(num_categories, image_size, seed, scale, mirror, colour_jitter)
+    return (
+        in_random_order(index_records(files, without), seed, start_step * batch_size)
+        .shard(share.number, share.index)
+        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size // share.number, drop_remainder=True)
+        .prefetch(2)
+    )
 
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.constant(list(files)), [tf.constant(seed, tf.int64), number]
-        )
-        records = _untagged(tf.data.TFRecordDataset(order, compression_type="GZIP"), without)
-        return records.shuffle(_SHUFFLE_BUFFER, seed=seed * 1_000_003 + number, reshuffle_each_iteration=False)
 
-    def parse(index: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
+class PrepareExample:
+    """(number, record) -> an example as it is in a batch; arguments are those of `training_batches`."""
+
+    def __init__(
+        self,
+        num_categories: int,
+        image_size: int,
+        seed: int,
+        scale: tuple[float, float],
+        mirror: bool,
+        colour_jitter: float,
+    ):
+        self.num_categories = num_categories
+        self.augment = _Augmentation(image_size, seed, scale, mirror, colour_jitter)
+
+    def __call__(self, number: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         example = tf.io.parse_single_example(record, features.PARSE_SPEC)
         image = decode_image(example[features.IMAGE])
         shape = tf.shape(image)[:2]
@@ -101,22 +102,11 @@ def training_batches(
         )
         orientation = exif_orientation(example[features.IMAGE])
         image, labels = upright(image, orientation), upright(labels[..., tf.newaxis], orientation)[..., 0]
-        image, labels = augment(image, labels, index)
+        image, labels = self.augment(image, labels, number)
         ids = tf.sparse.to_dense(example[features.TAGS])
-        tags = tf.reduce_max(tf.one_hot(ids - 1, num_categories), axis=0, keepdims=True)
-        tags = tf.where(tf.size(ids) > 0, tags, tf.zeros([1, num_categories]))[0]
+        tags = tf.reduce_max(tf.one_hot(ids - 1, self.num_categories), axis=0, keepdims=True)
+        tags = tf.where(tf.size(ids) > 0, tags, tf.zeros([1, self.num_categories]))[0]
         return {"image": image, "labels": labels, "tags": tags, "key": example[features.KEY]}
-
-    return (
-        tf.data.Dataset.counter()
-        .flat_map(epoch)
-        .enumerate()
-        .skip(start_step * batch_size)
-        .shard(share.number, share.index)
-        .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size // share.number, drop_remainder=True)
-        .prefetch(2)
-    )
 
 
 class _Augmentation:

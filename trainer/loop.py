@@ -54,7 +54,8 @@ def fit(
         while not session.done:
             batch = next(batches)
             loss, gradient_norm = train_step(batch)
-            scalars = {"loss": loss, "gradient_norm": gradient_norm, "learning_rate": optimizer.learning_rate}
+            rate = tf.identity(optimizer.learning_rate)  # the variable's value now
+            scalars = {"loss": loss, "gradient_norm": gradient_norm, "learning_rate": rate}
             session.end_step(scalars, batch["key"])
             if panel is not None and session.saved:
                 session.show(panel, net, batch)

@@ -12,12 +12,12 @@ from trainer.hosts import hosts, over_hosts
 
 
 def resolve_precision(precision: str) -> str:
-    """`auto` becomes mixed_float16 on GPUs, mixed_bfloat16 on CPUs with AMX, else float32."""
+    """`auto` becomes mixed_float16 on GPUs, mixed_bfloat16 on CPUs with AMX or AVX-512 for it, else float32."""
     if precision != "auto":
         return precision
     if tf.config.list_physical_devices("GPU"):
         return "mixed_float16"
-    return "mixed_bfloat16" if "amx_bf16" in cpu_flags() else "float32"
+    return "mixed_bfloat16" if cpu_flags() & {"amx_bf16", "avx512_bf16"} else "float32"
 
 
 def cpu_flags() -> set[str]:
@@ -45,7 +45,7 @@ def prepare(network: NetworkConfig) -> tf.distribute.Strategy:
     strategy = over_hosts() if number > 1 else None
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
-    tf.keras.utils.set_random_seed(network.seed + 1)  # tf.data takes no seed tensor beside a global seed of 0
+    tf.keras.utils.set_random_seed(network.seed + 1)  # open: weights and dropout begin from it
     if not network.xla:  # XLA has no deterministic gradient of max pooling, which P-Net and VGG-16 need
         tf.config.experimental.enable_op_determinism()
     if strategy:

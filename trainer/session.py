@@ -17,7 +17,7 @@ from trainer.replicas import Batch, first, whole
 from trainer.run_state import Checkpoints, History, Preempted, StopSignal
 
 WARNINGS = "warnings.txt"
-_LOG_EVERY = 10  # steps
+_LOG_EVERY = 10  # steps; between them nothing is read from the device, which so never waits
 _PANEL_ROWS = 4  # images
 _AGREE_EVERY = 10  # steps
 
@@ -52,14 +52,11 @@ class Session:
         """`state`: everything beside the step that a resumed run needs (networks, optimisers)."""
         self._folders, self._num_steps, self._checkpoint_every = folders, num_steps, checkpoint_every
         self._hosts = hosts()
-        self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self.saved = False
-        self._checkpoints = Checkpoints(folders.checkpoints, step=self._step, **state)
+        self._saved_step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.step, self.saved = 0, False
+        self._unread: list[tuple[int, Mapping[str, tf.Tensor | float], tf.Tensor]] = []  # steps whose scalars wait
+        self._checkpoints = Checkpoints(folders.checkpoints, step=self._saved_step, **state)
         self._stop = StopSignal()
-
-    @property
-    def step(self) -> int:
-        return int(tf.convert_to_tensor(self._step))
 
     @property
     def done(self) -> bool:
@@ -67,6 +64,7 @@ class Session:
 
     def __enter__(self) -> Session:
         self._checkpoints.restore()
+        self.step = int(tf.convert_to_tensor(self._saved_step))
         if total(self.step) != self.step * self._hosts.number:
             raise UserError(
                 f"{self._folders.name}: this host begins at step {self.step} and another one does not; all hosts must "
@@ -97,42 +95,65 @@ class Session:
                 f"start all of them again to continue from the last checkpoint ({type(error).__name__})"
             ) from error
         if error is None and self._history:
-            self._checkpoints.save(self.step)
+            self._save()
             draw_curves(self._history.path, self._folders.name)
 
-    def end_step(self, scalars: Mapping[str, tf.Tensor | float], keys: tf.Tensor) -> None:
-        """Counts the step, logs its scalars now and then, saves when it is time or the process was asked to stop.
+    def end_step(self, scalars: Mapping[str, tf.Tensor | float], keys: tf.Tensor) -> list[dict[str, float]]:
+        """Counts the step; every ten steps looks at their scalars; saves when it is time or the process was asked to
+        stop, never behind a scalar that was not looked at.
 
         Args:
-          scalars: by name; the same names at every step.
+          scalars: by name, the same names at every step; values of this step, not variables that go on changing.
           keys: string [B], the batch's image keys; may be a distributed value.
+
+        Returns:
+          The scalars that were looked at, of the oldest step first, with their "step"; mostly none.
 
         Raises:
           UserError: a scalar is NaN or infinite; names the step and the images (`keys`) of the batch. Nothing is saved.
           Preempted: SIGTERM or SIGINT came, to this or another host; the state was saved.
         """
-        row = {name: float(tf.convert_to_tensor(value)) for name, value in scalars.items()}
-        if not np.isfinite(list(row.values())).all():
-            images = ", ".join(key.decode() for key in whole(keys).numpy())
-            raise UserError(
-                f"{self._folders.name}: the loss became NaN or infinite at step {self.step} on images {images}; "
-                "lower learning_rate or set clip_norm (the last checkpoint is kept)"
-            )
-        self._step.assign_add(1)
+        self._unread.append((self.step, scalars, keys))
+        self.step += 1
         self._bar.update()
-        if self._history and (self.step % _LOG_EVERY == 0 or self.done):
-            self._history.append({"step": self.step, **row})
-            name, value = next(iter(row.items()))
-            self._bar.set_postfix({name: f"{value:.3f}"}, refresh=False)
-            with self._board.as_default(step=self.step):
-                for name, value in row.items():
-                    tf.summary.scalar(name, value)
         stopping = self._asked_to_stop()
-        self.saved = self._hosts.chief and (self.step % self._checkpoint_every == 0 or stopping)
+        due = stopping or self.step % self._checkpoint_every == 0
+        rows = self._read() if due or self.done or self.step % _LOG_EVERY == 0 else []
+        if rows and self._history and (self.step % _LOG_EVERY == 0 or self.done):
+            self._log(rows[-1])
+        self.saved = self._hosts.chief and due
         if self.saved:
-            self._checkpoints.save(self.step)
+            self._save()
         if stopping:
             raise Preempted(self.step)
+        return rows
+
+    def _read(self) -> list[dict[str, float]]:
+        """The scalars of the steps since the last look."""
+        rows = []
+        for step, scalars, keys in self._unread:
+            values = {name: float(tf.convert_to_tensor(value)) for name, value in scalars.items()}
+            if not np.isfinite(list(values.values())).all():
+                images = ", ".join(key.decode() for key in whole(keys).numpy())
+                raise UserError(
+                    f"{self._folders.name}: the loss became NaN or infinite at step {step} on images {images}; "
+                    "lower learning_rate or set clip_norm (the last checkpoint is kept)"
+                )
+            rows.append({"step": step + 1, **values})
+        self._unread.clear()
+        return rows
+
+    def _log(self, row: dict[str, float]) -> None:
+        self._history.append(row)
+        _, (name, value), *_ = row.items()
+        self._bar.set_postfix({name: f"{value:.3f}"}, refresh=False)
+        with self._board.as_default(step=self.step):
+            for name, value in list(row.items())[1:]:
+                tf.summary.scalar(name, value)
+
+    def _save(self) -> None:
+        self._saved_step.assign(self.step)
+        self._checkpoints.save(self.step)
 
     def _asked_to_stop(self) -> bool:
         """Whether this process was; with several hosts whether any of them was, agreed upon every few steps."""

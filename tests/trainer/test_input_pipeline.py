@@ -6,15 +6,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from trainer import features
+from trainer import features, record_order
 from trainer.errors import UserError
-from trainer.input_pipeline import count_examples, read_records, training_batches
-
-
-@pytest.fixture(autouse=True)
-def global_seed():
-    """As `runtime.prepare` leaves it: never 0, beside which tf.data takes no seed tensor."""
-    tf.random.set_seed(1)
+from trainer.input_pipeline import PrepareExample, count_examples, read_records, training_batches
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +115,69 @@ def test_images_with_an_unwanted_tag_are_left_out(records):
     assert keys == {b"k0", b"k2", b"k4", b"k6", b"k8"}  # odd ones are tagged 1
     assert count_examples(read_records(records), without=[1]) == 5
     assert count_examples(read_records(records), without=[2]) == 9
+
+
+@pytest.fixture(scope="module")
+def many_files(tmp_path_factory):
+    """Five files of 1 to 5 small pictures."""
+    folder = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(3)
+    for number in range(5):
+        with tf.io.TFRecordWriter(str(folder / f"data-{number}.gz"), "GZIP") as writer:
+            for index in range(number + 1):
+                picture = cv2.imencode(".jpg", rng.integers(0, 255, (20, 30, 3), np.uint8))[1].tobytes()
+                mask = cv2.imencode(".png", rng.integers(0, 4, (20, 30), np.uint8))[1].tobytes()
+                example = features.make_example(f"k{number}{index}", picture, 20, 30, [index % 3 + 1], mask)
+                writer.write(example.SerializeToString())
+    return sorted(map(str, folder.iterdir()))
+
+
+def plainly(files, count, seed, without=(), group=record_order.GROUP):
+    """(number, record) as `record_order` documents it, from a plain reading of all files, with no dataset of it."""
+    records = {file: list(tf.data.TFRecordDataset(file, "GZIP").as_numpy_iterator()) for file in files}
+    for file in files:
+        tags = lambda record: tf.train.Example.FromString(record).features.feature[features.TAGS].int64_list.value  # noqa: E731
+        records[file] = [record for record in records[file] if set(tags(record)).isdisjoint(without)]
+    kept = [file for file in files if records[file]]
+    a_group = min(len(kept), max(1, group // max(len(records[file]) for file in kept)))
+    number, group_number, epoch = 0, 0, 0
+    shuffle = tf.random.experimental.stateless_shuffle
+    while number < count:
+        order = shuffle(tf.range(len(kept)), tf.constant([seed, epoch], tf.int64)).numpy()
+        for begin in range(0, len(kept), a_group):
+            some = [record for i in order[begin : begin + a_group] for record in records[kept[i]]]
+            for record in shuffle(tf.constant(some), tf.constant([seed, -1 - group_number], tf.int64)).numpy():
+                yield number, record
+                number += 1
+            group_number += 1
+        epoch += 1
+
+
+@pytest.mark.parametrize("group", [1, 7, 1024])
+@pytest.mark.parametrize("without", [(), (2,)])
+def test_the_order_is_that_of_a_plain_reading_from_any_start(many_files, monkeypatch, group, without):
+    monkeypatch.setattr(record_order, "GROUP", group)
+    expected = [record for _, record in zip(range(50), (r for _, r in plainly(many_files, 60, 5, without, group)))]  # noqa: B905
+    index = record_order.index_records(many_files, without)
+    for start in (0, 1, 9, index.count, 31):
+        found = record_order.in_random_order(index, 5, start).take(50 - start)
+        numbers, records = zip(*found.as_numpy_iterator(), strict=True)
+        assert numbers == tuple(range(start, 50)) and list(records) == expected[start:]
+
+
+def test_parallel_batches_equal_examples_prepared_one_by_one(many_files):
+    """Bit for bit, whatever ran at once."""
+    options = {"image_size": 33, "seed": 5, "scale": (0.8, 1.5), "colour_jitter": 0.3, "num_categories": 3}
+    prepare = PrepareExample(mirror=True, **options)
+    one_by_one = [
+        prepare(tf.constant(number, tf.int64), tf.constant(record)) for number, record in plainly(many_files, 40, 5)
+    ]
+    for step, batch in enumerate(take(many_files, 6, batch_size=4, start_step=3, **options), start=3):
+        for row in range(4):
+            for name, value in one_by_one[4 * step + row].items():
+                np.testing.assert_array_equal(batch[name][row], value.numpy())
+
+
+def test_no_record_left_is_an_error_a_person_understands(many_files):
+    with pytest.raises(UserError, match="no training image is left"):
+        take(many_files, 1, without=[1, 2, 3])
