@@ -24,7 +24,7 @@ class NetworkConfig(Strict):
     backbone: Backbone = "vgg16"  # vgg16 is the paper's; tiny is for tests and drawn images
     weights: str | None = "imagenet"  # a Keras no-top .h5 file, "imagenet" (downloaded by Keras) or null (random)
     image_size: int = Field(321, ge=33, description="side of the square network input, 8k+1 (paper: 321)")
-    precision: Precision = "auto"  # auto: float16 on GPUs, bfloat16 on CPUs with AMX, else float32
+    precision: Precision = "auto"  # auto: float16 on GPUs, bfloat16 on CPUs with AMX or AVX-512 for it, else float32
     devices: Devices = "auto"  # auto: every GPU, or the CPU; one: the first of them
     xla: bool = False  # compile forward and backward passes with XLA
     seed: int = Field(0, ge=0)  # of everything that is random
