@@ -14,11 +14,12 @@ from trainer import features
 from trainer.categories import VOID, Categories
 from trainer.data import masks
 from trainer.data.files import read_bytes
-from trainer.data.pictures import Header, decode, read_header
+from trainer.data.pictures import DECODED, Header, decode, read_header
 from trainer.errors import ImageFault
 
 STRONG, WEAK, EVAL = "strong", "weak", "eval"
 SPLITS = (STRONG, WEAK, EVAL)
+_READ = (*DECODED, "BMP", "GIF")  # what the decoder in training's graph reads, whatever the file's name
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,11 @@ def _read_picture(root: str | Path, key: str) -> tuple[bytes, Header]:
     """The file's bytes, which the decoder that training uses has decoded in full, and its header."""
     try:
         data = read_bytes(voc.image_path(root, key))
+        header = read_header(data)
+        if header.format not in _READ:
+            raise ImageFault("decode", f"a {header.format} file, which training cannot read; import folder converts it")
         decode(data)
-        return data, read_header(data)
+        return data, header
     except ImageFault as fault:
         raise ImageFault("image", fault) from None
 

@@ -19,7 +19,7 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # others run p
 _OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
 # Pillow's names of what the networks' decoder reads as it should: it takes palettes of BMP for greys, and unpacks all
 # frames of a GIF for the first. MPO is a JPEG.
-_DECODED = ("JPEG", "PNG", "MPO")
+DECODED = ("JPEG", "PNG", "MPO")
 _ORIENTATION = 0x0112  # EXIF 2.32
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _UPRIGHT = {  # orientation -> what turns stored pixels upright
@@ -139,7 +139,7 @@ def readable(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
       ImageFault: see `as_stored`.
     """
-    if read_header(data, max_pixels).format in _DECODED:
+    if read_header(data, max_pixels).format in DECODED:
         return data
     return _upright_png(data, keep_orientation=True)
 
