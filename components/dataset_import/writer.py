@@ -197,7 +197,8 @@ class _WriteSample(beam.DoFn):
             upright = upright_pixels(drawn.ids, header.orientation) if data is not given else drawn.ids
             mask = self.ids[upright]
             Path(f"{place}-mask").write_bytes(encode(mask, {}))
-            note |= {"mask": f"{place}-mask", "dropped": drawn.dropped, "empty": _emptiness(mask)}
+            note["dropped"] = [(shown(label), shown(reason)) for label, reason in drawn.dropped]
+            note |= {"mask": f"{place}-mask", "empty": _emptiness(mask)}
         return note
 
 

@@ -244,8 +244,10 @@ def test_text_from_data_can_be_printed_whatever_it_holds(tmp_path):
         clean_name(odd, "x")
     assert one_line(f"annotation {odd}\n: has no label").endswith("\\n: has no label")
     images = [{"id": 1, "file_name": "tree.jpg"}, {"id": 2, "file_name": odd}]
-    of_coco(tmp_path, [{"image_id": 1, "category_id": 1}], images=images)
+    of_coco(tmp_path, [{"image_id": 1, "category_id": 1}, {"image_id": 1, "category_id": odd}], images=images)
     arguments = ["--annotations", f"{tmp_path}/x.json", "--images", f"{tmp_path}/images", "--output", f"{tmp_path}/out"]
     result = CliRunner().invoke(cli, ["import", "coco", *arguments, "--max-dead-share", "1"])
     assert result.exit_code == 0 and result.output.replace("\n", "").isprintable()
     assert "a\\ud800\\x1b[31mb" in result.output
+    letters = (tmp_path / "out/import_faults.jsonl").read_text()
+    assert "its category_id a\\\\ud800\\\\x1b[31mb" in letters and "no picture 'a" in letters

@@ -8,6 +8,7 @@ import apache_beam as beam
 import mutations
 import numpy as np
 import pytest
+from apache_beam.coders import FastPrimitivesCoder
 from fuzzing import check_each, check_words
 from random_datasets import NAMES, Picture, Thing
 from random_formats import KINDS
@@ -53,6 +54,7 @@ def letters_of(contents, folder):
     for sample in samples:
         try:
             note = write._write(sample)
+            FastPrimitivesCoder().encode(note)  # as Beam does
             dropped = (ImageFault("object", f"{label}: {reason}") for label, reason in note.get("dropped", ()))
             letters += [dead_letter(sample.name, fault) for fault in dropped]
         except ImageFault as fault:
