@@ -145,7 +145,7 @@ def _bad_images() -> dict[str, tuple[bytes, str, str]]:
         "text.jpg": (b"hello, I am a text\n" * 20, "decode", "not a picture"),
         "heic.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 200, "decode", "not a picture"),
         "program.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "decode", "not a picture"),
-        "half.webp": (encode(scene(1)[0], "WEBP")[:200], "decode", "not a readable"),
+        "half.webp": (encode(scene(1)[0], "WEBP")[:200], "decode", "damaged"),
         "float.tif": (encode(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), "decode", "32 bits"),
         "bomb.png": (png_bomb(10_000, 5_000), "size", "10000x5000 pixels are too many; the limit is 40000000"),
         "frame.gif": (large_frame(), "size", "7000x7000 pixels are too many"),

@@ -297,7 +297,7 @@ def write_inputs(folder, copies: int) -> dict[tuple[str, str], str]:
         for name, (_, stage, reason) in BAD_IMAGES.items():
             reasons[f"{copy}{name.replace('.', '_')}", stage] = reason
         lines += [f"missing{copy}.png,bee", f"s{copy:03d},cow"]  # no such file; a second line for an image
-        reasons |= {(f"missing{copy}.png", "read"): "no picture", (f"s{copy:03d}", "tags"): "repeats line"}
+        reasons |= {(f"missing{copy}.png", "read"): "no picture", (f"s{copy:03d}", "tags"): "is listed twice"}
         for kind, tag, reason in (("u", "unicorn", "unknown category"), ("t", "", "no tag")):
             (folder / "images" / f"{kind}{copy}.png").write_bytes(ODD_IMAGES["alpha.png"][0])
             lines.append(f"{kind}{copy}.png,{tag}")
