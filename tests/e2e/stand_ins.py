@@ -54,6 +54,31 @@ def seeing_discs() -> dict[str, Callable[..., tf.keras.Model]]:
     }
 
 
+def seeing(background: tuple[int, ...], *colours: tuple[int, ...]) -> dict[str, Callable[..., tf.keras.Model]]:
+    """For all trainers but L-Net's: networks that give each cell the nearest of the colours, by their order."""
+    means = np.array([background, *colours], np.float32)
+    weights, bias = means.T / 500, -(means**2).sum(1) / 1000
+
+    def segmentation(*_) -> tf.keras.Model:
+        image = tf.keras.Input([None, None, 3])
+        cells = tf.keras.layers.AveragePooling2D(9, 8)(tf.keras.layers.ZeroPadding2D(4)(image))
+        head = tf.keras.layers.Conv2D(len(means), 1)
+        net = tf.keras.Model(image, head(cells))
+        head.set_weights([weights[None, None], bias])
+        return net
+
+    def cam(*_) -> tf.keras.Model:
+        net = segmentation()
+        maps = tf.nn.relu(net.output[..., 1:] - net.output[..., :1])
+        return tf.keras.Model(net.input, {"scores": tf.reduce_mean(maps, (1, 2)), "maps": maps})
+
+    return {
+        "train_cam": cam,
+        "train_segmentation": segmentation,
+        "refine_segmentation": lambda *_, **__: segmentation(),
+    }
+
+
 def spoilt(kind: str) -> Callable[..., tf.keras.Model]:
     """For P-Net's trainer: the run's own segmentation network, made bad in that way."""
 

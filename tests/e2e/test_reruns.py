@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import requests
 from commands import COMMAND, ROOT, TIMEOUT_S, summary_of, transferseg, transferseg_process
+from discs import COLOURS
 from PIL import Image
-from stand_ins import spoilt, trainers
+from stand_ins import seeing, spoilt, trainers
 
 pytestmark = pytest.mark.e2e
 
@@ -168,14 +169,14 @@ def test_a_category_is_added_from_tagged_pictures_and_the_old_ones_stay_guarded(
     [l_net] = (pushed.workdir / "artifacts" / "l_net" / "model").iterdir()
     settings = {"dataset.tags": "tags.csv", "dataset.root": data, "l_net_from": l_net}
     settings |= {"categories.weak": "[pink, blue]", "categories.order": "[yellow, pink, blue]"}
-    settings |= {"categories.added": "[blue]", "segmentation.steps": 200}
-    # Without ImageNet weights SGD may never find a third category; the guard still holds the old ones.
-    settings |= {"segmentation.optimizer": "adam", "segmentation.learning_rate": 0.003}
-    done, summary = run(pushed, **settings, **{"gate.max_miou_drop": 0.15, "gate.max_weak_miou_drop": 0.2})
+    settings |= {"categories.added": "[blue]", "p_net.steps": 30}
+    # Whether so few updates find a third category without ImageNet weights is luck; what is around them is not.
+    with trainers(**seeing((70, 70, 70), COLOURS[1], COLOURS[2], new)):
+        done, summary = run(pushed, **settings, **{"gate.max_miou_drop": 0.15, "gate.max_weak_miou_drop": 0.2})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "l_net" in summary["components"] and summary["per_class"]["blue"] in (None, 0.0)
     out = tmp_path / "blue_masks"
     done = transferseg("predict", "--model", summary["pushed_model"], "--images", folder, "--output", out)
     assert done.returncode == 0, done.stderr
     seen = sum((np.array(Image.open(path)) == 3).mean() for path in out.glob("*.png")) / 16
-    assert 0.005 < seen < 0.5, seen  # the discs cover .12; labels of a colour L-Net never saw cover .03
+    assert 0.05 < seen < 0.25, seen  # the discs cover .12
