@@ -169,6 +169,8 @@ def _entries(images: list, pictures: PictureFolder) -> tuple[dict[str, tuple[str
     entries: dict[str, tuple[str, dict]] = {}
     twice: set[str] = set()
     faults = []
+    named = (entry.get("file_name") for entry in images if isinstance(entry, dict))
+    pictures.files.claim(name for name in named if isinstance(name, str))
     for number, entry in enumerate(images, start=1):
         label = f"image {number}"
         try:

@@ -157,6 +157,7 @@ def _paired(
         files = [file for file in files if suffix_of(file, (".png",)) and MASK_ENDINGS.sub("", stem_of(file)) in stems]
         listed -= set(files)
     found, odd = pair(files, Pictures(listed))
+    pictures.files.claim(row.image for row in (table.rows if table else ()))
     rows, unused = table.by_image(pictures.files.find) if table else ({}, [])
     odd += [(row.image, ImageFault("read", f"{table.path}: line {row.line}: {fault}")) for row, fault in unused]
     faults += [dead_letter(name, fault) for name, fault in odd]

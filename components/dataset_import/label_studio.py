@@ -85,6 +85,7 @@ def read_label_studio(
     pictures = PictureFolder(images, follow_links)
     read: dict[str, list[_Item]] = {}
     faults = list(pictures.faults)
+    pictures.files.claim(text for task in tasks for text in _texts(task))
     for number, task in enumerate(tasks, start=1):
         key = label = f"task {task.get('id', number)}" if isinstance(task, dict) else f"task {number}"
         try:
@@ -125,8 +126,7 @@ def _sample(key: str, items: Sequence[_Item], names: tuple[str, ...], pictures: 
 
 def _picture(task: Any, pictures: PictureFolder, label: str) -> str:
     """Relative path of a task's picture: the first of its data that names one."""
-    data = task.get("data") if isinstance(task, dict) else None
-    texts = [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
+    texts = _texts(task)
     if not texts:
         raise ImageFault("tags", f"{label}: has no data that names a picture")
     found = next((path for text in texts if (path := pictures.files.get(text))), None)
@@ -134,6 +134,11 @@ def _picture(task: Any, pictures: PictureFolder, label: str) -> str:
         return found or pictures.files.find(texts[0])
     except ImageFault as fault:
         raise ImageFault("read", f"{label}: {fault} in {pictures.folder}") from None
+
+
+def _texts(task: Any) -> list[str]:
+    data = task.get("data") if isinstance(task, dict) else None
+    return [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
 
 
 def _items(task: dict, label: str) -> list[_Item]:

@@ -83,6 +83,21 @@ def test_mat_files_are_read_as_scipy_writes_them_and_refused_where_they_are_cut(
                 read_field(data, "GTcls", "y")
 
 
+def test_a_missing_picture_is_not_another_one_that_is_named_too(tmp_path):
+    images = [{"id": 1, "file_name": "tree.png"}, {"id": 2, "file_name": "tree.jpg"}]
+    contents = of_coco(tmp_path, [{"image_id": 1, "category_id": 1}], images=images)
+    assert [letter["reason"] for letter in contents.faults] == ["no picture 'tree.png'; tree.jpg is named too"]
+    assert contents.samples[0].mask(HEADER).shown == ()  # what was drawn on tree.png is not taken for tree.jpg's
+    contents = of_coco(tmp_path, [{"image_id": 1, "category_id": 1}], images=images[:1])
+    assert contents.samples[0].name == "tree.jpg" and contents.samples[0].mask(HEADER).shown == (1,)
+    tasks = [{"data": {"image": f"/data/local-files/?d=tree.{suffix}"}} for suffix in ("png", "jpg")]
+    result = {"type": "choices", "value": {"choices": ["oak"]}}
+    (tmp_path / "x.json").write_text(json.dumps([{**task, "annotations": [{"result": [result]}]} for task in tasks]))
+    contents = read_label_studio(str(tmp_path / "x.json"), str(tmp_path / "images"))
+    assert [one.name for one in contents.samples] == ["tree.jpg"]
+    assert "tree.jpg is named too" in contents.faults[0]["reason"]
+
+
 def test_two_annotations_of_one_picture_are_told(tmp_path):
     picture(tmp_path / "JPEGImages/a/b.jpg")
     for name in ("a/b.xml", "b.xml"):

@@ -71,6 +71,7 @@ class Pictures:
         self.paths = sorted(paths)
         self._hints = _HINTS
         self._exact = set(self.paths)
+        self._claimed: set[str] = set()
         self._indexes: list[dict[str, list[str]]] = []
         for form in _FORMS:
             index = defaultdict(list)
@@ -81,14 +82,23 @@ class Pictures:
         for path in self.paths:
             self._by_key[key_of(path)].append(path)
 
+    def claim(self, names: Iterable[str]) -> None:
+        """Says what all will be looked for: a.tif that is among them is not what a missing a.jpg means."""
+        self._claimed |= {variant for name in names for variant in _variants(name)} & self._exact
+
     def find(self, name: str) -> str:
         """The path of the picture that a name means.
 
         Raises:
           ImageFault: "read": none or several; the message has the nearest, or all.
         """
-        if name in self._exact:
-            return name
+        path = name if name in self._exact else self._search(name)
+        suffixes = [suffix_of(one).lower() for one in (*list(_variants(name))[-1:], path)]
+        if path in self._claimed and "" not in suffixes and suffixes[0] != suffixes[1]:
+            raise ImageFault("read", f"no picture '{shown(name)}'; {shown(path)} is named too")
+        return path
+
+    def _search(self, name: str) -> str:
         if ".." in plain(unquote(name)).split("/"):
             raise ImageFault("read", f"'{shown(name)}' leads out of the folder of pictures")
         for variant in _variants(name):
