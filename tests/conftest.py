@@ -1,6 +1,7 @@
 """Quiet libraries, and where the real data is."""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -10,6 +11,14 @@ from hypothesis import settings
 
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared-machine")
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    """Whole runs in this process may leave another precision behind for the networks of the next test."""
+    yield
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].keras.mixed_precision.set_global_policy("float32")
 
 
 @pytest.fixture(scope="session")

@@ -129,5 +129,5 @@ def test_without_labels_or_with_a_full_folder_nothing_is_written(workdir, tmp_pa
     with pytest.raises(UserError, match="holds something"):
         run("export", "--workdir", workdir, "--output", tmp_path / "full")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read as JSON"):
+    with pytest.raises(UserError, match="bad.json: not JSON"):
         run("import", "--annotations", tmp_path / "bad.json", "--images", tmp_path, "--output", tmp_path / "data")
