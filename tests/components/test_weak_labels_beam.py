@@ -101,7 +101,7 @@ def test_faults_of_tags_cost_one_image_each(models, tmp_path):
     found = {(letter["key"], letter["stage"]): letter["reason"] for letter in letters_of(tmp_path / "out")}
     expected = {
         ("s001", "tags"): "unknown category 'unicorn'",
-        ("s002.png", "tags"): "line 5 repeats line 4",
+        ("s002.png", "tags"): "is listed twice: line 4 names that picture",
         ("gone.png", "read"): "no picture 'gone.png'",
         ("line 7", "tags"): "line 7: expected image,tags",
         ("s003", "tags"): "no line in the tags file",
