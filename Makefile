@@ -10,13 +10,13 @@ setup:            ## Python 3.10 and the locked packages in .venv
 demo: setup       ## built-in data -> whole pipeline -> table, report, served model
 	@$(TRANSFERSEG) demo --workdir build/demo
 
-test: setup       ## every test but the soak tests; 15 minutes on two cores
+test: setup       ## every test but the soak tests; about 19 minutes on two cores
 	@$(PYTEST) $(TWO)
 
-test-fast: setup  ## unit tests only; 3 minutes
+test-fast: setup  ## unit tests only
 	@$(PYTEST) $(TWO) -m "not slow and not e2e and not soak"
 
-soak: setup       ## what only many repetitions show: kills, fuzz, load, whole trainings; an hour
+soak: setup       ## what only many repetitions show: kills, fuzz, load, whole trainings; an hour or more
 	@$(PYTEST) $(TWO) -m soak
 
 test-airflow: ## the Airflow DAG, in an environment of its own: .venv-airflow
