@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from components.batch.faults import first_of
 from components.image_example_gen.records import STRONG
-from components.image_example_gen.transform import first_of, read_list
+from components.image_example_gen.transform import read_list
 from components.label_calibration.known_images import known_images, rehearsal_images
 from components.label_calibration.outputs import CURVES, VALUES, write_calibration
 from components.label_calibration.search import Calibration, calibrate

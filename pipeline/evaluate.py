@@ -15,13 +15,13 @@ from rich.table import Table
 from trainer.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
 from trainer.data.category_names import names_by_id
 from trainer.data.files import read_bytes
-from trainer.data.masks import ids_in, read_mask
+from trainer.data.masks import are_binary, read_mask
 from trainer.data.names import MASK_SUFFIXES, Pictures, suffix_of
-from trainer.errors import ImageFault, UserError, shown
+from trainer.errors import ImageFault, UserError, shown, some
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 
 _CATEGORY = 1  # the id of an only category
-_NAMED = 5  # open: faults that are written out
+_NAMED = 5  # open: files that are written out
 
 Read = Callable[[Path], np.ndarray]
 
@@ -65,7 +65,7 @@ def evaluate_folders(truth: Path, prediction: Path, categories: str, strong: str
         share = float(np.mean(true == VOID))
         void, all_void = void + share, all_void + (share == 1)
     if faults:
-        raise UserError("; ".join(faults[:_NAMED]) + (f"; and {len(faults) - _NAMED} more" if faults[_NAMED:] else ""))
+        raise UserError(some(faults))
     if all_void:
         notes.append(f"{all_void} of {len(pairs)} true masks are void (255) everywhere: nothing of them counts")
     if not confusion[BACKGROUND + 1 :].any():
@@ -117,10 +117,8 @@ def _pairs(truth: Path, prediction: Path) -> tuple[list[tuple[Path, Path]], list
         except ImageFault as fault:
             faults.append(str(fault))
     if faults:
-        more = f"; and {len(faults) - _NAMED} more" if faults[_NAMED:] else ""
         raise UserError(
-            f"{prediction}: {len(faults)} of {len(names)} masks in {truth} have no prediction: "
-            f"{'; '.join(faults[:_NAMED])}{more}"
+            f"{prediction}: {len(faults)} of {len(names)} masks in {truth} have no prediction: {some(faults)}"
         )
     notes = [f"{truth}: not scored, no masks by their names: {', '.join(others[:_NAMED])}"] if others else []
     return [(truth / name, prediction / match) for match, name in found.items()], notes
@@ -150,27 +148,13 @@ def _reader(categories: Categories, paths: Sequence[Path], kind: str, notes: lis
         mask = read(path)
         return np.where(mask == VOID, np.uint8(_CATEGORY), mask)
 
-    if len(categories.foreground) > 1 or not _holds_255_alone(paths, read):
+    if len(categories.foreground) > 1 or not are_binary(paths):
         return read
     notes.append(
         f"the {kind} masks hold 0 and 255 alone: 255 is read as {categories.foreground[0]}, not as void; "
         "if it is void, these masks show no category"
     )
     return read_binary
-
-
-def _holds_255_alone(paths: Sequence[Path], read: Read) -> bool:
-    """Whether no mask shows a category, and some have void; the first that shows one ends the search."""
-    holds = False
-    for path in paths:
-        try:
-            mask = read(path)
-        except UserError:
-            continue  # named when it is its turn
-        if ids_in(mask):
-            return False
-        holds |= bool((mask == VOID).any())
-    return holds
 
 
 def _to_json(result: Scores) -> dict:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.data.category_names import check_distinct, names_by_id
+from trainer.data.category_names import check_distinct, is_background, is_void, names_by_id
 from trainer.errors import UserError
 
 BACKGROUND = 0
@@ -120,6 +120,11 @@ class Categories:
     @classmethod
     def from_dict(cls, value: dict) -> Categories:
         return cls(tuple(value["foreground"]), tuple(value["strong"]))
+
+
+def special_id(name: str) -> int | None:
+    """0 for a name that means background, 255 for one that means void; None for a category's."""
+    return BACKGROUND if is_background(name) else VOID if is_void(name) else None
 
 
 def named_split(split: str) -> Categories:

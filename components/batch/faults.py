@@ -27,8 +27,13 @@ def refuse_above(max_share: float, dead: Sequence[dict[str, str]], inputs: int, 
     if len(dead) <= max_share * inputs:
         return
     stages = ", ".join(f"{count} {stage}" for stage, count in Counter(d["stage"] for d in dead).most_common())
-    first = "; ".join(f"{d['key']} ({d['stage']}): {d['reason']}" for d in dead[:3])
     raise TooManyFaults(
-        f"{len(dead)} of {inputs} images failed ({stages}), more than the allowed share {max_share:g}: {first}"
-        f"{'; ...' if len(dead) > 3 else ''}. All are in {where}"
+        f"{len(dead)} of {inputs} images failed ({stages}), more than the allowed share {max_share:g}: "
+        f"{first_of(dead)}. All are in {where}"
     )
+
+
+def first_of(dead: Sequence[dict[str, str]]) -> str:
+    """The first three dead letters on one line."""
+    first = "; ".join(f"{letter['key']} ({letter['stage']}): {letter['reason']}" for letter in dead[:3])
+    return first + ("; ..." if len(dead) > 3 else "")

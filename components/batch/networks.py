@@ -25,7 +25,7 @@ from components.batch.faults import dead_letter
 from components.batch.images import DEAD, Sample, unpack
 from components.batch.masks import Result
 from trainer.data.files import is_remote, read_text
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, Stage
 
 BATCH_SIZE = 8  # open: images a network call
 TIMEOUT_S = 120.0  # open: for decoding an image, for a network call, and for what follows on one image
@@ -136,21 +136,26 @@ class RunNetworks(beam.DoFn):
         yield from self._answers(ready)
 
     def _unpacked(self, sample: Sample) -> _Ready:
+        return _Ready(sample, *self._in_time("decode", unpack, sample.image, self._max_pixels))
+
+    def _in_time(self, stage: Stage, function: Callable[..., Any], *arguments: object) -> Any:
+        """function(*arguments); whatever goes wrong in it is the image's fault in this stage."""
         try:
-            return _Ready(sample, *within(self._timeout_s, unpack, sample.image, self._max_pixels))
+            return within(self._timeout_s, function, *arguments)
         except ImageFault:
             raise
         except OutOfTime as error:
-            raise ImageFault("decode", error) from error
+            raise ImageFault(stage, error) from error
         except Exception as error:
-            raise ImageFault("decode", f"{type(error).__name__}: {error}") from error
+            raise ImageFault(stage, f"{type(error).__name__}: {error}") from error
 
     def _answers(self, ready: list[_Ready]) -> Iterable[Result | beam.pvalue.TaggedOutput]:
         for one, outputs in zip(ready, self._run([one.encoded for one in ready]), strict=True):
             try:
                 if isinstance(outputs, ImageFault):
                     raise outputs
-                yield self._finished(one.sample, one.pixels, outputs)
+                sizes = self._networks.image_sizes
+                yield self._in_time("label", self._finish, one.sample, one.pixels, outputs, sizes)
             except ImageFault as fault:
                 yield _dead(one.sample, fault)
 
@@ -164,16 +169,6 @@ class RunNetworks(beam.DoFn):
             if len(images) == 1:
                 return [ImageFault("network", error)]
             return [self._run([image])[0] for image in images]
-
-    def _finished(self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]]) -> Result:
-        try:
-            return within(self._timeout_s, self._finish, sample, image, outputs, self._networks.image_sizes)
-        except ImageFault:
-            raise
-        except OutOfTime as error:
-            raise ImageFault("label", error) from error
-        except Exception as error:
-            raise ImageFault("label", f"{type(error).__name__}: {error}") from error
 
 
 def _dead(sample: Sample, fault: ImageFault) -> beam.pvalue.TaggedOutput:

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from components.dataset_import.regions import Region
 from trainer.errors import ImageFault
 
 _LENGTH_SIZES = (3, 4, 8, 16)  # bits
 
 
 @dataclass(frozen=True)
-class Brush:
+class Brush(Region):
     """A stroke as a region (see regions.py): its run lengths."""
 
     data: Any
@@ -28,9 +29,6 @@ class Brush:
     def draw(self, size: tuple[int, int]) -> np.ndarray:
         """bool [H, W]. Raises ImageFault: "object": they are damaged, or of another size."""
         return decode_rle(self.data, 4 * math.prod(size)).reshape(*size, 4)[..., 3] > 0
-
-    def extent(self, size: tuple[int, int]) -> None:
-        return None
 
 
 def decode_rle(data: Sequence[int], expected: int) -> np.ndarray:

@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 
 from components.batch.faults import dead_letter
-from components.dataset_import.regions import Box, Drawing, Object, Polygon, RunLengths
+from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.regions import Box, Polygon, RunLengths
 from components.dataset_import.samples import Contents, Drawn, PictureFolder
-from trainer.categories import BACKGROUND, VOID
-from trainer.data.category_names import check_distinct, clean_name, is_background, is_void
+from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import join, read_bytes, read_json
 from trainer.data.masks import fit
 from trainer.data.names import plain
@@ -150,14 +151,10 @@ def _categories(data: dict[str, list], path: str) -> tuple[tuple[str, ...], dict
             notes.append(f"category {number} {what} and nothing shows it: left out")
             continue
         name = clean_name(entry.get("name") or "", where)
-        if not entry.get("isthing", 1) or is_background(name):
-            ids[shows] = BACKGROUND
-        elif is_void(name):
-            ids[shows] = VOID
-        else:
-            if name not in names:
-                names.append(name)
-            ids[shows] = names.index(name) + 1
+        special = special_id(name) if entry.get("isthing", 1) else BACKGROUND
+        if special is None and name not in names:
+            names.append(name)
+        ids[shows] = names.index(name) + 1 if special is None else special
     check_distinct(names, path)
     if not names:
         raise UserError(f"{path}: no category has a name that can be learned")

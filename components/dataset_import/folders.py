@@ -6,14 +6,16 @@ import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 
+from etils import epath
+
 from components.batch.faults import dead_letter
-from components.dataset_import.masks import BINARY, MaskFile, SbdMask, are_binary, in_order, pair, read_colours
+from components.dataset_import.masks import BINARY, MaskFile, SbdMask, in_order, pair, read_colours
 from components.dataset_import.samples import Contents, PictureFolder
 from components.image_example_gen import voc
 from trainer.categories import VOC
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import is_dir, join, read_bytes, walk
-from trainer.data.masks import Colour
+from trainer.data.masks import Colour, are_binary
 from trainer.data.names import MASK_ENDINGS, Pictures, stem_of, suffix_of
 from trainer.data.tags_table import TagsTable, read_tags_table
 from trainer.errors import ImageFault, UserError, one_line, some
@@ -205,8 +207,7 @@ def _listed(root: str, split: str | None, pictures: PictureFolder) -> tuple[list
     if split is None:
         return pictures.files.paths, faults
     places = [f"ImageSets/Segmentation/{split}.txt", f"ImageSets/Main/{split}.txt", f"{split}.txt"]
-    there = {place for place in places if _exists(join(root, place))}
-    path = next((join(root, place) for place in places if place in there), None)
+    path = next((path for place in places if (path := epath.Path(join(root, place))).is_file()), None)
     if path is None:
         raise UserError(f"{root}: no list '{split}'; looked for {', '.join(places)}")
     found: dict[str, None] = {}
@@ -216,13 +217,6 @@ def _listed(root: str, split: str | None, pictures: PictureFolder) -> tuple[list
         except ImageFault as fault:
             faults.append(dead_letter(name, fault))
     return list(found), faults
-
-
-def _exists(path: str) -> bool:
-    try:
-        return read_bytes(path) is not None
-    except ImageFault:
-        return False
 
 
 def _xml_tags(path: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from components.batch.faults import dead_letter
 from components.dataset_import.brush import Brush
-from components.dataset_import.regions import Box, Drawing, Object, Polygon
+from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.regions import Box, Pixels, Polygon, Region
 from components.dataset_import.samples import Contents, PictureFolder, Sample
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.category_names import check_distinct, clean_name, is_background
@@ -44,7 +45,7 @@ class _Item:
 
 
 @dataclass(frozen=True)
-class _Png:
+class _Png(Region):
     """A stroke as a region: a PNG of the brush export, not 0 inside."""
 
     path: str
@@ -54,12 +55,7 @@ class _Png:
             inside = read_mask(read_bytes(self.path), VOID) > 0
         except ImageFault as fault:
             raise ImageFault("object", fault) from None
-        if inside.shape != size:
-            raise ImageFault("object", f"{self.path} is {inside.shape[::-1]}, the picture {size[::-1]}")
-        return inside
-
-    def extent(self, size: tuple[int, int]) -> None:
-        return None
+        return Pixels(inside, self.path).draw(size)
 
 
 def read_label_studio(

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from components.batch.faults import dead_letter
-from components.dataset_import.regions import Box, Drawing, Object, Polygon
+from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.regions import Box, Polygon, Region
 from components.dataset_import.samples import Contents, PictureFolder
-from trainer.categories import BACKGROUND, VOID
-from trainer.data.category_names import check_distinct, clean_name, is_background, is_void
-from trainer.data.files import join, read_json, walk
+from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.files import join, read_json
 from trainer.data.masks import read_mask
-from trainer.data.names import stem_of
+from trainer.data.names import stem_of, suffix_of
 from trainer.errors import ImageFault, UserError
 
 _CORNERS = 64  # of the polygon that stands for a circle
@@ -41,7 +42,7 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
     pictures = PictureFolder(root, follow_links)
     read: dict[str, dict] = {}
     faults = list(pictures.faults)
-    for path in (path for path in walk(root, follow_links)[0] if path.lower().endswith(".json")):
+    for path in (path for path in pictures.others if suffix_of(path, (".json",))):
         try:
             data = read_json(join(root, path), "a JSON file of labelme's")
         except UserError as error:
@@ -59,7 +60,7 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
     shapes = {name: [shape for shape in data["shapes"] if isinstance(shape, dict)] for name, data in read.items()}
     labels = [(shape.get("label"), name) for name, several in shapes.items() for shape in several]
     names = {clean_name(label, join(root, of)) for label, of in labels if isinstance(label, str) and label.strip()}
-    names = tuple(sorted(name for name in names if not is_background(name) and not is_void(name)))
+    names = tuple(sorted(name for name in names if special_id(name) is None))
     if not names:
         raise UserError(f"{root}: no JSON file of labelme's with a labelled shape")
     check_distinct(names, root)
@@ -89,13 +90,12 @@ def _object(shape: Any, number: int, names: Sequence[str]) -> Object:
     where = f"shape {number}"
     if not isinstance(shape, dict):
         return Object(where, VOID, None, problem="is no shape with a label and points")
-    label = shape.get("label")
+    label, (region, only_box) = shape.get("label"), _region(shape)
     if not isinstance(label, str) or not label.strip():
-        return Object(where, VOID, _region(shape)[0], problem="has no label")
+        return Object(where, VOID, region, problem="has no label")
     name = clean_name(label, where)
-    if is_background(name) or is_void(name):
-        return Object(where, BACKGROUND if is_background(name) else VOID, _region(shape)[0])
-    region, only_box = _region(shape)
+    if (special := special_id(name)) is not None:
+        return Object(where, special, region)
     return Object(where, names.index(name) + 1, region, only_void=only_box)
 
 
@@ -119,7 +119,7 @@ def _region(shape: dict) -> tuple[Any, bool]:
 
 
 @dataclass(frozen=True)
-class _Patch:
+class _Patch(Region):
     """A region: a PNG in base64, not 0 inside, with its upper left corner at (x, y)."""
 
     data: str
@@ -139,6 +139,3 @@ class _Patch:
         inside = np.zeros((size[0] + 1, size[1] + 1), bool)
         inside[y : y + height, x : x + width] = patch
         return inside[:-1, :-1]
-
-    def extent(self, size: tuple[int, int]) -> None:
-        return None

@@ -10,9 +10,9 @@ import numpy as np
 
 from components.dataset_import.matlab import read_field
 from components.dataset_import.samples import Drawn
-from trainer.categories import BACKGROUND, VOID
+from trainer.categories import BACKGROUND, VOID, special_id
 from trainer.data import masks
-from trainer.data.category_names import check_distinct, clean_name, is_background, is_void
+from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import read_bytes, read_text
 from trainer.data.masks import Colour
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, plain, stem_of, suffix_of
@@ -88,22 +88,6 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
     return {picture: several[0] for picture, several in found.items() if len(several) == 1}, faults
 
 
-def are_binary(sources: Iterable[str | bytes]) -> bool:
-    """Whether mask files of one category are black and white: some pixel is 255, none is 1."""
-    white = False
-    for source in sources:
-        try:
-            data = source if isinstance(source, bytes) else read_bytes(source)
-            ids = masks.read_mask(data, VOID)
-        except ImageFault:
-            continue  # named when it is written
-        values = set(np.unique(ids).tolist())
-        if values - {BACKGROUND, VOID}:
-            return False
-        white |= VOID in values
-    return white
-
-
 def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
     """A table of colours: lines `name:red,green,blue` (CVAT's labelmap.txt) or `name,red,green,blue` (class_dict.csv).
 
@@ -126,7 +110,8 @@ def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
         if not found:
             raise UserError(f"{where}: must read name:red,green,blue, not {line[:60]!r}")
         name = clean_name(found[1], where)
-        if not (is_background(name) or is_void(name)):
+        special = special_id(name)
+        if special is None:
             names.append(name)
         if found[2] is None:
             continue
@@ -134,7 +119,7 @@ def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
         if max(colour) > 255 or colour in colours:
             problem = "no colour" if max(colour) > 255 else "the colour of another line"
             raise UserError(f"{where}: {colour} is {problem}; give each name its own red,green,blue in 0..255")
-        colours[colour] = BACKGROUND if is_background(name) else VOID if is_void(name) else len(names)
+        colours[colour] = len(names) if special is None else special
     check_distinct(names, path)
     return colours, names
 

@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from components.batch.faults import dead_letter
-from components.dataset_import.regions import Box, Drawing, Object, Polygon
+from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.regions import Box, Pixels, Polygon
 from components.dataset_import.samples import Contents, Drawn, Sample
-from trainer.categories import BACKGROUND, VOID
-from trainer.data.category_names import check_distinct, clean_name, is_background, is_void
+from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import read_bytes
 from trainer.data.masks import encode_grey, fit
 from trainer.data.pictures import Header, read_header
@@ -76,31 +77,15 @@ class _Ready:
             return Drawn(fit(np.array(image), picture), self.shown, self.dropped)
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """A region: bool [H, W]."""
-
-    inside: np.ndarray
-
-    def draw(self, size: tuple[int, int]) -> np.ndarray:
-        if self.inside.shape != size:
-            raise ImageFault("object", f"a mask of {self.inside.shape[::-1]}, the picture is {size[::-1]}")
-        return self.inside
-
-    def extent(self, size: tuple[int, int]) -> None:
-        return None
-
-
 def _names(given: list[str], root: str) -> tuple[tuple[str, ...], list[int]]:
     """(names by id, Datumaro's index -> id)."""
     names: list[str] = []
     ids = []
     for name in (clean_name(name, root) for name in given):
-        if is_background(name) or is_void(name):
-            ids.append(BACKGROUND if is_background(name) else VOID)
-        else:
+        special = special_id(name)
+        if special is None:
             names.append(name)
-            ids.append(len(names))
+        ids.append(len(names) if special is None else special)
     check_distinct(names, root)
     if not names:
         raise UserError(f"{root}: Datumaro finds no categories there")
@@ -125,7 +110,7 @@ def _sample(item: Any, names: tuple[str, ...], ids: list[int], inside: str | Non
             tags |= {index} - {None, BACKGROUND, VOID}
         elif index != BACKGROUND and kind == "mask":
             pixels = np.asarray(one.image, bool)
-            objects.append(Object(label, index, _Pixels(pixels), area=float(pixels.sum())))
+            objects.append(Object(label, index, Pixels(pixels), area=float(pixels.sum())))
         elif index != BACKGROUND and kind == "polygon":
             objects.append(Object(label, index, Polygon(one.points)))
         elif index != BACKGROUND and kind == "bbox":

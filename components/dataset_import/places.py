@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections import Counter
 from pathlib import Path
@@ -40,15 +41,12 @@ class Places:
     def add(self, item: dict[str, Any]) -> None:
         """Raises ImageFault if the picture is there already and this one contradicts it."""
         wanted = key_of(item["name"])
-        data = Path(item["picture"]).read_bytes()
         for key in free_keys(wanted):
             there = self._there.get(key)
-            if there is None:
+            if there is None or filecmp.cmp(self._output / voc.IMAGES / there, item["picture"], shallow=False):
                 break
-            if (self._output / voc.IMAGES / there).read_bytes() == data:
-                if key in self.keys:
-                    raise ImageFault("list", f"the same picture as another of this import, which came in as {key}")
-                break
+        if key in self.keys:
+            raise ImageFault("list", f"the same picture as another of this import, which came in as {key}")
         target = voc.mask_path(self._output, key)
         if item["mask"]:
             if there is not None and target.exists() and not self._same_mask(target, item["mask"]):

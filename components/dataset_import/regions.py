@@ -1,6 +1,5 @@
-"""Objects that people drew: polygons, run lengths, brush strokes, boxes; and masks drawn from them.
+"""What people draw of one object: polygons, run lengths, boxes, pixels.
 
-The object is the unit of failure. What cannot be drawn is dropped and named, and void where it may have been.
 Coordinates and run lengths are checked before they are used: the libraries behind do not.
 """
 
@@ -14,18 +13,26 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as rle
 
-from components.dataset_import.samples import Drawn
-from trainer.categories import BACKGROUND, VOID
-from trainer.data.masks import check_size, fit
-from trainer.data.pictures import Header
 from trainer.errors import ImageFault
 
 Size = tuple[int, int]  # height, width
 Unit = Literal["pixel", "percent", "fraction"]
 
 
+class Region:
+    """What was drawn of one object. `draw` raises an ImageFault: "object", if it cannot be drawn."""
+
+    def draw(self, size: Size) -> np.ndarray:
+        """bool [H, W]."""
+        raise NotImplementedError
+
+    def extent(self, size: Size) -> tuple[float, float, float, float] | None:
+        """x0, y0, x1, y1; None if that is not known."""
+        return None
+
+
 @dataclass(frozen=True)
-class Polygon:
+class Polygon(Region):
     """An outline: x, y, x, y, ... in pixels, or in percents or fractions of the picture's width and height."""
 
     coordinates: Any
@@ -69,7 +76,7 @@ class Polygon:
 
 
 @dataclass(frozen=True)
-class RunLengths:
+class RunLengths(Region):
     """COCO's: {"size": [height, width], "counts": list or packed text}, columns first, background first."""
 
     value: Any
@@ -90,12 +97,22 @@ class RunLengths:
         inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs.astype(np.int64))
         return inside.reshape(size[::-1]).T
 
-    def extent(self, size: Size) -> None:
-        return None
+
+@dataclass(frozen=True)
+class Pixels(Region):
+    """bool [H, W] as they are; `name`: what letters call them."""
+
+    inside: np.ndarray
+    name: str = "a mask"
+
+    def draw(self, size: Size) -> np.ndarray:
+        if self.inside.shape != size:
+            raise ImageFault("object", f"{self.name} is {self.inside.shape[::-1]}, the picture {size[::-1]}")
+        return self.inside
 
 
 @dataclass(frozen=True)
-class Box:
+class Box(Region):
     """x0, y0, x1, y1; units as Polygon's."""
 
     corners: Any
@@ -106,7 +123,7 @@ class Box:
         extent = self.extent(size)
         if extent is None:
             raise ImageFault("object", f"a box {_short(self.corners)} is no left, top, right and bottom in numbers")
-        return _filled(extent, size)
+        return filled(extent, size)
 
     def extent(self, size: Size) -> tuple[float, float, float, float] | None:
         try:
@@ -118,114 +135,7 @@ class Box:
         return tuple(numbers * (_pixels(self.unit, size) * 2))
 
 
-@dataclass(frozen=True)
-class Object:
-    """One object of a picture.
-
-    Attributes:
-      label: what letters call it, e.g. "annotation 12".
-      index: id of its category; 255 for what has none.
-      region: has draw(size) and extent(size); None: nothing is known of where it is.
-      only_void: it has a box alone: its pixels are void, and its category is a tag.
-      where: a Box around it, if the format gives one; void if the region cannot be drawn.
-      area: pixels; objects are drawn in the order of falling area. None: it is measured.
-      problem: why it is void although it can be drawn, e.g. that it has no label.
-    """
-
-    label: str
-    index: int
-    region: Any
-    only_void: bool = False
-    where: Box | None = None
-    area: float | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A mask of objects.
-
-    Attributes:
-      objects: to draw.
-      size: (height, width) that they are drawn for; None: the picture's as people see it.
-      upright: they are surely drawn on the picture as people see it.
-      tags: further categories that the picture shows.
-      by_area: draw large ones first, so that small ones lie on top; else in the given order.
-    """
-
-    objects: Sequence[Object]
-    size: Size | None = None
-    upright: bool = False
-    tags: tuple[int, ...] = ()
-    by_area: bool = False
-
-    def __call__(self, picture: Header) -> Drawn:
-        """Raises ImageFault if the size is not the picture's, or not one of the objects can be drawn."""
-        size = tuple(self.size or picture.upright_size)
-        check_size(size, picture)
-        ids = np.zeros(size, np.uint8)
-        doubt = np.zeros(size, bool)  # may hold something that was not drawn: void, if nothing else is there
-        shown, dropped = set(self.tags), []
-        for one in self._in_order(size):
-            try:
-                inside = _drawn(one.region, size) if one.region is not None else np.ones(size, bool)
-            except ImageFault as fault:
-                dropped.append((one.label, str(fault)))
-                doubt |= _doubt(one, size)
-                continue
-            if one.problem:
-                dropped.append((one.label, one.problem))
-            elif one.index != VOID:
-                shown.add(one.index)
-            if one.only_void or one.region is None:
-                doubt |= inside
-            else:
-                ids[inside] = one.index
-        if dropped and not shown:
-            raise ImageFault("object", f"none of its objects can be used: {dropped[0][0]}: {dropped[0][1]}")
-        ids[doubt & (ids == BACKGROUND)] = VOID
-        mask = fit(ids, picture, self.upright or self.size is None)
-        return Drawn(mask, tuple(sorted(shown - {BACKGROUND})), tuple(dropped))
-
-    def _in_order(self, size: Size) -> list[Object]:
-        """Crowds and other void first, then by falling area."""
-        if not self.by_area:
-            return list(self.objects)
-
-        def order(one: Object) -> tuple[bool, float]:
-            return one.index != VOID, -_area(one, size)
-
-        return sorted(self.objects, key=order)
-
-
-def _area(one: Object, size: Size) -> float:
-    if one.area is not None:
-        return one.area
-    try:
-        return one.region.area(size) if isinstance(one.region, Polygon) else float(one.region.draw(size).sum())
-    except (ImageFault, AttributeError):
-        return 0.0
-
-
-def _drawn(region: Any, size: Size) -> np.ndarray:
-    """bool [H, W]; a polygon inside the picture may be too thin for a pixel.
-
-    Raises:
-      ImageFault: "object": it cannot be drawn, or not on this picture.
-    """
-    inside = region.draw(size)
-    if not inside.any() and ((extent := region.extent(size)) is None or not _filled(extent, size).any()):
-        raise ImageFault("object", "marks no pixel of the picture")
-    return inside
-
-
-def _doubt(one: Object, size: Size) -> np.ndarray:
-    """bool [H, W]: where an object may be that cannot be drawn; everywhere, if nobody knows."""
-    extent = (one.where and one.where.extent(size)) or one.region.extent(size)
-    return np.ones(size, bool) if extent is None else _filled(extent, size)
-
-
-def _filled(extent: Sequence[float], size: Size) -> np.ndarray:
+def filled(extent: Sequence[float], size: Size) -> np.ndarray:
     """bool [H, W]: the pixels that a box touches; one of no width or height touches some too."""
     sides = (*size[::-1], *size[::-1])
     x0, y0, x1, y1 = np.clip(extent, -1, np.add(sides, 1))

@@ -68,7 +68,13 @@ class Contents:
 
 
 class PictureFolder:
-    """The pictures below a folder. `faults`: dead letters of links that lead out of it."""
+    """The pictures below a folder.
+
+    Attributes:
+      files: to find them in.
+      others: relative paths of the other files.
+      faults: dead letters of links that lead out of the folder.
+    """
 
     def __init__(self, folder: str, follow_links: bool = False, without: Sequence[str] = ()):
         """`without`: relative folders whose files are no pictures, such as the one of masks.
@@ -80,6 +86,7 @@ class PictureFolder:
         skipped = tuple(f"{name.strip('/')}/" for name in without)
         self.folder = folder
         self.files = Pictures(path for path in paths if suffix_of(path) and not path.startswith(skipped))
+        self.others = [path for path in paths if not suffix_of(path)]
         self.faults = [dead_letter(name, ImageFault("read", reason)) for name, reason in links]
         if not self.files.paths and not links:
             raise UserError(f"{folder}: no pictures here ({', '.join(PICTURE_SUFFIXES)})")

@@ -30,8 +30,8 @@ from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.category_names import check_distinct, clean_name, read_names
 from trainer.data.files import cut, read_bytes
-from trainer.data.masks import ids_in, upright_pixels
-from trainer.data.pictures import as_stored
+from trainer.data.masks import ids_in
+from trainer.data.pictures import as_stored, upright_pixels
 from trainer.data.tags_table import write_tags_table
 from trainer.errors import ImageFault, UserError, one_line, shown
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from components.batch.faults import dead_letter
-from components.dataset_import.regions import Box, Drawing, Object, Polygon
+from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.regions import Box, Polygon
 from components.dataset_import.samples import Contents, PictureFolder
 from trainer.categories import VOID
 from trainer.data.category_names import check_distinct, clean_name
-from trainer.data.files import join, read_text, walk
+from trainer.data.files import join, read_text
 from trainer.data.names import plain, stem_of, suffix_of
 from trainer.data.yaml_text import read_yaml
 from trainer.errors import ImageFault, UserError
@@ -49,7 +50,7 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
     """
     names = read_yolo_names(join(root, DATA))
     pictures = PictureFolder(root, follow_links)
-    labels = {stem_of(path, (".txt",)): path for path in walk(root, follow_links)[0] if suffix_of(path, (".txt",))}
+    labels = {stem_of(path, (".txt",)): path for path in pictures.others if suffix_of(path, (".txt",))}
     faults, samples, used = list(pictures.faults), [], set()
     for name in pictures.files.paths:
         folders = plain(name).split("/")[:-1]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import apache_beam as beam
 import tensorflow as tf
 
+from components.batch.faults import dead_letter, first_of
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.settings import DatasetSettings
 from components.image_example_gen.tags import Tags, read_tags
@@ -152,7 +153,7 @@ def read_list(
         if shard.evaluation == evaluation:
             for job, result in read_shard(shard, settings, categories):
                 if isinstance(result, ImageFault):
-                    rejected.append(_letter(job, result))
+                    rejected.append(dead_letter(job.key, result))
                 else:
                     yield result
     refuse_if_too_bad(rejected, sum(len(shard.jobs) for shard in shards), settings.max_bad_share)
@@ -167,19 +168,9 @@ def refuse_if_too_bad(rejected: Sequence[dict[str, str]], total: int, max_bad_sh
         )
 
 
-def first_of(rejected: Sequence[dict[str, str]]) -> str:
-    """The first three dead letters on one line."""
-    first = "; ".join(f"{letter['key']} ({letter['stage']}): {letter['reason']}" for letter in rejected[:3])
-    return first + ("; ..." if len(rejected) > 3 else "")
-
-
-def _letter(job: Job, fault: ImageFault) -> dict[str, str]:
-    return {"key": job.key, "stage": fault.stage, "reason": str(fault)}
-
-
 def _count(summary: Summary, job: Job, result: Record | ImageFault, categories: Categories) -> None:
     if isinstance(result, ImageFault):
-        summary.rejected.append(_letter(job, result))
+        summary.rejected.append(dead_letter(job.key, result))
     else:
         summary.add(result, categories)
 

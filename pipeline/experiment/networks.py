@@ -16,8 +16,9 @@ import click
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.batch.faults import first_of
 from components.image_example_gen.records import STRONG, WEAK
-from components.image_example_gen.transform import REJECTED, first_of, read_list, write_rejected
+from components.image_example_gen.transform import REJECTED, read_list, write_rejected
 from components.weak_labels.examples import ReadSamples, plan_slices, write_labelled
 from components.weak_labels.transform import LabelImages
 from pipeline.config import RunConfig

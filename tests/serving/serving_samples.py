@@ -2,12 +2,12 @@
 
 import io
 import os
-import zlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
+from labelling_samples import encode, large_frame, png_bomb
 from PIL import Image
 
 from trainer.categories import Categories
@@ -33,33 +33,10 @@ def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.asarray(Image.fromarray(small).resize((width, height), Image.BICUBIC))
 
 
-def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def read_mask(data: bytes) -> np.ndarray:
     image = Image.open(io.BytesIO(data))
     assert image.mode == "P"
     return np.asarray(image)
-
-
-def png_bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that claims width x height pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
-
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\x00\x00\x00"
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
-def _large_frame() -> bytes:
-    """A GIF whose screen is 10 x 10 and whose frame is 7000 x 7000."""
-    data = bytearray(encode(Image.new("P", (7000, 7000)), "GIF"))
-    data[6:10] = b"\x0a\0\x0a\0"
-    return bytes(data)
 
 
 def _odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
@@ -102,7 +79,7 @@ def _bad_images() -> dict[str, bytes]:
         "zero bytes": b"\0" * 1000,
         "webp": encode(draw(40, 60), "WEBP"),
         "50 megapixels": png_bomb(10_000, 5_000),
-        "gif of a large frame": _large_frame(),
+        "gif of a large frame": large_frame(),
         "overflowing size": png_bomb(2**31 - 1, 2**31 - 1),
         "zero size": png_bomb(0, 0),
     }

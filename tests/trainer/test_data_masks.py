@@ -9,8 +9,8 @@ from PIL import Image
 
 from trainer import orientation
 from trainer.categories import palette
-from trainer.data.masks import encode_grey, fit, ids_in, read_fitting, read_mask, stored_pixels, upright_pixels
-from trainer.data.pictures import Header
+from trainer.data.masks import encode_grey, fit, ids_in, read_fitting, read_mask
+from trainer.data.pictures import Header, stored_pixels, upright_pixels
 from trainer.errors import ImageFault
 
 IDS = np.zeros((20, 30), np.uint8)

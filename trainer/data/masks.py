@@ -8,13 +8,15 @@ masks need the table; VOC's colour map is the default. Transparent pixels are ba
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from trainer.categories import BACKGROUND, VOID, palette
-from trainer.data.pictures import TURNED_BY_PILLOW, Header, read_header
+from trainer.data.files import read_bytes
+from trainer.data.pictures import TURNED_BY_PILLOW, Header, read_header, stored_pixels, upright_pixels
 from trainer.errors import ImageFault, one_line
 
 Colour = tuple[int, int, int]
@@ -80,6 +82,23 @@ def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None
     return upright, header.orientation != 1
 
 
+def are_binary(paths: Iterable[str | Path]) -> bool:
+    """Whether the masks of an only category are black and white: some pixel is 255, none is of any other id.
+
+    Files that cannot be read are passed over.
+    """
+    white = False
+    for path in paths:
+        try:
+            ids = read_mask(read_bytes(path), VOID)
+        except ImageFault:
+            continue
+        if ids_in(ids):
+            return False
+        white |= bool((ids == VOID).any())
+    return white
+
+
 def fit(mask: np.ndarray, picture: Header, upright: bool = False) -> np.ndarray:
     """A mask drawn on the stored pixels, or on the picture as people see it -> uint8 on the stored pixels.
 
@@ -109,23 +128,6 @@ def check_size(size: Sequence[int], picture: Header) -> None:
     raise ImageFault(
         "size", f"its mask is {size[1]}x{size[0]} but the picture is {picture.width}x{picture.height}{kind}"
     )
-
-
-def upright_pixels(mask: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels [H, W] -> upright, as trainer.orientation.upright."""
-    mask = mask.T if orientation >= 5 else mask
-    return np.ascontiguousarray(_flipped(mask, orientation))
-
-
-def stored_pixels(mask: np.ndarray, orientation: int) -> np.ndarray:
-    """The reverse of `upright_pixels`."""
-    mask = _flipped(mask, orientation)
-    return np.ascontiguousarray(mask.T if orientation >= 5 else mask)
-
-
-def _flipped(mask: np.ndarray, orientation: int) -> np.ndarray:
-    mask = mask[:, ::-1] if orientation in (2, 3, 6, 7) else mask
-    return mask[::-1] if orientation in (3, 4, 7, 8) else mask
 
 
 def ids_in(mask: np.ndarray) -> tuple[int, ...]:

@@ -8,13 +8,14 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cached_property
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from trainer.errors import ImageFault, shown
 
 STORED_SUFFIXES = (".jpg", ".jpeg", ".png")  # what a dataset's folder holds
-DECODED_SUFFIXES = (*STORED_SUFFIXES, ".bmp", ".gif")  # what the networks' decoder reads
-PICTURE_SUFFIXES = (*DECODED_SUFFIXES, ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jfif", ".jpe")
+_CONVERTED = (".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jfif", ".jpe")
+PICTURE_SUFFIXES = (*STORED_SUFFIXES, *_CONVERTED)
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # lossless
 MASK_ENDINGS = re.compile(r"[_-](masks?|labels?|labelids|gt|seg|segmentation|annotation|gtfine_labelids)$", re.I)
 
@@ -72,15 +73,6 @@ class Pictures:
         self._hints = _HINTS
         self._exact = set(self.paths)
         self._claimed: set[str] = set()
-        self._indexes: list[dict[str, list[str]]] = []
-        for form in _FORMS:
-            index = defaultdict(list)
-            for path in self.paths:
-                index[form(_last(plain(path)))].append(path)
-            self._indexes.append(dict(index))
-        self._by_key = defaultdict(list)
-        for path in self.paths:
-            self._by_key[key_of(path)].append(path)
 
     def claim(self, names: Iterable[str]) -> None:
         """Says what all will be looked for: a.tif that is among them is not what a missing a.jpg means."""
@@ -92,10 +84,14 @@ class Pictures:
         Raises:
           ImageFault: "read": none or several; the message has the nearest, or all.
         """
-        path = name if name in self._exact else self._search(name)
-        suffixes = [suffix_of(one).lower() for one in (*list(_variants(name))[-1:], path)]
-        if path in self._claimed and "" not in suffixes and suffixes[0] != suffixes[1]:
-            raise ImageFault("read", f"no picture '{shown(name)}'; {shown(path)} is named too")
+        if name in self._exact:
+            return name
+        path = self._search(name)
+        if path in self._claimed:
+            *_, last = _variants(name)
+            suffixes = suffix_of(last).lower(), suffix_of(path).lower()
+            if "" not in suffixes and suffixes[0] != suffixes[1]:
+                raise ImageFault("read", f"no picture '{shown(name)}'; {shown(path)} is named too")
         return path
 
     def _search(self, name: str) -> str:
@@ -119,6 +115,16 @@ class Pictures:
         except ImageFault:
             return None
 
+    # Made when a name needs them: most are those of files, to the letter.
+    @cached_property
+    def _indexes(self) -> list[dict[str, list[str]]]:
+        lasts = [(path, _last(plain(path))) for path in self.paths]
+        return [_grouped((form(last), path) for path, last in lasts) for form in _FORMS]
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[str]]:
+        return _grouped((key_of(path), path) for path in self.paths)
+
     def _nearest(self, name: str) -> str:
         if self._hints == 0:
             return ""
@@ -126,6 +132,13 @@ class Pictures:
         stems = {stem_of(_last(path)): path for path in self.paths[:_NEAREST]}
         near = difflib.get_close_matches(stem_of(_last(plain(name))), stems, 1, 0.75)
         return f"; the nearest is '{shown(stems[near[0]])}'" if near else ""
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    groups = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return dict(groups)
 
 
 def _exact(name: str) -> str:

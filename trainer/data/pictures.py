@@ -22,16 +22,6 @@ _OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
 DECODED = ("JPEG", "PNG", "MPO")
 _ORIENTATION = 0x0112  # EXIF 2.32
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
-_UPRIGHT = {  # orientation -> what turns stored pixels upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_STORED = _UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 
 @dataclass(frozen=True)
@@ -105,7 +95,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     header = read_header(data, max_pixels)
     try:
-        image = decode_image(tf.constant(readable(data, max_pixels))).numpy()
+        image = decode_image(tf.constant(_readable(data, header))).numpy()
     except (tf.errors.OpError, ValueError) as error:
         raise ImageFault("decode", f"not a readable {header.format}: {one_line(error)}") from None
     if image.shape[:2] != header.size:
@@ -129,7 +119,7 @@ def as_stored(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, bytes, He
         return ".jpg", data, header
     if data[:8] == _PNG and header.orientation == 1:
         return ".png", data, header
-    return ".png", _upright_png(data), header
+    return ".png", _png(data, keep_orientation=False), header
 
 
 def readable(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -139,19 +129,40 @@ def readable(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
     Raises:
       ImageFault: see `as_stored`.
     """
-    if read_header(data, max_pixels).format in DECODED:
-        return data
-    return _upright_png(data, keep_orientation=True)
+    return _readable(data, read_header(data, max_pixels))
 
 
-def _upright_png(data: bytes, keep_orientation: bool = False) -> bytes:
+def _readable(data: bytes, header: Header) -> bytes:
+    return data if header.format in DECODED else _png(data, keep_orientation=True)
+
+
+def _png(data: bytes, keep_orientation: bool) -> bytes:
+    """A PNG of the stored pixels that notes how to turn them, or of the upright ones."""
     with _opened(data) as image:
         orientation = _orientation(image, data)
         is_upright = image.format in TURNED_BY_PILLOW
         rgb = _rgb(image)
         if orientation != 1 and is_upright == keep_orientation:
-            rgb = rgb.transpose((_STORED if keep_orientation else _UPRIGHT)[orientation])
+            turn = stored_pixels if keep_orientation else upright_pixels
+            rgb = Image.fromarray(turn(np.asarray(rgb), orientation))
         return to_png(rgb, orientation if keep_orientation else 1)
+
+
+def upright_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels [H, W] or [H, W, K] -> upright, as trainer.orientation.upright."""
+    pixels = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
+    return np.ascontiguousarray(_flipped(pixels, orientation))
+
+
+def stored_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The reverse of `upright_pixels`."""
+    pixels = _flipped(pixels, orientation)
+    return np.ascontiguousarray(pixels.swapaxes(0, 1) if orientation >= 5 else pixels)
+
+
+def _flipped(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    pixels = pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+    return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
 
 
 def to_png(image: Image.Image, orientation: int = 1) -> bytes:

@@ -1,0 +1,122 @@
+"""Masks drawn from objects. The object is the unit of failure: what cannot be drawn is dropped, named, and void."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.dataset_import.regions import Box, Polygon, Region, Size, filled
+from components.dataset_import.samples import Drawn
+from trainer.categories import BACKGROUND, VOID
+from trainer.data.masks import check_size, fit
+from trainer.data.pictures import Header
+from trainer.errors import ImageFault
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object of a picture.
+
+    Attributes:
+      label: what letters call it, e.g. "annotation 12".
+      index: id of its category; 255 for what has none.
+      region: has draw(size) and extent(size); None: nothing is known of where it is.
+      only_void: it has a box alone: its pixels are void, and its category is a tag.
+      where: a Box around it, if the format gives one; void if the region cannot be drawn.
+      area: pixels; objects are drawn in the order of falling area. None: it is measured.
+      problem: why it is void although it can be drawn, e.g. that it has no label.
+    """
+
+    label: str
+    index: int
+    region: Region | None
+    only_void: bool = False
+    where: Box | None = None
+    area: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A mask of objects.
+
+    Attributes:
+      objects: to draw.
+      size: (height, width) that they are drawn for; None: the picture's as people see it.
+      upright: they are surely drawn on the picture as people see it.
+      tags: further categories that the picture shows.
+      by_area: draw large ones first, so that small ones lie on top; else in the given order.
+    """
+
+    objects: Sequence[Object]
+    size: Size | None = None
+    upright: bool = False
+    tags: tuple[int, ...] = ()
+    by_area: bool = False
+
+    def __call__(self, picture: Header) -> Drawn:
+        """Raises ImageFault if the size is not the picture's, or not one of the objects can be drawn."""
+        size = tuple(self.size or picture.upright_size)
+        check_size(size, picture)
+        ids = np.zeros(size, np.uint8)
+        doubt = np.zeros(size, bool)  # may hold something that was not drawn: void, if nothing else is there
+        shown, dropped = set(self.tags), []
+        for one in self._in_order(size):
+            try:
+                inside = _drawn(one.region, size) if one.region is not None else np.ones(size, bool)
+            except ImageFault as fault:
+                dropped.append((one.label, str(fault)))
+                doubt |= _doubt(one, size)
+                continue
+            if one.problem:
+                dropped.append((one.label, one.problem))
+            elif one.index != VOID:
+                shown.add(one.index)
+            if one.only_void or one.region is None:
+                doubt |= inside
+            else:
+                ids[inside] = one.index
+        if dropped and not shown:
+            raise ImageFault("object", f"none of its objects can be used: {dropped[0][0]}: {dropped[0][1]}")
+        ids[doubt & (ids == BACKGROUND)] = VOID
+        mask = fit(ids, picture, self.upright or self.size is None)
+        return Drawn(mask, tuple(sorted(shown - {BACKGROUND})), tuple(dropped))
+
+    def _in_order(self, size: Size) -> list[Object]:
+        """Crowds and other void first, then by falling area."""
+        if not self.by_area:
+            return list(self.objects)
+
+        def order(one: Object) -> tuple[bool, float]:
+            return one.index != VOID, -_area(one, size)
+
+        return sorted(self.objects, key=order)
+
+
+def _drawn(region: Region, size: Size) -> np.ndarray:
+    """bool [H, W]; a polygon inside the picture may be too thin for a pixel.
+
+    Raises:
+      ImageFault: "object": it cannot be drawn, or not on this picture.
+    """
+    inside = region.draw(size)
+    if not inside.any() and ((extent := region.extent(size)) is None or not filled(extent, size).any()):
+        raise ImageFault("object", "marks no pixel of the picture")
+    return inside
+
+
+def _area(one: Object, size: Size) -> float:
+    if one.area is not None or one.region is None:
+        return one.area or 0.0
+    try:
+        return one.region.area(size) if isinstance(one.region, Polygon) else float(one.region.draw(size).sum())
+    except ImageFault:
+        return 0.0
+
+
+def _doubt(one: Object, size: Size) -> np.ndarray:
+    """bool [H, W]: where an object may be that cannot be drawn; everywhere, if nobody knows."""
+    extent = (one.where and one.where.extent(size)) or one.region.extent(size)
+    return np.ones(size, bool) if extent is None else filled(extent, size)
