@@ -62,7 +62,9 @@ def _measure(root: Path, how: str, count: int) -> dict:
     environment = {**os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-m", "benchmarks.labels_beam", how, str(root), str(count), str(output)]
     started = time.time()
-    answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if answer.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])}: {answer.stderr.strip()[-2000:]}")
     written = np.sort([path.stat().st_mtime for path in output.glob("*.png")])
     first, last = round(0.2 * len(written)), round(0.8 * len(written))
     return {
@@ -129,7 +131,7 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
     from trainer.data.tags_table import read_tags_table
 
     output.mkdir()
-    sources = plan(list_images(images)[0], read_tags_table(tags_csv), read_categories(cam)).sources
+    sources = plan(list_images(images)[0], read_tags_table(tags_csv), read_categories(cam, "cam")).sources
     networks = label_networks(str(cam), str(l_net), LabelSettings(), max_pixels=MAX_PIXELS)
     read, write = ReadImages(str(output), ""), WriteMasks(str(output))
     networks.setup()

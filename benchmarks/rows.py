@@ -5,14 +5,22 @@ from __future__ import annotations
 
 def row(
     name: str,
-    value: float,
+    value: float | None,
     unit: str,
     reference: float | None = None,
     ratio: float | None = None,
     target: float | None = None,
     ok: bool | None = None,
+    note: str | None = None,
 ) -> dict:
-    """One line of build/bench.json; `ratio` relates value and reference, `target` is what `ok` was judged by."""
+    """One line of build/bench.json.
+
+    Args:
+      value: None: it could not be measured; `note` says why.
+      ratio: relates value and reference.
+      target: what `ok` was judged by.
+      note: what a reader of the figure must know.
+    """
     return {
         "name": name,
         "value": value,
@@ -21,4 +29,5 @@ def row(
         "ratio": ratio,
         "target": target,
         "ok": ok,
+        "note": note,
     }

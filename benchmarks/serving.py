@@ -76,9 +76,12 @@ def rows() -> list[dict]:
 def _served(base: Path) -> Iterator[Call]:
     """A server process; yields a call over gRPC."""
     command = [sys.executable, "-m", "pipeline.cli", "serve", "--model", str(base), "--grpc-port=0", "--rest-port=0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    log = base.with_suffix(".log")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log.open("w"), text=True)
     try:
-        port = re.search(r"gRPC \S+:(\d+)", process.stdout.readline())[1]
+        if not (found := re.search(r"gRPC \S+:(\d+)", process.stdout.readline())):
+            raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
+        port = found[1]
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 

@@ -13,6 +13,12 @@ settings.register_profile("shared-machine", deadline=None)  # a busy machine is 
 settings.load_profile("shared-machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first: the short ones then fill up the processes, which so end together."""
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in ("e2e", "slow", "soak"))}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def float32():
     """Whole runs in this process may leave another precision behind for the networks of the next test."""

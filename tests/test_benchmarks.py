@@ -1,15 +1,18 @@
-"""Benchmarks are not run by the tests; that they can be run is checked here."""
+"""The benchmarks at a size that says nothing of speed: they run, and give the rows they promise."""
 
 import importlib
 import json
 import re
 from pathlib import Path
 
+import cv2
 import pytest
 
-from benchmarks.__main__ import GROUPS
+from benchmarks import labels_beam, labels_core, serving, training, training_input, training_step
+from benchmarks.__main__ import GROUPS, main
 from benchmarks.scale import __main__ as scale
 from benchmarks.scale.page import SIZES, page, work
+from trainer.models.large_fov import build_segmentation
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -40,3 +43,58 @@ def test_the_scale_page_is_what_its_script_makes_of_the_measured_figures():
     by_hand = (7500 * measured["seconds"]["weak_labels"] + 20_000 * measured["seconds"]["examples"]) / 3600
     by_hand += 10_000 * measured["seconds"]["evaluator"] / 3600
     assert ten_thousand["beam_hours"] == pytest.approx(by_hand * measured["cores"])
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Benchmarks' child processes run in this one."""
+    monkeypatch.delenv("TRANSFERSEG_DATA", raising=False)
+
+    def call(module, function, *arguments):
+        return getattr(importlib.import_module(f"benchmarks.{module}"), function)(*arguments)
+
+    monkeypatch.setattr(training, "in_process", call)
+
+
+@pytest.mark.slow
+def test_the_training_rows_at_a_tiny_size(here, monkeypatch):
+    monkeypatch.setattr(training, "SIZE", 65)
+    monkeypatch.setattr(training, "CPU", {"tiny": 2})
+    monkeypatch.setattr(training_step, "PEAK_SIDE", {False: 64})
+    monkeypatch.setattr(training_input, "SECONDS", 0.1)
+    monkeypatch.setattr(training_input, "IMAGES", 8)
+    found = {row["name"]: row for row in training.rows()}
+    for name in ("loop_overhead.tiny", "bf16_speedup.tiny", "end_to_end.tiny", "tflops.tiny.float32"):
+        assert found[f"train.{name}"]["ratio"] > 0, name
+    assert found["train.input_headroom"]["value"] > 0 and found["train.xla_speedup.tiny"]["note"]
+
+
+@pytest.mark.slow
+def test_the_label_rows_at_a_tiny_size(here, tmp_path):
+    found = {row["name"]: row for row in labels_core._measure(labels_core._images(), repeats=1)}
+    assert found["labels.core_ms"]["value"] > 0 and found["labels.vs_random_walker"]["ratio"] > 0
+    labels_beam._prepare(tmp_path)
+    labels_beam._write_inputs(tmp_path, 4)
+    for how in ("loop", "one"):
+        labels_beam._label(how, tmp_path, 4, tmp_path / how)
+    [loop, one] = [sorted((tmp_path / how).glob("*.png")) for how in ("loop", "one")]
+    assert len(loop) == len(one) == 4
+    for mask, same in zip(loop, one, strict=True):
+        assert (cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) == cv2.imread(str(same), cv2.IMREAD_UNCHANGED)).all()
+
+
+@pytest.mark.slow
+def test_the_serving_rows_at_a_tiny_size(here, monkeypatch):
+    for name, value in {"IMAGE_SIZE": 65, "IMAGES": 2, "CALLS": 2, "SECONDS": 0.4, "CONCURRENCY": 2}.items():
+        monkeypatch.setattr(serving, name, value)
+    monkeypatch.setattr(serving, "build_segmentation", lambda _, *arguments: build_segmentation("tiny", *arguments))
+    assert all(row["value"] > 0 for row in serving.rows())
+
+
+def test_a_benchmark_that_fails_is_a_row_that_says_why(monkeypatch, tmp_path):
+    monkeypatch.setattr("benchmarks.__main__.RESULT", tmp_path / "bench.json")
+    monkeypatch.setattr(training, "rows", lambda: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        main("train")
+    [row] = json.loads((tmp_path / "bench.json").read_text())
+    assert ended.value.code == 1 and row["ok"] is False and "division" in row["note"]

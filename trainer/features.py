@@ -29,6 +29,8 @@ SUPERVISION = "supervision"
 
 HUMAN, GENERATED, NONE = b"human", b"generated", b"none"
 
+GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # of record files; JPEGs do not shrink more
+
 PARSE_SPEC = {
     KEY: tf.io.FixedLenFeature([], tf.string),
     IMAGE: tf.io.FixedLenFeature([], tf.string),

@@ -15,7 +15,7 @@ from components.image_example_gen import voc
 from trainer.categories import VOID
 from trainer.data.files import read_text
 from trainer.data.masks import read_mask
-from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, suffix_of
+from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, plain, suffix_of
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault
 
@@ -40,7 +40,8 @@ class Places:
 
     def add(self, item: dict[str, Any]) -> None:
         """Raises ImageFault if the picture is there already and this one contradicts it."""
-        wanted = key_of(item["name"])
+        *folders, file = plain(item["name"]).split("/")
+        wanted = key_of("/".join([*(name for name in folders if name != "images"), file]))  # that one is the layout's
         for key in free_keys(wanted):
             there = self._there.get(key)
             if there is None or filecmp.cmp(self._output / voc.IMAGES / there, item["picture"], shallow=False):

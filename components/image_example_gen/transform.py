@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 
 import apache_beam as beam
 import tensorflow as tf
+from tqdm import tqdm
 
 from components.batch.faults import dead_letter, first_of
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.settings import DatasetSettings
 from components.image_example_gen.tags import Tags, read_tags
+from trainer import features
 from trainer.categories import Categories
 from trainer.errors import ImageFault, UserError
+from trainer.threads import in_threads
 
 SHARD_SIZE = 256  # open: images a shard, about 25 MB of VOC
 SUMMARY = "summary.json"
@@ -185,8 +188,7 @@ class WriteShard(beam.DoFn):
 
     def process(self, shard: Shard) -> Iterable[Summary]:
         summary = Summary()
-        options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEGs do not shrink further
-        writers = {split: tf.io.TFRecordWriter(self._path(split, shard), options) for split in shard.splits}
+        writers = {split: tf.io.TFRecordWriter(self._path(split, shard), features.GZIP) for split in shard.splits}
         for job, result in read_shard(shard, self.settings, self.categories):
             _count(summary, job, result, self.categories)
             if isinstance(result, ImageFault):
@@ -220,6 +222,20 @@ class MergeSummaries(beam.CombineFn):
 
     def extract_output(self, accumulator: Summary) -> Summary:
         return accumulator
+
+
+def write_shards(uri: str, settings: DatasetSettings, categories: Categories) -> Summary:
+    """What `WriteExamples` writes, by the threads of this process, with progress on the screen."""
+    for split in SPLITS:
+        tf.io.gfile.makedirs(f"{uri}/Split-{split}")
+    write, summary = WriteShard(uri, settings, categories), Summary()
+    shards = plan_shards(settings, categories)
+    written = in_threads(lambda shard: [*write.process(shard)], shards)
+    for summaries in tqdm(written, desc="      examples", total=len(shards), unit="shard"):
+        for one in summaries:
+            summary.merge(one)
+    write_summary(summary, uri)
+    return summary
 
 
 def write_summary(summary: Summary, uri: str) -> None:

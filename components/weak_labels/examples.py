@@ -23,7 +23,6 @@ from trainer.data.masks import encode_grey
 
 LABELS = "labels.jsonl"
 _PARTS = 4  # open: workers that share one file; each unpacks all of it and keeps its part
-_OPTIONS = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEGs do not shrink further
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def write_labelled(input_uri: str, masks: str, output_uri: str) -> list[dict[str
     """
     records = []
     for file in split_files(input_uri):
-        with tf.io.TFRecordWriter(f"{output_uri}/{file.rpartition('/')[2]}", _OPTIONS) as writer:
+        with tf.io.TFRecordWriter(f"{output_uri}/{file.rpartition('/')[2]}", features.GZIP) as writer:
             for example in read_examples(file):
                 key = key_of(example)
                 note = read_note(mask_path(masks, key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,24 @@ from trainer.baselines.adversarial_erasing import (
     read_regions,
     region_ids,
     united,
+    with_saliency,
     write_erased,
     write_regions,
 )
-from trainer.baselines.example_files import write_labels
+from trainer.baselines.example_files import image_of, key_of, read_examples, write_labels
 from trainer.categories import Categories
+from trainer.one_image import answer_on_pixels
+from trainer.threads import in_threads
 
 
-def labelled(networks: Networks, categories: Categories) -> str:
+def labelled(networks: Networks, categories: Categories, saliency: bool = False) -> str:
     """TFRecord pattern of the weak images with labels by adversarial erasing.
 
     The cut of the activation maps is the one with the highest mIoU on strong images, whose masks are known.
+
+    Args:
+      saliency: take the background from L-Net's map M, as AE's authors take it from a saliency network, which was
+        trained on masks too.
     """
     everything = networks.everything(categories)
     strong, weak = (networks.split(categories, name) for name in (STRONG, WEAK))
@@ -40,10 +48,28 @@ def labelled(networks: Networks, categories: Categories) -> str:
             patterns = [_erased(networks, everything, regions)]
 
     def make(partial: Path) -> None:
-        write_labels([weak], _union(regions), partial / "data.gz")
+        labels = _union(regions)
+        if saliency:
+            net = networks.l_net(categories)
+            labels = dict(_with_saliency(net, weak, labels, networks.config.image_size))
+        write_labels([weak], labels, partial)
 
-    folder = networks.step("ae_labels", make, categories, [folder.name for folder in regions])
+    learned = [networks.config.l_net] if saliency else []
+    folder = networks.step("ae_labels", make, categories, [folder.name for folder in regions], *learned)
     return f"{folder}/*.gz"
+
+
+def _with_saliency(
+    l_net: tf.keras.Model, weak: str, regions: dict[str, np.ndarray], image_size: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    look = tf.function(lambda x: tf.sigmoid(tf.cast(l_net(x, training=False), tf.float32)))
+
+    def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
+        key = key_of(example)
+        _, objectness = answer_on_pixels(look, image_of(example), image_size)
+        return key, with_saliency(regions[key], objectness.numpy()[..., 0])
+
+    return in_threads(label, (example for example in read_examples([weak]) if key_of(example) in regions))
 
 
 def _cut(networks: Networks, cam: tf.keras.Model, strong: str, categories: Categories) -> float:
@@ -69,9 +95,9 @@ def _regions(networks: Networks, cam: tf.keras.Model, seen: list[str], cut: floa
 
 def _erased(networks: Networks, everything: list[str], regions: list[Path]) -> str:
     def make(partial: Path) -> None:
-        write_erased(everything, _union(regions), partial / "data.gz")
+        write_erased(everything, _union(regions), partial)
 
-    return str(networks.step("ae_erased", make, [folder.name for folder in regions]) / "data.gz")
+    return f"{networks.step('ae_erased', make, [folder.name for folder in regions])}/*.gz"
 
 
 def _union(regions: list[Path]) -> dict[str, np.ndarray]:

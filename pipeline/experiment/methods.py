@@ -48,6 +48,12 @@ def adversarial_erasing(networks: Networks, categories: Categories) -> Path:
     return _segmentation(networks, categories, [networks.split(categories, STRONG), labels])
 
 
+def erasing_with_saliency(networks: Networks, categories: Categories) -> Path:
+    """As `adversarial_erasing`, with the background of L-Net's map in place of AE's saliency network."""
+    labels = erasing.labelled(networks, categories, saliency=True)
+    return _segmentation(networks, categories, [networks.split(categories, STRONG), labels])
+
+
 def transfernet(networks: Networks, categories: Categories) -> Path:
     """Masks of strong images, weak ones labelled by TransferNet."""
     labels = transferring.labelled(networks, categories)
@@ -74,6 +80,7 @@ METHODS: dict[str, Method] = {
     "strong-only": strong_only,
     "wssl": wssl,
     "ae": adversarial_erasing,
+    "ae-saliency": erasing_with_saliency,
     "transfernet": transfernet,
     "l-net": l_net,
     "p-net": p_net,

@@ -17,8 +17,8 @@ import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.batch.faults import first_of
-from components.image_example_gen.records import STRONG, WEAK
-from components.image_example_gen.transform import REJECTED, read_list, write_rejected
+from components.image_example_gen.records import EVAL, STRONG, WEAK
+from components.image_example_gen.transform import read_list, read_summary, refuse_if_too_bad, write_shards
 from components.weak_labels.examples import ReadSamples, plan_slices, write_labelled
 from components.weak_labels.transform import LabelImages
 from pipeline.config import RunConfig
@@ -130,38 +130,30 @@ class Networks:
 
         return f"{self.step('labels', make, cam.name, l_net.name, settings)}/*.gz"
 
-    def records(self, categories: Categories) -> dict[str, str]:
-        """TFRecords by split: strong images with their masks, weak ones as in a run; without a file if empty.
+    def records(self, categories: Categories, splits: Sequence[str] = (STRONG, WEAK)) -> dict[str, str]:
+        """TFRecord patterns of those splits that hold an image; the records are those of a run.
 
         Raises:
           UserError: too many images are bad. rejected.jsonl in the step's folder names those that are left out.
         """
 
         def make(partial: Path) -> None:
-            paths = {split: partial / split / "data.gz" for split in (STRONG, WEAK)}
-            for path in paths.values():
-                path.parent.mkdir(exist_ok=True)
-            writers = {split: tf.io.TFRecordWriter(str(path), "GZIP") for split, path in paths.items()}
-            counts, rejected = dict.fromkeys(writers, 0), []
-            for record in read_list(self.config.dataset, categories, evaluation=False, rejected=rejected):
-                writers[record.split].write(record.example)
-                counts[record.split] += 1
-            for split, writer in writers.items():
-                writer.close()
-                if not counts[split]:
-                    paths[split].unlink()
-            write_rejected(rejected, str(partial / REJECTED))
-            say_rejected(rejected)
+            settings = self.config.dataset
+            summary = write_shards(str(partial), settings, categories)
+            refuse_if_too_bad(summary.rejected, summary.total, settings.max_bad_share)
+            if summary.rejected:
+                click.echo(f"      {len(summary.rejected)} images are left out: {first_of(summary.rejected)}")
 
-        folder = self.step("records", make, categories)
-        paths = {split: folder / split / "data.gz" for split in (STRONG, WEAK)}
-        return {split: str(path) for split, path in paths.items() if path.exists()}
+        folder = self.step("examples", make, categories)
+        counts = read_summary(str(folder))["splits"]
+        return {split: f"{folder}/Split-{split}/*.gz" for split in splits if counts[split]}
 
     def split(self, categories: Categories, name: str) -> str:
         """One of `records`; UserError if no image is in it."""
-        records = self.records(categories)
-        if name not in records:
-            raise UserError(f"{self.config.dataset.train}: no training image is {name}; transferseg validate says why")
+        records = self.records(categories, [name])
+        if not records:
+            names = self.config.dataset.eval if name == EVAL else self.config.dataset.train
+            raise UserError(f"{names}: no usable image is in the split '{name}'; transferseg validate says why")
         return records[name]
 
     def everything(self, categories: Categories) -> list[str]:
@@ -187,12 +179,6 @@ class Networks:
             export_maps(net(), partial, kind=kind, image_size=size, categories=categories, metadata={}, views=views)
 
         return self.step(f"exported_{kind}", make, *identity, views)
-
-
-def say_rejected(rejected: Sequence[dict[str, str]]) -> None:
-    """A line on the screen about images that are left out, if there are any."""
-    if rejected:
-        click.echo(f"      {len(rejected)} images are left out: {first_of(rejected)}")
 
 
 def seconds_of(folder: Path) -> float:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from components.image_example_gen.transform import read_list
-from pipeline.experiment.networks import Networks, say_rejected
+from components.image_example_gen.records import EVAL
+from pipeline.experiment.networks import Networks
 from serving.signatures import segmentation_signatures
 from trainer import features
 from trainer.baselines.dense_crf import dense_crf
 from trainer.categories import Categories
 from trainer.data.pictures import MAX_PIXELS
+from trainer.input_pipeline import read_records
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_mask
+from trainer.threads import in_threads
 
 _BATCH = 8
 
@@ -45,31 +46,37 @@ def _count(networks: Networks, categories: Categories, net: tf.keras.Model) -> n
     """int64 [2, C, C]: confusion and boundary counts over the eval list, by the exported graph's own counting."""
     config, number = networks.config, categories.num_classes
     evaluate = segmentation_signatures(net, number, config.image_size, MAX_PIXELS)["evaluate"]
-    counts = np.zeros((2, number, number), np.int64)
-    examples = _examples(networks, categories)
-    while batch := list(itertools.islice(examples, _BATCH)):
-        answer = evaluate(examples=tf.constant(batch))
-        for total, name in zip(counts, ("confusion", "boundary"), strict=True):
-            total += answer[name].numpy().sum(0).reshape(number, number)
-    return counts
+
+    def count(batch: tf.Tensor) -> np.ndarray:
+        answer = evaluate(examples=batch)
+        found = [answer[name].numpy().sum(0).reshape(number, number) for name in ("confusion", "boundary")]
+        return np.array(found, np.int64)
+
+    return _summed(count, _examples(networks, categories).batch(_BATCH), number)
 
 
 def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Model) -> np.ndarray:
     """As `_count`, with each image's probabilities refined by the dense CRF before the decision."""
     size, number = networks.config.image_size, categories.num_classes
-    counts = np.zeros((2, number, number), np.int64)
-    for serialized in tqdm(list(_examples(networks, categories)), desc="      dense CRF", unit="image"):
+
+    def count(serialized: tf.Tensor) -> np.ndarray:
         example = tf.io.parse_single_example(serialized, features.PARSE_SPEC)
         truth = decode_mask(example[features.MASK]).numpy()
         image, logits = answer_on_pixels(net, example[features.IMAGE].numpy(), size)
         predicted = dense_crf(image.numpy(), tf.nn.softmax(logits).numpy()).argmax(-1)
-        counts[0] += confusion_matrix(truth, predicted, number)[:, :number]
-        counts[1] += boundary_confusion(truth, predicted, number)[:, :number]
-    return counts
+        found = confusion_matrix(truth, predicted, number), boundary_confusion(truth, predicted, number)
+        return np.array(found, np.int64)[..., :number]
+
+    return _summed(count, _examples(networks, categories), number)
 
 
-def _examples(networks: Networks, categories: Categories) -> Iterator[bytes]:
-    rejected: list[dict[str, str]] = []
-    for record in read_list(networks.config.dataset, categories, evaluation=True, rejected=rejected):
-        yield record.example
-    say_rejected(rejected)
+def _summed(count: Callable[[tf.Tensor], np.ndarray], items: tf.data.Dataset, number: int) -> np.ndarray:
+    total, items = np.zeros((2, number, number), np.int64), list(items)
+    for counts in tqdm(in_threads(count, items), desc="      scores", total=len(items)):
+        total += counts
+    return total
+
+
+def _examples(networks: Networks, categories: Categories) -> tf.data.Dataset:
+    """The serialised examples of the eval list."""
+    return tf.data.TFRecordDataset(read_records([networks.split(categories, EVAL)]), compression_type="GZIP")

@@ -32,6 +32,6 @@ def labelled(networks: Networks, categories: Categories) -> str:
         net = networks.load(lambda: build_transfer_net(config.backbone, number, None, config.seed), trained)
         found = transfer_labels(net, [weak], number, config.image_size)
         labels = dict(tqdm(found, desc="      TransferNet labels", unit="image"))
-        write_labels([weak], labels, partial / "data.gz")
+        write_labels([weak], labels, partial)
 
     return f"{networks.step('transfer_labels', make, trained.name)}/*.gz"

@@ -37,7 +37,7 @@ class Kind:
       by_area: large things are drawn first.
       is_mask: things are pixels of a mask file.
       by_stem: pictures are told apart by their stems alone, in any case.
-      prefix: what the import puts before the names of its pictures.
+      prefix: of the names of its pictures, in what the import says of them.
       files: patterns of the files that say what is what.
     """
 

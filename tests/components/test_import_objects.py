@@ -279,7 +279,7 @@ def test_yolo_polygons_boxes_and_bad_lines(tmp_path):
     ]
     (tmp_path / "labels/train/a.txt").write_text("\n".join(lines))
     done, mask, rows, letters = brought_in(read_yolo(str(tmp_path), "train"), tmp_path)
-    assert done["images"] == 1 and rows == ["images_train_a,dog|cat"]
+    assert done["images"] == 1 and rows == ["train_a,dog|cat"]
     assert (mask[BLOCK] == 1).all() and (mask[24:30, :8] == 255).all()
     reasons = [letter["reason"] for letter in letters]
     assert len(reasons) == 3 and "class 7 is none of the 2" in reasons[0] and "'0 x' is no class" in reasons[1]

@@ -72,7 +72,7 @@ class Folder:
 
     def key(self, picture, kind):
         """The key of a picture: of what looks so, that which has its name, perhaps with a number behind."""
-        name = re.sub(r'[/"]', "_", unicodedata.normalize("NFC", kind.prefix + picture.stem))
+        name = re.sub(r'[/"]', "_", unicodedata.normalize("NFC", picture.stem))
         keys = [key for key in self.looks[look(picture.encoded())] if re.fullmatch(re.escape(name) + r"(_\d+)?", key)]
         assert len(keys) <= 1, f"{picture} came in twice: {keys}"
         return keys[0] if keys else None

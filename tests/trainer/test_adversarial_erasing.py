@@ -11,6 +11,7 @@ from trainer.baselines.adversarial_erasing import (
     read_regions,
     region_ids,
     united,
+    with_saliency,
     write_erased,
     write_regions,
 )
@@ -53,15 +54,22 @@ def test_the_cut_with_the_best_iou_is_found():
     assert 0.25 <= best_cut([Activated("a", [5], activations, truth)], 6) <= 0.45
 
 
+def test_saliency_decides_the_background_and_what_contradicts_it_is_void():
+    regions, saliency = np.array([[3, 0, 3, 0]], np.uint8), np.array([[0.9, 0.05, 0.05, 0.06]])
+    found = with_saliency(regions, saliency)
+    assert found.dtype == np.uint8 and found.tolist() == [[3, 0, 255, 255]]
+
+
 def test_regions_are_painted_over_and_the_rest_is_kept(tmp_path):
     image = np.full((24, 32, 3), 200, np.uint8)
     region = np.zeros((24, 32), np.uint8)
     region[:8, :16] = 1
     source = records(tmp_path / "in.gz", [image, image])
     write_regions(tmp_path, {"k0": region})
-    write_erased(source, read_regions(tmp_path), tmp_path / "out.gz")
+    (tmp_path / "out").mkdir()
+    write_erased(source, read_regions(tmp_path), tmp_path / "out")
     painted, untouched = (
-        decode_image(example[features.IMAGE]).numpy().astype(int) for example in read(tmp_path / "out.gz")
+        decode_image(example[features.IMAGE]).numpy().astype(int) for example in read(tmp_path / "out" / "00000.gz")
     )
     assert abs(painted[1:7, 1:15] - np.round(MEAN_COLOUR)).max() <= 4 and abs(painted[10:, 18:] - 200).max() <= 4
     np.testing.assert_array_equal(untouched, image)
@@ -70,8 +78,9 @@ def test_regions_are_painted_over_and_the_rest_is_kept(tmp_path):
 def test_labels_replace_masks_and_images_without_one_are_left_out(tmp_path):
     image, label = np.zeros((8, 8, 3), np.uint8), np.full((8, 8), 2, np.uint8)
     source = records(tmp_path / "in.gz", [image, image])
-    write_labels(source, {"k1": label}, tmp_path / "out.gz")
-    [example] = read(tmp_path / "out.gz")
+    (tmp_path / "out").mkdir()
+    write_labels(source, {"k1": label}, tmp_path / "out")
+    [example] = read(tmp_path / "out" / "00000.gz")
     assert example[features.KEY] == b"k1" and example[features.SOURCE] == features.GENERATED
     np.testing.assert_array_equal(decode_mask(example[features.MASK]), label)
 

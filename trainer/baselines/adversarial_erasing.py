@@ -14,14 +14,16 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import features
-from trainer.baselines.example_files import GZIP, image_of, key_of, read_examples, tags_of
-from trainer.categories import BACKGROUND
+from trainer.baselines.example_files import image_of, key_of, read_examples, rewrite, tags_of
+from trainer.categories import BACKGROUND, VOID
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.models.cam import normalise_maps
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import MEAN_COLOUR, decode_image, decode_mask
+from trainer.threads import in_threads
 
 ROUNDS = 3
+SALIENT = 0.06  # Wei et al. 2017: less is background
 CUTS = np.round(np.arange(0.1, 0.95, 0.05), 2)  # shares of a map's maximum that are tried
 
 
@@ -38,18 +40,17 @@ class Activated:
 def activations_of(cam: tf.keras.Model, patterns: Sequence[str], image_size: int) -> Iterator[Activated]:
     """What a classifier sees of each tag in the tagged images behind the TFRecord patterns."""
     look = tf.function(lambda x: cam(x, training=False)["maps"])
-    for example in read_examples(patterns):
+
+    def activated(example: tf.train.Example) -> Activated:
         tags = tags_of(example)
-        if not tags:
-            continue
         columns = [tag - 1 for tag in tags]
-        _, maps = answer_on_pixels(
-            lambda x, columns=columns: tf.gather(look(x), columns, axis=-1), image_of(example), image_size
-        )
+        _, maps = answer_on_pixels(lambda x: tf.gather(look(x), columns, axis=-1), image_of(example), image_size)
         activations = tf.cast(tf.round(255 * normalise_maps(maps[tf.newaxis])[0]), tf.uint8).numpy()
         encoded = example.features.feature[features.MASK].bytes_list.value
         truth = decode_mask(tf.constant(encoded[0])).numpy() if encoded and encoded[0] else None
-        yield Activated(key_of(example), tags, activations, truth)
+        return Activated(key_of(example), tags, activations, truth)
+
+    yield from in_threads(activated, (example for example in read_examples(patterns) if tags_of(example)))
 
 
 def region_ids(activations: np.ndarray, tags: Sequence[int], cut: float) -> np.ndarray:
@@ -76,6 +77,21 @@ def united(rounds: Sequence[np.ndarray]) -> np.ndarray:
     return union
 
 
+def with_saliency(regions: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+    """The label that Wei et al. make of the united regions and a saliency map.
+
+    Args:
+      regions: uint8 [H, W] of ids, 0 outside.
+      saliency: float [H, W] in 0..1.
+
+    Returns:
+      uint8 [H, W]: background where nothing is salient, the region's id where something is; void where the two
+      contradict each other, and where what is salient is in no region.
+    """
+    salient = saliency >= SALIENT
+    return np.where(salient == (regions != BACKGROUND), regions, np.uint8(VOID))
+
+
 def write_regions(folder: Path, regions: dict[str, np.ndarray]) -> None:
     """<folder>/regions.npz, key -> uint8 [H, W]."""
     np.savez_compressed(folder / "regions.npz", **regions)
@@ -86,14 +102,16 @@ def read_regions(folder: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def write_erased(patterns: Sequence[str], regions: dict[str, np.ndarray], path: Path) -> None:
+def write_erased(patterns: Sequence[str], regions: dict[str, np.ndarray], folder: Path) -> None:
     """Copies examples with their regions, key -> uint8 [H, W] with 0 outside, painted over with the mean colour."""
-    with tf.io.TFRecordWriter(str(path), GZIP) as writer:
-        for example in read_examples(patterns):
-            region = regions.get(key_of(example))
-            if region is not None:
-                feature = example.features.feature[features.IMAGE].bytes_list
-                image = decode_image(tf.constant(feature.value[0])).numpy()
-                painted = np.where(region[..., None] > 0, np.round(MEAN_COLOUR).astype(np.uint8), image)
-                feature.value[0] = tf.io.encode_jpeg(painted, quality=95).numpy()
-            writer.write(example.SerializeToString(deterministic=True))
+
+    def erased(example: tf.train.Example) -> tf.train.Example:
+        region = regions.get(key_of(example))
+        if region is not None:
+            feature = example.features.feature[features.IMAGE].bytes_list
+            image = decode_image(tf.constant(feature.value[0])).numpy()
+            painted = np.where(region[..., None] > 0, np.round(MEAN_COLOUR).astype(np.uint8), image)
+            feature.value[0] = tf.io.encode_jpeg(painted, quality=95).numpy()
+        return example
+
+    rewrite(patterns, erased, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,7 @@ from trainer import features
 from trainer.categories import VOID
 from trainer.input_pipeline import read_records
 from trainer.preprocessing import decode_mask
-
-GZIP = tf.io.TFRecordOptions(compression_type="GZIP")
+from trainer.threads import in_threads
 
 
 def read_examples(patterns: Sequence[str]) -> Iterator[tf.train.Example]:
@@ -35,20 +34,38 @@ def tags_of(example: tf.train.Example) -> list[int]:
     return list(example.features.feature[features.TAGS].int64_list.value)
 
 
-def write_labels(patterns: Sequence[str], labels: Mapping[str, np.ndarray], path: Path) -> None:
-    """Copies the examples that have a label, key -> uint8 [H, W], with it as their generated mask.
+def rewrite(
+    patterns: Sequence[str], change: Callable[[tf.train.Example], tf.train.Example | None], folder: Path
+) -> None:
+    """Copies record files to <folder>/<number>.gz, each example as `change` gives it; None leaves it out."""
+
+    def copy(numbered: tuple[int, str]) -> None:
+        number, file = numbered
+        with tf.io.TFRecordWriter(str(folder / f"{number:05d}.gz"), features.GZIP) as writer:
+            for example in read_examples([file]):
+                if (changed := change(example)) is not None:
+                    writer.write(changed.SerializeToString(deterministic=True))
+
+    for _ in in_threads(copy, enumerate(read_records(patterns))):
+        pass
+
+
+def write_labels(patterns: Sequence[str], labels: Mapping[str, np.ndarray], folder: Path) -> None:
+    """Copies the examples that have a label, key -> uint8 [H, W], with it as their generated mask; see `rewrite`.
 
     What a person has drawn (strong objects in a weak image) stays.
     """
-    with tf.io.TFRecordWriter(str(path), GZIP) as writer:
-        for example in read_examples(patterns):
-            label = labels.get(key_of(example))
-            if label is not None:
-                label = with_human_mask(label, example)
-                mask = tf.io.encode_png(label[..., None]).numpy()
-                example.features.feature[features.MASK].bytes_list.value[:] = [mask]
-                example.features.feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]
-                writer.write(example.SerializeToString(deterministic=True))
+
+    def labelled(example: tf.train.Example) -> tf.train.Example | None:
+        label = labels.get(key_of(example))
+        if label is None:
+            return None
+        mask = tf.io.encode_png(with_human_mask(label, example)[..., None]).numpy()
+        example.features.feature[features.MASK].bytes_list.value[:] = [mask]
+        example.features.feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]
+        return example
+
+    rewrite(patterns, labelled, folder)
 
 
 def with_human_mask(label: np.ndarray, example: tf.train.Example) -> np.ndarray:

@@ -19,6 +19,7 @@ from trainer.replicas import Batch
 from trainer.runtime import prepare
 from trainer.session import RunFolders
 from trainer.supervised import batches_of, num_steps
+from trainer.threads import in_threads
 
 STRIDE = 16
 
@@ -96,8 +97,10 @@ def transfer_labels(
         images = tf.repeat(image, tf.size(tags), 0)
         return tf.transpose(net([images, tf.one_hot(tags - 1, num_categories)], training=False)["mask"], [3, 1, 2, 0])
 
-    for example in read_examples(patterns):
+    def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
         tags = tags_of(example)
-        _, logits = answer_on_pixels(lambda x, tags=tags: masks(x, tags), image_of(example), image_size)
+        _, logits = answer_on_pixels(lambda x: masks(x, tags), image_of(example), image_size)
         ids = np.asarray(tags, np.uint8)[logits.numpy().argmax(-1)]
-        yield key_of(example), np.where(logits.numpy().max(-1) > 0, ids, np.uint8(BACKGROUND))
+        return key_of(example), np.where(logits.numpy().max(-1) > 0, ids, np.uint8(BACKGROUND))
+
+    yield from in_threads(label, read_examples(patterns))

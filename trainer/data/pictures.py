@@ -59,7 +59,8 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     with _opened(data) as image:
         width, height, kind = *image.size, str(image.format)
         if width * height > max_pixels:  # of a GIF's first frame, where that is larger than its screen
-            raise ImageFault("size", f"{width}x{height} pixels are too many; the limit is {max_pixels} (--max-pixels)")
+            remedy = "make it smaller, or raise --max-pixels of label and predict"
+            raise ImageFault("size", f"{width}x{height} pixels are too many; the limit is {max_pixels}; {remedy}")
         orientation = _orientation(image, data)
     if kind in TURNED_BY_PILLOW and orientation >= 5:
         width, height = height, width

@@ -1,0 +1,116 @@
+"""One update of DeepLab-LargeFOV: the bare compiled step, the loop around it, and a whole training."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.categories import named_split
+from trainer.config import NetworkConfig, StageConfig
+from trainer.loop import make_train_step
+from trainer.losses import segmentation_loss
+from trainer.models.large_fov import build_segmentation
+from trainer.optimizers import make_optimizer
+from trainer.runtime import cpu_flags, prepare, resolve_precision
+from trainer.segmentation import train_segmentation
+from trainer.session import RunFolders, Session
+
+STEPS = 20  # two of the loop's looks at its scalars
+PEAK_SIDE = {True: 8192, False: 2048}  # of the square product, on a GPU and on a CPU
+
+
+def machine() -> dict:
+    return {
+        "gpu": bool(tf.config.list_physical_devices("GPU")),
+        "amx": "amx_bf16" in cpu_flags(),
+        "auto": resolve_precision("auto"),
+    }
+
+
+def measure_step(backbone: str, size: int, batch: int, precision: str, xla: bool = False) -> dict:
+    """Of one random batch: seconds of the bare compiled step and of the whole loop, in turns; peak memory; FLOP."""
+    prepare(NetworkConfig(backbone=backbone, weights=None, image_size=size, precision=precision, xla=xla))
+    net = build_segmentation(backbone, 21, None, 0)
+    stage = StageConfig(batch_size=batch, learning_rate=1e-6)
+    rng = np.random.default_rng(0)
+    fake = {
+        "image": tf.constant(rng.uniform(0, 255, (batch, size, size, 3)).astype(np.float32)),
+        "labels": tf.constant(rng.integers(0, 21, (batch, size, size)).astype(np.uint8)),
+        "key": tf.constant(["fake"] * batch),
+    }
+    optimizer = make_optimizer(net, stage, 10_000)
+    step = make_train_step(net, lambda logits, b: segmentation_loss(logits, b["labels"]), optimizer, xla=xla)
+    step(fake)
+    bare, loop = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        folders = RunFolders("fake", f"{folder}/logs", f"{folder}/checkpoints")
+        with Session(folders, 10_000, 10_000, net=net, optimizer=optimizer) as session:
+            for _ in range(STEPS // 10):  # in turns, so that a busy moment hits both
+                start = time.perf_counter()
+                for _ in range(10):
+                    loss, _ = step(fake)
+                float(loss)
+                bare.append(time.perf_counter() - start)
+                start = time.perf_counter()
+                for _ in range(10):
+                    loss, norm = step(fake)
+                    rate = tf.identity(optimizer.learning_rate)
+                    session.end_step({"loss": loss, "gradient_norm": norm, "learning_rate": rate}, fake["key"])
+                loop.append(time.perf_counter() - start)
+    found = {"step_s": float(np.mean(bare)) / 10, "loop_s": float(np.mean(loop)) / 10}
+    return found | _peak_memory() | {"flop": 3 * batch * _forward_flop(net, size)}  # backward twice the forward pass
+
+
+def _peak_memory() -> dict:
+    if tf.config.list_physical_devices("GPU"):
+        return {"peak_mb": tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20, "memory": "the GPU's"}
+    return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "memory": "the process's"}
+
+
+def _forward_flop(net: tf.keras.Model, size: int) -> float:
+    """Floating-point operations of an image's forward pass, as TensorFlow's profiler counts them."""
+    graph = tf.function(lambda image: net(image, training=False)).get_concrete_function(
+        tf.TensorSpec([1, size, size, 3], tf.float32)
+    )
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    return tf.compat.v1.profiler.profile(graph.graph, options=options).total_float_ops
+
+
+def measure_peak(precision: str) -> float:
+    """TFLOP/s of a product of two square matrices, the most this machine's own library reaches."""
+    side = PEAK_SIDE[bool(tf.config.list_physical_devices("GPU"))]
+    kind = tf.as_dtype(precision.removeprefix("mixed_"))
+    a = tf.cast(tf.random.uniform([side, side]), kind)
+    product = tf.function(lambda a: tf.reduce_max(tf.matmul(a, a)))
+    product(a).numpy()
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        product(a).numpy()
+        seconds.append(time.perf_counter() - start)
+    return 2 * side**3 / min(seconds) / 1e12
+
+
+def measure_training(backbone: str, size: int, batch: int, records: str) -> float:
+    """Images per second of `train_segmentation` behind its first twenty steps, with checkpoints as usual."""
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    steps, skipped = (420, 20) if gpu else (40, 20)
+    network = NetworkConfig(backbone=backbone, weights=None, image_size=size)
+    stage = StageConfig(steps=steps, batch_size=batch, learning_rate=1e-6, scale=(0.8, 1.4), colour_jitter=0.2)
+    times, end_step = [], Session.end_step
+
+    def timed(self: Session, *arguments: object) -> list:
+        rows = end_step(self, *arguments)
+        times.append(time.perf_counter())
+        return rows
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(Session, "end_step", timed):
+        folders = RunFolders("bench", f"{folder}/logs", f"{folder}/checkpoints")
+        train_segmentation([records], named_split("voc-split-1"), network, stage, folders)
+    return batch * (steps - skipped) / (times[-1] - times[skipped - 1])
