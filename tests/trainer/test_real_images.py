@@ -24,7 +24,7 @@ from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
 
 CATEGORIES = from_lists(strong=VOC, weak=[])
-SIZE, BATCH, IMAGES = 129, 4, 100
+SIZE, BATCH, IMAGES = 129, 2, 100  # a batch of 30 is calmer
 FILES = {
     "vgg16": "vgg16_tf_no_top.h5",
     "mobilenet_v2": "mobilenet_v2_1_0_224_tf_no_top.h5",
