@@ -17,6 +17,7 @@ GROUPS = {
     "train": ["benchmarks.training"],
     "labels": ["benchmarks.labels_core", "benchmarks.labels_beam"],
     "serving": ["benchmarks.serving"],
+    "networks": ["benchmarks.networks"],
 }
 RESULT = Path("build/bench.json")
 

@@ -30,6 +30,7 @@ from trainer.data.category_names import clean_name
 from trainer.data.files import cut
 from trainer.data.yaml_text import load_yaml, read_yaml
 from trainer.errors import UserError, some
+from trainer.weight_files import check_weights
 
 
 class CategoriesConfig(Strict):
@@ -150,8 +151,7 @@ def check_inputs(config: RunConfig) -> None:
       UserError: a folder, a list or the weights file is missing.
     """
     check_dataset(config.dataset, config.categories.resolve())
-    if config.weights not in (None, "imagenet") and not Path(config.weights).is_file():
-        raise UserError(f"weights: no file {config.weights}; give a Keras .h5, imagenet or null")
+    check_weights(config.backbone, config.weights)
 
 
 def dump_config(config: RunConfig) -> str:

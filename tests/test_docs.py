@@ -4,11 +4,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pipeline.cli import cli
 from pipeline.config_reference import PAGE, reference
+from trainer.config import Backbone
+from trainer.weight_files import FILES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
@@ -55,6 +58,16 @@ def test_commands_in_the_docs_exist_with_their_options(page):
         options = [word.split("=")[0] for word in words if word.startswith("--") and word != "--"]
         before_beam = options[: words.index("--")] if "--" in words else options
         assert set(before_beam) <= known, (line, set(before_beam) - known)
+
+
+def test_the_networks_page_has_every_backbone_and_its_file():
+    page = (ROOT / "docs" / "networks.md").read_text()
+    for backbone in get_args(Backbone):
+        assert re.search(rf"^\| `{backbone}` \|", page, re.MULTILINE), backbone
+        if backbone in FILES:
+            file = FILES[backbone]
+            facts = f"`{file.name}`", str(file.size or ""), file.md5 or ""
+            assert re.search(rf"^\| `{backbone}` \| " + ".*".join(map(re.escape, facts)), page, re.MULTILINE), backbone
 
 
 def test_messages_in_troubleshooting_are_real():

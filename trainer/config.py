@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
-Backbone = Literal["vgg16", "mobilenet_v2", "mobilenet", "tiny"]
+Backbone = Literal["vgg16", "resnet50", "mobilenet_v2", "efficientnet_lite0", "mobilenet", "tiny"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Devices = Literal["auto", "one"]
 
@@ -21,8 +21,8 @@ class Strict(BaseModel):
 class NetworkConfig(Strict):
     """What every network of a run shares."""
 
-    backbone: Backbone = "vgg16"  # vgg16 is the paper's; tiny is for tests and drawn images
-    weights: str | None = "imagenet"  # a Keras no-top .h5 file, "imagenet" (downloaded by Keras) or null (random)
+    backbone: Backbone = "vgg16"  # vgg16 is the paper's; tiny is for tests and drawn images; see Networks
+    weights: str | None = "imagenet"  # a Keras .h5 file, "imagenet" (~/.keras/models, or downloaded) or null (random)
     image_size: int = Field(321, ge=33, description="side of the square network input, 8k+1 (paper: 321)")
     precision: Precision = "auto"  # auto: float16 on GPUs, bfloat16 on CPUs with AMX or AVX-512 for it, else float32
     devices: Devices = "auto"  # auto: every GPU, or the CPU; one: the first of them

@@ -1,16 +1,17 @@
-"""Starting weights: random ones from one seed, and ImageNet ones from Keras' own files."""
+"""ImageNet weights: reading Keras' own files, and copying their arrays into networks of ours."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 from tensorflow import keras
 
-from trainer.errors import UserError
+from trainer.errors import UserError, one_line
+from trainer.weight_files import FILES, check_weights, no_download
 
 Arrays = dict[str, list[np.ndarray]]  # layer name -> its arrays, kernel first
 
@@ -22,34 +23,7 @@ NEW_LAYERS = frozenset(  # layers that ImageNet files need not hold
         *("decoder1_conv", "decoder1_up", "decoder2_conv", "decoder2_up"),
     }
 )
-HEAD_STDDEV = 0.01  # DeepLab-LargeFOV's own filler for fc8
-NORM_EPSILON = 1e-3  # Keras' batch norm in both MobileNets
-
-
-def initialise(model: keras.Model, seed: int, fan_in: Mapping[str, int] | None = None) -> None:
-    """Fills every variable from `seed` alone: the same seed gives the same network in any process.
-
-    Kernels are normal with variance 2 / fan_in (He et al. 2015), the last layer's normal with deviation 0.01, biases
-    and norm offsets 0, norm scales 1.
-
-    Args:
-      model: a built model; its last layer with variables is the head.
-      seed: >= 0.
-      fan_in: layer name -> number of inputs that carry signal, where that is not the kernel's own.
-    """
-    variables = model.trainable_variables
-    head = variables[-1].name.split("/")[-2]
-    for index, variable in enumerate(variables):
-        layer, kind = variable.name.split(":")[0].split("/")[-2:]
-        shape = variable.shape.as_list()
-        if not kind.endswith("kernel"):
-            variable.assign(np.full(shape, float(kind == "gamma"), np.float32))
-            continue
-        inputs = math.prod(shape[:2]) if kind == "depthwise_kernel" else math.prod(shape[:-1])
-        inputs = (fan_in or {}).get(layer, inputs)
-        stddev = HEAD_STDDEV if layer == head else math.sqrt(2.0 / inputs)
-        values = np.random.default_rng([seed, index]).standard_normal(shape, np.float32)
-        variable.assign(values * np.float32(stddev))
+NORM_EPSILON = 1e-3  # Keras' batch norm in both MobileNets and EfficientNet-Lite
 
 
 def read_h5(path: str | Path) -> Arrays:
@@ -59,43 +33,47 @@ def read_h5(path: str | Path) -> Arrays:
       layer name -> its arrays in Keras' order (kernel, bias, or gamma, beta, mean, variance).
 
     Raises:
-      UserError: no such file, or not a Keras .h5 file.
+      UserError: not a Keras .h5 file.
     """
-    if not Path(path).is_file():
-        raise UserError(f"weights: no file {path}; give a Keras .h5 file, 'imagenet' or null")
     try:
         with h5py.File(path) as file:
             root = file.get("model_weights", file)
             names = [_text(name) for name in root.attrs["layer_names"]]
             return {n: [root[n][_text(w)][()] for w in root[n].attrs["weight_names"]] for n in names}
     except (OSError, KeyError) as error:
-        raise UserError(f"weights: {path} is not a Keras .h5 weights file; {error}") from error
+        raise UserError(f"weights: {path} is not a Keras .h5 weights file; {one_line(error)}") from error
 
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def download(application, include_top: bool) -> Arrays:
-    """ImageNet weights through keras.applications' own download (cached in ~/.keras).
+def stored_weights(backbone: str, weights: str, application: Callable | None) -> Arrays:
+    """The arrays that the config key `weights` stands for.
 
     Args:
-      application: a model function, e.g. keras.applications.VGG16.
-      include_top: also the classifier's layers.
+      backbone: its name, in errors and in weight_files.FILES.
+      weights: path of a Keras .h5 file, or "imagenet": Keras downloads it into its cache, or finds it there.
+      application: keras.applications' function for this network; None: the file's URL is in FILES.
 
     Raises:
-      UserError: the download failed.
+      UserError: no such file, not a Keras file, no download, or a backbone without stored weights.
     """
+    check_weights(backbone, weights)
+    if weights != "imagenet":
+        return read_h5(weights)
+    file = FILES[backbone]
     try:
-        model = application(include_top=include_top, weights="imagenet")
+        if application is None:
+            return read_h5(keras.utils.get_file(file.name, file.url, cache_subdir="models", file_hash=file.md5))
+        model = application(include_top=file.with_top, weights="imagenet")
     except Exception as error:  # Keras wraps every network failure in a bare Exception
-        reason = str(error).splitlines()[0]
-        raise UserError(f"weights: 'imagenet' could not be downloaded; give an .h5 file or null; {reason}") from error
+        raise no_download(backbone, one_line(error)) from error
     return {layer.name: layer.get_weights() for layer in model.layers}
 
 
-def fold_norms(stored: Arrays) -> Arrays:
-    """Makes each bias-free convolution and its batch norm one convolution with a bias.
+def fold_norms(stored: Arrays, epsilon: float = NORM_EPSILON) -> Arrays:
+    """Makes each convolution and its batch norm one convolution with a bias.
 
     A norm at rest is affine, y = gamma (x - mean) / sqrt(var + eps) + beta, so folding changes no output; it leaves
     nothing to freeze and about half the layers to run. (Files with folded norms hold gamma = sqrt(1 + eps), mean 0,
@@ -103,15 +81,28 @@ def fold_norms(stored: Arrays) -> Arrays:
     """
     folded = {}
     for name, arrays in stored.items():
-        norm = next((n for n in (f"{name}_BN", f"{name}_bn", f"bn_{name}") if n in stored), None)
-        if norm is None or len(arrays) != 1:
+        norm = next((n for n in _norm_names(name) if n in stored and n != name), None)
+        if norm is None or not arrays:
             continue
+        kernel, bias = arrays[0], arrays[1] if len(arrays) > 1 else 0.0
         gamma, beta, mean, variance = stored[norm]
-        scale = gamma / np.sqrt(variance + NORM_EPSILON)
-        kernel = arrays[0]
+        scale = gamma / np.sqrt(variance + epsilon)
         depthwise = kernel.shape[-1] == 1 and kernel.shape[-2] == len(scale)  # [3, 3, channels, 1]
-        folded[name] = [kernel * (scale[:, np.newaxis] if depthwise else scale), beta - mean * scale]
+        folded[name] = [kernel * (scale[:, np.newaxis] if depthwise else scale), beta + (bias - mean) * scale]
     return folded
+
+
+def _norm_names(conv: str) -> tuple[str, ...]:
+    """What Keras' networks call the norm behind a convolution."""
+    return f"{conv}_BN", f"{conv}_bn", f"bn_{conv}", re.sub("(dw)?conv$", "bn", conv)
+
+
+def bgr_to_rgb(arrays: Arrays, first: str) -> Arrays:
+    """The arrays with the inputs of layer `first`, if it is there, in reverse order."""
+    if first not in arrays:
+        return arrays
+    kernel, *others = arrays[first]
+    return arrays | {first: [np.ascontiguousarray(kernel[:, :, ::-1]), *others]}
 
 
 def assign(model: keras.Model, arrays: Arrays) -> None:

@@ -23,6 +23,8 @@ STAGES = {
     "tiny": {"steps": 200, "learning_rate": 3e-3},
     "mobilenet": {"steps": 150, "learning_rate": 1e-3},
     "mobilenet_v2": {"steps": 120, "learning_rate": 1e-3},
+    "efficientnet_lite0": {"steps": 120, "learning_rate": 1e-3},
+    "resnet50": {"steps": 120, "learning_rate": 3e-4},
     "vgg16": {"steps": 120, "learning_rate": 1.5e-4},
 }
 TRAIN = (train_segmentation, train_l_net)

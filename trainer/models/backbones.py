@@ -1,16 +1,17 @@
-"""The four feature extractors behind one interface; every network of a run is a backbone with a head."""
+"""The feature extractors behind one interface; every network of a run is a backbone with a head."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
+import tensorflow as tf
 from tensorflow import keras
 
-from trainer import weights as stored_weights
-from trainer.errors import UserError
-from trainer.models import mobilenet, mobilenet_v2, tiny, vgg16
+from trainer.initial_values import initialise, made_up_images, rescale
+from trainer.models import efficientnet_lite0, mobilenet, mobilenet_v2, resnet50, tiny, vgg16
+from trainer.weights import HEAD, NEW_LAYERS, assign, fold_norms, stored_weights
 
 STRIDE = 8  # pixels between neighbouring grid cells
 
@@ -27,8 +28,7 @@ class Backbone:
       dilation: of fc6.
       separable: fc6 is a depthwise and a 1x1 convolution (open; DeepLabV3+, Chen et al. 2018): a ninth of the work.
       dropout: after fc6 and fc7, share of values dropped.
-      application: keras.applications' function that downloads ImageNet weights; None has none.
-      include_top: ImageNet files serve fc6 and fc7 too.
+      application: keras.applications' function for the network, if it is one of these.
       convert: Keras' arrays -> ours.
     """
 
@@ -40,8 +40,16 @@ class Backbone:
     separable: bool = False
     dropout: float = 0.5
     application: Callable | None = None
-    include_top: bool = False
-    convert: Callable = stored_weights.fold_norms
+    convert: Callable = fold_norms
+
+
+def hypercolumns(levels):
+    """All levels side by side (open; Hariharan et al. 2015): [B, g, g, 448] of MobileNetV2, 472 of EfficientNet-Lite0.
+
+    The last bottleneck alone says what is in the image better than where: on MobileNetV2's frozen features the same
+    head reaches .16 mIoU with it and .31 with all three (docs/results.md).
+    """
+    return keras.layers.Concatenate(name="levels")(levels)
 
 
 BACKBONES = {
@@ -51,16 +59,26 @@ BACKBONES = {
         vgg16.cam_features,
         width=1024,
         application=keras.applications.VGG16,
-        include_top=True,
         convert=vgg16.convert,
+    ),
+    "resnet50": Backbone(
+        resnet50.features, separable=True, application=keras.applications.ResNet50, convert=resnet50.convert
     ),
     "mobilenet_v2": Backbone(
         mobilenet_v2.features,
-        mobilenet_v2.fc6_input,
+        hypercolumns,
         mobilenet_v2.cam_features,
         dilation=6,
         separable=True,
         application=keras.applications.MobileNetV2,
+    ),
+    "efficientnet_lite0": Backbone(
+        efficientnet_lite0.features,
+        hypercolumns,
+        efficientnet_lite0.cam_features,
+        dilation=6,
+        separable=True,
+        convert=efficientnet_lite0.convert,
     ),
     "mobilenet": Backbone(mobilenet.features, separable=True, application=keras.applications.MobileNet),
     "tiny": Backbone(tiny.features, width=64, dilation=4, dropout=0.0),
@@ -72,30 +90,38 @@ def grid_size(image_size: int) -> int:
     return (image_size - 1) // STRIDE + 1
 
 
-def load_weights(model: keras.Model, name: str, weights: str | None) -> None:
-    """Copies ImageNet weights into a network built on backbone `name`.
+def begin(
+    model: keras.Model,
+    name: str,
+    weights: str | None,
+    seed: int,
+    heads: Sequence[str] = (HEAD,),
+    others: Sequence[tf.Tensor] = (),
+) -> None:
+    """Gives a network built on backbone `name` the weights that its training begins with.
+
+    Stored ones where there are some; the others are random ones, scaled to what the layers before them answer.
 
     Args:
-      model: built; layers without stored counterpart (the new heads) keep their values.
-      name: key of BACKBONES.
-      weights: path of a Keras .h5 file, "imagenet" (Keras downloads it) or None (nothing is loaded).
+      model: built; its first input is images.
+      weights: path of a Keras .h5 file, "imagenet" (Keras downloads it) or None (all are random).
+      seed: of the random ones.
+      heads: layers whose outputs are logits.
+      others: examples of the model's further inputs, as many as `made_up_images` gives.
 
     Raises:
       UserError: no such file, no download, a file of another network, or a backbone without ImageNet weights.
     """
-    if weights is None:
-        return
+    initialise(model, seed, heads)
     backbone = BACKBONES[name]
-    if backbone.application is None:
-        raise UserError(f"weights: backbone '{name}' has no stored weights; set weights: null")
-    if weights == "imagenet":
-        arrays = stored_weights.download(backbone.application, backbone.include_top)
-    else:
-        arrays = stored_weights.read_h5(weights)
-    stored_weights.assign(model, backbone.convert(arrays))
+    arrays = {}
+    if weights is not None:
+        arrays = backbone.convert(stored_weights(name, weights, backbone.application))
+        assign(model, arrays)
+    rescale(model, [made_up_images(), *others], heads, known=arrays)
 
 
 def freeze_backbone(model: keras.Model) -> None:
     """Leaves only the layers that ImageNet files do not hold trainable."""
     for layer in model.layers:
-        layer.trainable = layer.name in stored_weights.NEW_LAYERS
+        layer.trainable = layer.name in NEW_LAYERS

@@ -6,8 +6,8 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.models.backbones import BACKBONES, load_weights
-from trainer.weights import HEAD, initialise
+from trainer.models.backbones import BACKBONES, begin
+from trainer.weights import HEAD
 
 
 def build_cam(backbone: str, num_categories: int, weights: str | None, seed: int) -> keras.Model:
@@ -34,8 +34,7 @@ def build_cam(backbone: str, num_categories: int, weights: str | None, seed: int
     maps = layers.Conv2D(num_categories, 1, use_bias=False, dtype="float32", name=HEAD)(x)
     scores = layers.GlobalAveragePooling2D(dtype="float32", name="scores")(maps)
     model = keras.Model(images, {"scores": scores, "maps": maps}, name=f"cam_{backbone}")
-    initialise(model, seed)
-    load_weights(model, backbone, weights)
+    begin(model, backbone, weights, seed)
     return model
 
 

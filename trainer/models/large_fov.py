@@ -5,16 +5,16 @@ from __future__ import annotations
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.models.backbones import BACKBONES, Backbone, load_weights
+from trainer.models.backbones import BACKBONES, Backbone, begin
 from trainer.models.dropout import Dropout
-from trainer.weights import HEAD, initialise
+from trainer.weights import HEAD
 
 
 def build_segmentation(backbone: str, num_classes: int, weights: str | None, seed: int) -> keras.Model:
     """Fully convolutional network; layers take the global mixed-precision policy at the time of the call.
 
     Args:
-      backbone: "vgg16" (the paper's, 20.5 M parameters), "mobilenet_v2", "mobilenet" or "tiny".
+      backbone: key of BACKBONES; "vgg16" is the paper's, 20.5 M parameters.
       num_classes: C; 1 for L-Net.
       weights: path of a Keras .h5 file, "imagenet" or None.
       seed: of the random layers and of dropout, >= 0.
@@ -34,8 +34,7 @@ def build_segmentation(backbone: str, num_classes: int, weights: str | None, see
     x = Dropout(parts.dropout, 2 * seed + 1, name="drop7")(x)
     logits = layers.Conv2D(num_classes, 1, dtype="float32", name=HEAD)(x)
     model = keras.Model(images, logits, name=f"large_fov_{backbone}")
-    initialise(model, seed)
-    load_weights(model, backbone, weights)
+    begin(model, backbone, weights, seed)
     return model
 
 

@@ -28,14 +28,14 @@ def features(images) -> list:
     return [x]
 
 
-def depthwise(x, before: int, after: int, name: str):
-    """3x3 depthwise convolution that the published network applies at stride `before` and leaves at stride `after`.
+def depthwise(x, before: int, after: int, name: str, side: int = 3):
+    """Depthwise convolution that the published network applies at stride `before` and leaves at stride `after`.
 
     Beyond stride 8 it keeps the grid and spreads its taps instead, so that every (after/8)-th output is exactly
     the published network's.
     """
     return layers.DepthwiseConv2D(
-        3,
+        side,
         strides=min(after, OUTPUT_STRIDE) // min(before, OUTPUT_STRIDE),
         dilation_rate=max(before // OUTPUT_STRIDE, 1),
         padding="same",

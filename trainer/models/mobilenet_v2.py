@@ -52,15 +52,6 @@ def _tail(x, channels: int, before: int, after: int, name: str):
     return layers.Conv2D(channels, 1, name=f"{name}_project")(x)
 
 
-def fc6_input(levels):
-    """All levels side by side, [B, g, g, 448] (open; hypercolumns, Hariharan et al. 2015).
-
-    The last bottleneck alone says what is in the image better than where: on frozen features the same head reaches
-    .16 mIoU with it and .31 with all three (docs/results.md).
-    """
-    return layers.Concatenate(name="levels")(levels)
-
-
 def cam_features(levels):
     """Last bottleneck -> [B, g, g, 1280], the features that the published network pools (and ImageNet weights know)."""
     x = layers.Conv2D(1280, 1, name="Conv_1")(levels[-1])

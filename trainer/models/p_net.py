@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.weights import initialise
+from trainer.initial_values import initialise
 
 
 def build_p_net(grid_size: int, num_classes: int, seed: int) -> keras.Model:
@@ -31,7 +31,7 @@ def build_p_net(grid_size: int, num_classes: int, seed: int) -> keras.Model:
     x = layers.Dense(512, activation="tanh", name="fc5")(x)
     model = keras.Model(inputs, layers.Dense(1, dtype="float32", name="fc6")(x), name="p_net")
     # A pixel's class weights sum to 1: only three of its 3C channels carry signal.
-    initialise(model, seed, fan_in={"conv1_1": 3 * 3 * 3})
+    initialise(model, seed, heads=["fc6"], fan_in={"conv1_1": 3 * 3 * 3})
     return model
 
 

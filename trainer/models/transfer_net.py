@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.models.backbones import BACKBONES, load_weights
-from trainer.weights import HEAD, initialise
+from trainer.initial_values import made_up_images
+from trainer.models.backbones import BACKBONES, begin
+from trainer.weights import HEAD
 
 FACTORS = 256  # open: width of the product of features and category
 DECODER = (128, 64)  # open: channels at strides 16 and 8
@@ -59,8 +60,8 @@ def build_transfer_net(backbone: str, num_categories: int, weights: str | None, 
     mask = layers.Conv2D(1, 3, padding="same", dtype="float32", name=HEAD)(y)
     outputs = {"attention": attention, "scores": scores, "mask": mask}
     model = keras.Model([images, category], outputs, name=f"transfer_net_{backbone}")
-    initialise(model, seed)
-    load_weights(model, backbone, weights)
+    asked_for = tf.one_hot(range(len(made_up_images())), num_categories)
+    begin(model, backbone, weights, seed, heads=("attended_category", HEAD), others=[asked_for])
     return model
 
 

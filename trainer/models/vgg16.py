@@ -9,14 +9,15 @@ import numpy as np
 from tensorflow.keras import layers
 
 from trainer.preprocessing import MEAN_COLOUR
-from trainer.weights import Arrays
+from trainer.weights import Arrays, bgr_to_rgb
 
+FIRST = "block1_conv1"
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
 
 def features(images) -> list:
     """RGB float32 [B, H, W, 3] in 0..255 -> conv5_3 [B, g, g, 512], the only level; ImageNet's mean is subtracted."""
-    x = layers.Rescaling(1.0, offset=[-value for value in MEAN_COLOUR], dtype="float32", name="normalise")(images)
+    x = subtract_mean(images)
     for block, (channels, count) in enumerate(BLOCKS, start=1):
         dilation = 2 if block == 5 else 1  # pool4 has stride 1, so conv5's taps lie twice as far apart
         for index in range(1, count + 1):
@@ -26,6 +27,11 @@ def features(images) -> list:
         if block < 5:
             x = layers.MaxPool2D(3, strides=2 if block < 4 else 1, padding="same", name=f"pool{block}")(x)
     return [x]
+
+
+def subtract_mean(images):
+    """RGB float32 [B, H, W, 3] in 0..255 -> the same without ImageNet's mean colour."""
+    return layers.Rescaling(1.0, offset=[-value for value in MEAN_COLOUR], dtype="float32", name="normalise")(images)
 
 
 def pool5(levels):
@@ -50,10 +56,7 @@ def convert(stored: Arrays) -> Arrays:
     [4096, 4096] stay: fc7 [1, 1, 1024, 1024]. (Which taps is open in the paper; these are SSD's, Liu et al. 2016.)
     A file without fc1 and fc2 leaves fc6 and fc7 random.
     """
-    arrays = {name: value for name, value in stored.items() if name.startswith("block") and value}
-    if "block1_conv1" in arrays:
-        kernel, bias = arrays["block1_conv1"]
-        arrays["block1_conv1"] = [np.ascontiguousarray(kernel[:, :, ::-1]), bias]
+    arrays = bgr_to_rgb({name: value for name, value in stored.items() if name.startswith("block") and value}, FIRST)
     if "fc1" in stored:
         kernel, bias = stored["fc1"]
         arrays["fc6"] = [kernel.reshape(7, 7, 512, 4096)[::3, ::3, :, ::4], bias[::4]]

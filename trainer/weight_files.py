@@ -1,0 +1,83 @@
+"""Which ImageNet files there are, and what to say when one is missing. Without TensorFlow: config checks ask, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.errors import UserError
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A Keras .h5 file of ImageNet weights.
+
+    Attributes:
+      name: what Keras calls it in its cache.
+      size: bytes.
+      md5: what Keras checks; None: it checks nothing.
+      url: where it is, for a file that keras.applications does not know.
+      with_top: it holds the classifier's layers too.
+    """
+
+    name: str
+    size: int | None
+    md5: str | None = None
+    url: str | None = None
+    with_top: bool = False
+
+    def __str__(self) -> str:
+        facts = [f"{self.size} bytes"] if self.size else []
+        facts += [f"MD5 {self.md5}"] if self.md5 else []
+        return f"{self.name} ({', '.join(facts)})"
+
+
+FILES = {
+    "vgg16": WeightFile(  # its classifier makes fc6 and fc7; without it (no_top) they begin as random ones
+        "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+        553_467_096,
+        "64373286793e3c8b2b4e3219cbf3544b",
+        with_top=True,
+    ),
+    "resnet50": WeightFile(
+        "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5", 94_765_736, "4d473c1dd8becc155b73f8504c6f6626"
+    ),
+    "mobilenet_v2": WeightFile("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", 9_406_464),
+    "mobilenet": WeightFile("mobilenet_1_0_224_tf_no_top.h5", 17_225_924),
+    "efficientnet_lite0": WeightFile(
+        "efficientnet_lite_b0_notop.h5",
+        None,
+        "d7a91a3c0e7f0bdffe67f599ebe511cd",
+        "https://github.com/sebastian-sz/efficientnet-lite-keras/releases/download/v1.0/efficientnet_lite_b0_notop.h5",
+    ),
+}
+
+
+def check_weights(backbone: str, weights: str | None) -> None:
+    """Looks whether `weights` can be what the config key of that name says, as far as this machine knows.
+
+    Raises:
+      UserError: a path without a file, or a backbone that has no stored weights.
+    """
+    if weights is None:
+        return
+    if backbone not in FILES:
+        raise UserError(f"weights: backbone '{backbone}' has no stored weights; set weights: null")
+    if weights != "imagenet" and not Path(weights).is_file():
+        raise UserError(
+            f"weights: no file {weights}; give the path of a Keras .h5 of {backbone}, as {FILES[backbone]}; "
+            "or imagenet, which downloads it; or null"
+        )
+
+
+def no_download(backbone: str, reason: str) -> UserError:
+    """What to say when Keras could not fetch a backbone's file."""
+    return UserError(
+        f"weights: 'imagenet' could not be downloaded; put {FILES[backbone]} into {cache_folder()}, or set weights to "
+        f"its path, or to null; {reason}"
+    )
+
+
+def cache_folder() -> Path:
+    """Where Keras keeps and looks for downloaded weights."""
+    return Path.home() / ".keras" / "models"
