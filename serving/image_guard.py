@@ -63,7 +63,10 @@ def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
     def jpeg() -> tuple[tf.Tensor, ...]:
         shape, data = tf.image.extract_jpeg_shape(image_bytes, tf.int64), tf.io.decode_raw(image_bytes, tf.uint8)
-        scans = tf.math.count_nonzero((data[:-1] == 0xFF) & (data[1:] == 0xDA))
+        # "start of scan", the length of its head (ITU T.81, B.2.3: 6 + 2 for each component), up to 4 components; the
+        # two bytes of the marker alone also stand in films that telephones append
+        marker, long = (data[:-4] == 0xFF) & (data[1:-3] == 0xDA), (data[2:-2] == 0) & (data[3:-1] == 6 + 2 * data[4:])
+        scans = tf.math.count_nonzero(marker & long & (data[4:] <= 4))
         return shape[0], shape[1], scans <= _SCANS, image_bytes
 
     def png() -> tuple[tf.Tensor, ...]:

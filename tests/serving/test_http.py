@@ -67,6 +67,7 @@ def check_well(server) -> None:
         (b"\x00\x01\x02 \xff\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\n\r\n", 400),
     ],
+    ids=lambda value: str(value)[:90],
 )
 def test_odd_requests_get_a_status_a_reason_and_no_second_reading(small, request_bytes, status):
     smuggled = b"GET /metrics HTTP/1.1\r\n\r\n"
