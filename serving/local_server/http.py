@@ -168,14 +168,12 @@ class HttpServer:
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Answer, is_last: bool) -> None:
-    lines = [
-        f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}",
-        f"Date: {formatdate(usegmt=True)}",
-        f"Content-Type: {answer.kind}",
-        f"Content-Length: {len(answer.body)}",
-        *(["Connection: close"] if is_last else []),
-    ]
-    writer.write("\r\n".join([*lines, "", ""]).encode() + answer.body)
+    last = "Connection: close\r\n" if is_last else ""
+    head = (
+        f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}\r\nDate: {formatdate(usegmt=True)}\r\n"
+        f"Content-Type: {answer.kind}\r\nContent-Length: {len(answer.body)}\r\n{last}\r\n"
+    )
+    writer.write(head.encode() + answer.body)
     await asyncio.wait_for(writer.drain(), _BODY_S)
 
 

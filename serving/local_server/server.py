@@ -50,7 +50,6 @@ def serve(
     rest_port: int = 8501,
     poll_seconds: float = 1.0,
     max_batch_size: int = 16,
-    batch_window_seconds: float = 0.0,
     max_queue: int = 64,
     batch_workers: int = 2,
     max_body_bytes: int = 64 * 2**20,
@@ -65,7 +64,7 @@ def serve(
       host: address to listen on; "0.0.0.0" opens the server to the network (it has no access control).
       grpc_port, rest_port: 0 takes any free port; the Server says which.
       poll_seconds: how often the folder is looked at.
-      max_batch_size, batch_window_seconds, max_queue, batch_workers: see Batcher.
+      max_batch_size, max_queue, batch_workers: see Batcher.
       max_body_bytes: largest request.
       max_calls: predictions over REST, and calls over gRPC, at the same time.
       timeout_seconds: longest a call may take.
@@ -75,7 +74,7 @@ def serve(
     """
     metrics = Metrics()
     versions = VersionManager(model_name, Path(model_dir), poll_seconds)
-    batcher = Batcher(max_batch_size, batch_window_seconds, max_queue, batch_workers, metrics.batch_size.observe)
+    batcher = Batcher(max_batch_size, max_queue, batch_workers, metrics.batch_size.observe)
     service = Service(versions, batcher, metrics, timeout_seconds)
     metrics.watch("transferseg_queue_length", "Requests that wait for the model.", batcher.waiting)
     metrics.watch("transferseg_model_version", "Newest version served.", versions.newest)
