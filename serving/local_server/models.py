@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import threading
@@ -105,25 +106,27 @@ class VersionManager:
             raise ServingError(Code.NOT_FOUND, f"Could not find {what} of model {spec.name}")
         return get_model_status_pb2.GetModelStatusResponse(model_version_status=chosen)
 
-    def refresh(self) -> None:
-        """Takes up the newest version in the folder that loads; with none, what is served goes on."""
+    def refresh(self) -> bool:
+        """Takes up the newest version in the folder that loads; with none, what is served goes on. Whether it did."""
         with self._refreshing:
             before, folders = self._current, self._folders()
             for version in sorted(folders, reverse=True):
                 if before and version == before.version:
-                    return
+                    break
                 if servable := self._load(version, folders[version]):
                     self._current = servable  # calls under way hold their own reference to the one before
                     self._set_status(version, State.AVAILABLE)
                     log.info("serving %s version %d", self.name, version)
                     if before:
                         self._set_status(before.version, State.END)
-                    return
+                    return True
+        return False
 
     def _watch(self, poll_seconds: float) -> None:
         while not self._stopped.wait(poll_seconds):
             try:
-                self.refresh()
+                if self.refresh():
+                    gc.collect()  # a model holds itself in circles: its memory would come back some time, or never
             except Exception as error:  # whatever is in the folder, the watch goes on
                 log.warning("%s: cannot look for new versions: %s", self.model_dir, error)
 

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
@@ -147,16 +148,18 @@ def served(base):
 
 
 @pytest.mark.soak
-def test_10_000_mutated_requests_beside_slow_clients_and_reloads(saved_model, tmp_path):
+def test_10_000_mutated_fuzzingbeside_slow_clients_and_reloads(saved_model, tmp_path):
     base, ended, versions = tmp_path / "transferseg", threading.Event(), [1]
     shutil.copytree(saved_model, base / "1")
 
-    def reload_now_and_then() -> None:
-        while not ended.wait(20):
-            versions.append(versions[-1] + 1)
-            shutil.copytree(saved_model, tmp_path / "incoming")
-            (tmp_path / "incoming").rename(base / str(versions[-1]))
-            shutil.rmtree(base / str(versions[-2]))
+    def reload(rest_port: int) -> None:
+        versions.append(versions[-1] + 1)
+        shutil.copytree(saved_model, tmp_path / "incoming")
+        (tmp_path / "incoming").rename(base / str(versions[-1]))
+        url = f"http://127.0.0.1:{rest_port}/v1/models/transferseg"
+        while requests.get(url).json()["model_version_status"][0]["state"] != "AVAILABLE":
+            time.sleep(0.1)
+        shutil.rmtree(base / str(versions[-2]))
 
     def drip(rest_port: int) -> None:
         clients = [socket.create_connection(("127.0.0.1", rest_port), timeout=TIMEOUT_S) for _ in range(80)]
@@ -173,37 +176,28 @@ def test_10_000_mutated_requests_beside_slow_clients_and_reloads(saved_model, tm
         while not ended.wait(0.5):
             assert requests.get(f"http://127.0.0.1:{rest_port}/healthz", timeout=TIMEOUT_S).status_code == 200
 
-    with served(base) as (process, grpc_port, rest_port):
-        tasks = [(reload_now_and_then,), (drip, rest_port), (check_health, rest_port)]
-        failures, beside = [], []
-        for function, *arguments in tasks:
-            beside.append(threading.Thread(target=noting(failures, function), args=arguments))
-            beside[-1].start()
+    def fuzz(count: int, seed: int) -> tuple[Fuzz, list[int]]:
+        """Reloads all the while; the server's memory, open files and threads afterwards."""
+        one, loads = Fuzz(grpc_port, rest_port, seed), versions[-1] + 3
+        fuzzing = pool.submit(one.run, count)
+        while not fuzzing.done() or versions[-1] < loads:
+            reload(rest_port)
+        fuzzing.result()
+        return one, [process.memory_info().rss, process.num_fds(), process.num_threads()]
+
+    with served(base) as (process, grpc_port, rest_port), ThreadPoolExecutor(3) as pool:
+        beside = [pool.submit(drip, rest_port), pool.submit(check_health, rest_port)]
         try:
             with SegmentationClient(f"127.0.0.1:{grpc_port}", timeout=TIMEOUT_S) as client:
                 client.predict([encode(draw(5000, 8000), "JPEG")])  # allocators keep the room of the largest for reuse
-            rounds = [Fuzz(grpc_port, rest_port, seed) for seed in (1, 2)]
-            rounds[0].run(2_000)
-            before = process.memory_info().rss, process.num_fds(), process.num_threads()
+            _, before = fuzz(2_000, seed=1)
             start = time.monotonic()
-            rounds[1].run(10_000)
+            one, after = fuzz(10_000, seed=2)
             took = time.monotonic() - start
             check_answers(grpc_port)
-            after = process.memory_info().rss, process.num_fds(), process.num_threads()
         finally:
             ended.set()
-            for thread in beside:
-                thread.join()
-    print(f"{took:.0f} s, {len(versions) - 1} reloads, before {before}, after {after}, {dict(rounds[1].outcomes)}")
-    assert not failures
+        for task in beside:
+            task.result()
+    print(f"{took:.0f} s, {versions[-1]} versions, before {before}, after {after}, {dict(one.outcomes)}")
     assert after[0] < 1.1 * before[0] and after[1] <= before[1] + 20 and after[2] <= before[2] + 20
-
-
-def noting(failures: list, function):
-    def run(*arguments):
-        try:
-            function(*arguments)
-        except BaseException as error:
-            failures.append(error)
-
-    return run
