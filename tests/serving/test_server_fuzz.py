@@ -148,7 +148,7 @@ def served(base):
 
 
 @pytest.mark.soak
-def test_10_000_mutated_fuzzingbeside_slow_clients_and_reloads(saved_model, tmp_path):
+def test_10_000_mutated_requests_beside_slow_clients_and_reloads(saved_model, tmp_path):
     base, ended, versions = tmp_path / "transferseg", threading.Event(), [1]
     shutil.copytree(saved_model, base / "1")
 
@@ -156,8 +156,8 @@ def test_10_000_mutated_fuzzingbeside_slow_clients_and_reloads(saved_model, tmp_
         versions.append(versions[-1] + 1)
         shutil.copytree(saved_model, tmp_path / "incoming")
         (tmp_path / "incoming").rename(base / str(versions[-1]))
-        url = f"http://127.0.0.1:{rest_port}/v1/models/transferseg"
-        while requests.get(url).json()["model_version_status"][0]["state"] != "AVAILABLE":
+        url = f"http://127.0.0.1:{rest_port}/v1/models/transferseg/versions/{versions[-1]}"
+        while b"AVAILABLE" not in requests.get(url).content:
             time.sleep(0.1)
         shutil.rmtree(base / str(versions[-2]))
 
