@@ -6,13 +6,14 @@ import base64
 import time
 from collections.abc import Callable, Sequence
 from typing import Literal
+from urllib.parse import quote
 
 import grpc
 import requests
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from trainer.errors import UserError
+from trainer.errors import UserError, one_line
 
 _FIRST_PAUSE = 0.1  # open: seconds before the first retry; doubled each time
 
@@ -82,10 +83,15 @@ class SegmentationClient:
         pause, tries_left = _FIRST_PAUSE, self._retries
         while True:
             try:
-                return self._call(list(images), max(deadline - time.monotonic(), 0.001))
+                masks = self._call(list(images), max(deadline - time.monotonic(), 0.001))
             except _Unavailable as error:
                 if not tries_left or time.monotonic() + pause >= deadline:
                     raise UserError(f"server {self._address}: unavailable: {error}; is it running?") from None
+            else:
+                if len(masks) != len(images):
+                    problem = f"{len(masks)} masks for {len(images)} images; does it serve a segmentation model?"
+                    raise UserError(f"server {self._address}: {problem}")
+                return masks
             time.sleep(pause)
             pause, tries_left = 2 * pause, tries_left - 1
 
@@ -105,7 +111,7 @@ class SegmentationClient:
 
     def _call_rest(self, images: list[bytes], timeout: float) -> list[bytes]:
         version = "" if self._version is None else f"/versions/{self._version}"
-        url = f"http://{self._address}/v1/models/{self._model}{version}:predict"
+        url = f"http://{self._address}/v1/models/{quote(self._model, safe='')}{version}:predict"
         body = {"instances": [{"b64": base64.b64encode(image).decode()} for image in images]}
         try:
             response = self._session.post(url, json=body, timeout=timeout)
@@ -113,6 +119,8 @@ class SegmentationClient:
             raise UserError(f"server {self._address}: no answer within {self._timeout:g} s") from None
         except requests.ConnectionError as error:
             raise _Unavailable(str(error)) from None
+        except requests.RequestException as error:  # an answer cut short, an address that is none
+            raise UserError(f"server {self._address}: {one_line(error)}") from None
         if response.status_code == 503:
             raise _Unavailable(response.text)
         try:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.map_signatures import map_signatures
+from serving.saved_model import plain_path
 from serving.signatures import Signatures, segmentation_signatures
 from serving.trainer_predictions import write_trainer_predictions
 from serving.warmup import write_warmup
@@ -113,14 +114,15 @@ def restore_net(net: tf.keras.Model, saved_model: str | os.PathLike) -> None:
     """
     if not (Path(saved_model) / "saved_model.pb").exists():
         raise UserError(f"{saved_model}: not a SavedModel (no saved_model.pb); give the folder an export wrote")
-    reader = tf.train.load_checkpoint(str(Path(saved_model) / "variables" / "variables"))
-    shapes = reader.get_variable_to_shape_map()
-    saved = sum(key.startswith(_WEIGHT_KEY.partition("{")[0]) for key in shapes)
-    wanted = [list(weight.shape) for weight in net.weights]
-    if [shapes.get(_WEIGHT_KEY.format(i)) for i in range(saved)] != wanted:
-        raise UserError(f"{saved_model}: its {saved} weights are not those of this network; use the same backbone")
-    for i, weight in enumerate(net.weights):
-        weight.assign(reader.get_tensor(_WEIGHT_KEY.format(i)))
+    with plain_path(saved_model) as path:
+        reader = tf.train.load_checkpoint(f"{path}/variables/variables")
+        shapes = reader.get_variable_to_shape_map()
+        saved = sum(key.startswith(_WEIGHT_KEY.partition("{")[0]) for key in shapes)
+        wanted = [list(weight.shape) for weight in net.weights]
+        if [shapes.get(_WEIGHT_KEY.format(i)) for i in range(saved)] != wanted:
+            raise UserError(f"{saved_model}: its {saved} weights are not those of this network; use the same backbone")
+        for i, weight in enumerate(net.weights):
+            weight.assign(reader.get_tensor(_WEIGHT_KEY.format(i)))
 
 
 def read_categories(saved_model: str | os.PathLike, kind: Kind) -> Categories:

@@ -5,9 +5,11 @@ import tensorflow as tf
 from trainer.data.pictures import MAX_PIXELS
 from trainer.preprocessing import decode_image
 
-_HEADER = 32  # bytes that hold the sizes of PNG (16..24), GIF (6..10) and BMP (18..26)
-_FRAMES = 4  # open: all frames of a GIF, which the decoder unpacks for the first, may have so many times the pixels
-_BLOCKS = 100_000  # open: blocks of a GIF that are looked at, 25 MB of them as most programs write them
+_HEADER = 32  # bytes that hold the sizes of PNG (16..24) and BMP (18..26)
+_BLOCKS = 100_000  # open: blocks of a GIF up to the end of its first frame, 25 MB of them as most programs write them
+_SCANS = (
+    100  # open: of a JPEG; each goes over all pixels again. Programs write at most some 10, and a few in thumbnails
+)
 
 
 def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -24,7 +26,7 @@ def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MA
     Raises:
       tf.errors.InvalidArgumentError: empty, neither JPEG, PNG, GIF nor BMP, too large, or damaged.
     """
-    is_known, height, width, pixels = _header(image_bytes)
+    is_known, height, width, is_plain, picture = _header(image_bytes)
     length, rows, columns = (tf.strings.as_string(n) for n in (tf.strings.length(image_bytes), height, width))
     known = tf.debugging.Assert(
         is_known, [tf.strings.join([name, ": not a JPEG, PNG, GIF or BMP image (", length, " bytes)"])]
@@ -33,20 +35,24 @@ def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MA
         (tf.maximum(height, width) <= max_pixels) & (height * width <= max_pixels),  # the product alone could overflow
         [tf.strings.join([name, ": ", rows, " x ", columns, f" pixels; the limit is {max_pixels}"])],
     )
-    short = tf.debugging.Assert(
-        pixels <= max_pixels * _FRAMES, [tf.strings.join([name, ": too many frames; send the first alone"])]
-    )
-    with tf.control_dependencies([known, small, short]):
-        return decode_image(tf.identity(image_bytes))
+    plain = tf.debugging.Assert(is_plain, [tf.strings.join([name, ": too many blocks or scans; save it anew"])])
+    with tf.control_dependencies([known, small, plain]):
+        return decode_image(tf.identity(picture))
 
 
-def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(bool: one of the four formats, int64 height, int64 width, int64 pixels of all frames); 0 for other formats."""
+def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """What the header says.
+
+    Returns:
+      (bool: one of the four formats, int64 height, int64 width, bool: made of no more parts than programs write, the
+      bytes to decode); sizes are 0 for other formats.
+    """
     head = tf.strings.substr(tf.strings.join([image_bytes, b"\0" * _HEADER]), 0, _HEADER)
     values = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)
+    yes, zero = tf.constant(True), tf.constant(0, tf.int64)
 
-    def starts_with(magic: bytes) -> tf.Tensor:
-        return tf.equal(tf.strings.substr(head, 0, len(magic)), magic)
+    def has(text: bytes, place: int = 0) -> tf.Tensor:
+        return tf.equal(tf.strings.substr(head, place, len(text)), text)
 
     def number(first: int, last: int, big_endian: bool = False) -> tf.Tensor:
         exponents = range(last - first)[::-1] if big_endian else range(last - first)
@@ -55,35 +61,40 @@ def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf
     def signed(value: tf.Tensor) -> tf.Tensor:  # BMP: a negative height means top row first
         return tf.minimum(value, 2**32 - value)
 
-    is_jpeg, is_png = starts_with(b"\xff\xd8\xff"), starts_with(b"\x89PNG\r\n\x1a\n")
-    is_gif, is_bmp = starts_with(b"GIF8"), starts_with(b"BM")
-    jpeg_size = tf.cond(
-        is_jpeg,
-        lambda: tf.image.extract_jpeg_shape(image_bytes, tf.int64)[:2],
-        lambda: tf.zeros([2], tf.int64),
-    )
-    frames = tf.cond(is_gif, lambda: _gif_frames(image_bytes), lambda: tf.zeros([3], tf.int64))
-    size = tf.case(
-        [
-            (is_png, lambda: tf.stack([number(20, 24, big_endian=True), number(16, 20, big_endian=True)])),
-            (is_gif, lambda: frames[:2]),
-            (is_bmp, lambda: tf.stack([signed(number(22, 26)), signed(number(18, 22))])),
-        ],
-        default=lambda: jpeg_size,
-    )
-    return is_jpeg | is_png | is_gif | is_bmp, size[0], size[1], frames[2]
+    def jpeg() -> tuple[tf.Tensor, ...]:
+        shape, data = tf.image.extract_jpeg_shape(image_bytes, tf.int64), tf.io.decode_raw(image_bytes, tf.uint8)
+        # "start of scan", the length of its head (ITU T.81, B.2.3: 6 + 2 for each component), up to 4 components; the
+        # two bytes of the marker alone also stand in films that telephones append
+        marker, long = (data[:-4] == 0xFF) & (data[1:-3] == 0xDA), (data[2:-2] == 0) & (data[3:-1] == 6 + 2 * data[4:])
+        scans = tf.math.count_nonzero(marker & long & (data[4:] <= 4))
+        return shape[0], shape[1], scans <= _SCANS, image_bytes
+
+    def png() -> tuple[tf.Tensor, ...]:
+        return number(20, 24, big_endian=True), number(16, 20, big_endian=True), yes, image_bytes
+
+    def bmp() -> tuple[tf.Tensor, ...]:
+        return signed(number(22, 26)), signed(number(18, 22)), yes, image_bytes
+
+    # libpng takes an IHDR that stands behind another chunk, whose bytes would be taken for the size here
+    formats = [
+        (has(b"\xff\xd8\xff"), jpeg),
+        (has(b"\x89PNG\r\n\x1a\n") & has(b"IHDR", 12), png),
+        (has(b"GIF8"), lambda: _first_frame(image_bytes)),
+        (has(b"BM"), bmp),
+    ]
+    found = tf.case(formats, default=lambda: (zero, zero, yes, image_bytes))
+    return tf.reduce_any([is_format for is_format, _ in formats]), *found
 
 
-def _gif_frames(image_bytes: tf.Tensor) -> tf.Tensor:
-    """int64 [3]: largest height and width of a GIF's screen and frames, the sum of the frames' pixels (GIF89a, 17-26).
+def _first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """(height, width: the larger of screen and frame; whether its end was found; a GIF of that frame alone).
 
-    What the screen says is no limit: frames may be larger.
+    The decoder would unpack all frames for the first. GIF89a, sections 15-26.
     """
-    data = tf.io.decode_raw(image_bytes, tf.uint8)
-    last = tf.size(data, tf.int64) - 1
+    data = tf.io.decode_raw(tf.strings.join([image_bytes, b"\0" * 2048]), tf.uint8)  # no place is beyond it
 
     def byte(place: tf.Tensor | int) -> tf.Tensor:
-        return tf.cast(data[tf.minimum(tf.cast(place, tf.int64), last)], tf.int64)
+        return tf.cast(tf.gather(data, place), tf.int64)
 
     def pair(place: tf.Tensor | int) -> tf.Tensor:
         return byte(place) + 256 * byte(place + 1)
@@ -92,18 +103,23 @@ def _gif_frames(image_bytes: tf.Tensor) -> tf.Tensor:
         """Bytes of the table of colours that follows."""
         return tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)
 
-    def goes_on(place: tf.Tensor, inside: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-        return (place <= last) & (inside | (byte(place) == 0x21) | (byte(place) == 0x2C))
+    def skip_blocks(place: tf.Tensor, left: tf.Tensor) -> list[tf.Tensor]:
+        """From the first of some blocks of data to behind the empty one that ends them; `left` blocks at most."""
+        end, left = tf.while_loop(
+            lambda place, left: (byte(place) > 0) & (left > 0),
+            lambda place, left: (place + 1 + byte(place), left - 1),
+            (place, left),
+        )
+        return [end + 1, left]
 
-    def step(place: tf.Tensor, inside: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Over one block of data, or the head of an extension (0x21) or of a frame (0x2C) before such blocks."""
-        is_frame = ~inside & (byte(place) == 0x2C)
-        width, height = pair(place + 5), pair(place + 7)
-        frame = tf.stack([tf.maximum(found[0], height), tf.maximum(found[1], width), found[2] + height * width])
-        head = tf.where(is_frame, 11 + colours(byte(place + 9)), 2)
-        skipped = tf.where(inside, 1 + byte(place), head)
-        return place + skipped, ~inside | (byte(place) > 0), tf.where(is_frame, frame, found)
-
-    start = (13 + colours(byte(10)), tf.constant(False), tf.stack([pair(8), pair(6), tf.constant(0, tf.int64)]))
-    place, inside, found = tf.while_loop(goes_on, step, start, maximum_iterations=_BLOCKS)
-    return found + tf.where(goes_on(place, inside, found), tf.constant([0, 0, 2**40], tf.int64), 0)
+    extension, frame = 0x21, 0x2C
+    place, left = tf.while_loop(
+        lambda place, left: (byte(place) == extension) & (left > 0),
+        lambda place, left: skip_blocks(place + 2, left - 1),
+        (13 + colours(byte(10)), tf.constant(_BLOCKS, tf.int64)),
+    )
+    is_frame = byte(place) == frame
+    height, width = (tf.where(is_frame, pair(place + offset), 0) for offset in (7, 5))
+    end, left = skip_blocks(place + 11 + colours(byte(place + 9)), left)
+    alone = tf.strings.join([tf.strings.substr(image_bytes, tf.constant(0, tf.int64), end), b";"])
+    return tf.maximum(height, pair(8)), tf.maximum(width, pair(6)), left > 0, alone

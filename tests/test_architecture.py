@@ -1,6 +1,7 @@
 """A room imports only from floors below it, and files stay small."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,12 @@ def test_label_core_needs_only_numpy_scipy_and_opencv():
     for name in core:
         modules = imported_modules(ROOT / "components" / "weak_labels" / f"{name}.py")
         assert not {module.split(".")[0] for module in modules} & {"tensorflow", "tfx", "apache_beam"}, name
+
+
+def test_models_are_loaded_in_one_place():
+    found = {str(path.relative_to(ROOT)) for path in FILES if re.search(r"saved_model\.load\b", path.read_text())}
+    alone = "components/serving_validator/probe.py"  # knows nothing of this project; its caller gives it a plain path
+    assert found == {"serving/saved_model.py", alone}
 
 
 def test_files_are_small():

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -24,7 +22,8 @@ from components.batch.deadline import OutOfTime, within
 from components.batch.faults import dead_letter
 from components.batch.images import DEAD, Sample, unpack
 from components.batch.masks import Result
-from trainer.data.files import is_remote, read_text
+from serving.saved_model import load_saved_model
+from trainer.data.files import read_text
 from trainer.errors import ImageFault, Stage
 
 BATCH_SIZE = 8  # open: images a network call
@@ -46,7 +45,7 @@ class Networks:
             except RuntimeError:
                 pass  # TensorFlow already runs in this process: its threads were chosen by someone else
         self._tensor = tf.constant
-        self._models = [_load(tf.saved_model.load, directory) for directory in directories]
+        self._models = [load_saved_model(directory) for directory in directories]
         self._batch_size = batch_size
         self.image_sizes = [_image_size(directory) for directory in directories]
 
@@ -60,16 +59,6 @@ class Networks:
             for i, row in enumerate(rows):
                 row.append({name: value[i] for name, value in outputs.items()})
         return rows
-
-
-def _load(load: Callable[[str], Any], directory: str) -> Any:
-    """TensorFlow takes a path for a pattern, so a local one is given under a plain name."""
-    if is_remote(directory):
-        return load(directory)
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder, "model")
-        plain.symlink_to(Path(directory).resolve())
-        return load(str(plain))
 
 
 def _image_size(directory: str) -> int:

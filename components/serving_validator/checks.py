@@ -16,6 +16,7 @@ from PIL import Image
 from components.serving_validator.requests import hostile_images, named, odd_images, size_of
 from components.serving_validator.settings import ServingCheckSettings
 from serving.export import read_categories
+from serving.saved_model import plain_path
 from serving.trainer_predictions import read_trainer_predictions
 from trainer.categories import Categories
 from trainer.errors import UserError
@@ -63,9 +64,10 @@ def check_model(
     (work / "images").mkdir(parents=True)
     for name, data in sent.items():
         (work / "images" / name).write_bytes(data)
-    command = [*_PYTHON, str(model), str(work), str(settings.timed_calls)]
     try:
-        run = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=settings.timeout_s)
+        with plain_path(model) as path:
+            command = [*_PYTHON, path, str(work), str(settings.timed_calls)]
+            run = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=settings.timeout_s)
     except subprocess.TimeoutExpired:
         return ServingReport([f"the check did not end within {settings.timeout_s:g} s and was killed"])
     if run.returncode:

@@ -29,19 +29,20 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int) -> 
     Example: transferseg serve --model build/demo/serving/demo
     """
     import signal
+    import threading
 
     from serving.local_server.server import serve as start
 
     server = start(model, name, host=host, grpc_port=grpc_port, rest_port=rest_port)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     click.echo(
         f"serving {name}: gRPC {host}:{server.grpc_port}, REST http://{host}:{server.rest_port}/v1/models/{name}"
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        click.echo("stopping", err=True)
-        server.stop()
+    ended.wait()
+    click.echo("stopping", err=True)
+    server.stop()
 
 
 @cli.command()

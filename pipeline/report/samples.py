@@ -16,6 +16,7 @@ from components.image_example_gen.records import EVAL, WEAK
 from components.weak_labels.examples import key_of, read_examples, split_files, tags_of
 from components.weak_labels.geometry import map_on_stored_pixels
 from pipeline.report.images import Picture, heat, mask, photo
+from serving.saved_model import load_saved_model
 from trainer import features
 from trainer.categories import VOID, Categories
 from trainer.metrics import confusion_matrix, scores
@@ -80,7 +81,7 @@ def prediction_rows(examples_uri: str, model: str, limit: int, categories: Categ
     probability of the winning class.
     """
     networks = Networks([model], BATCH_SIZE, None)
-    ask = tf.saved_model.load(model).signatures["scores"]
+    ask = load_saved_model(model).signatures["scores"]
     scored = []
     examples = _read(examples_uri, EVAL, limit)
     while batch := list(itertools.islice(examples, BATCH_SIZE)):

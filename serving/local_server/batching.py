@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -29,21 +28,17 @@ class _Task:
 
 
 class Batcher:
-    """A bounded queue in front of the model.
+    """A bounded queue in front of the model. Nobody waits for company: batches are made of what came while it was busy.
 
     Args:
       max_batch_size: images in one call of the model; also the most one request may hold, as in TF Serving.
-      window_seconds: how long a lone request waits for company; 0 adds no latency and still batches under load.
       max_queue: requests that may wait; more are refused.
       workers: calls of the model at the same time; 2 let one decode while the other computes.
       observe: called with the size of each batch.
     """
 
-    def __init__(
-        self, max_batch_size: int, window_seconds: float, max_queue: int, workers: int, observe: Callable[[int], None]
-    ):
+    def __init__(self, max_batch_size: int, max_queue: int, workers: int, observe: Callable[[int], None]):
         self.max_batch_size = max_batch_size
-        self._window = window_seconds
         self._max_queue = max_queue
         self._observe = observe
         self._queue: deque[_Task] = deque()
@@ -98,17 +93,12 @@ class Batcher:
                 return []
             tasks = [self._queue.popleft()]
             room = self.max_batch_size - len(tasks[0].values)
-            deadline = time.monotonic() + self._window
-            while True:
-                for task in list(self._queue):
-                    if task.fits(tasks[0]) and len(task.values) <= room:
-                        self._queue.remove(task)
-                        tasks.append(task)
-                        room -= len(task.values)
-                left = deadline - time.monotonic()
-                if room == 0 or left <= 0 or self._closed:
-                    return tasks
-                self._changed.wait(left)
+            for task in list(self._queue):
+                if task.fits(tasks[0]) and len(task.values) <= room:
+                    self._queue.remove(task)
+                    tasks.append(task)
+                    room -= len(task.values)
+            return tasks
 
 
 def _answer(tasks: list[_Task]) -> None:

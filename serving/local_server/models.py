@@ -1,8 +1,10 @@
-"""One model's versions: which folders are there, which are loaded, which one a request means."""
+"""One model's folder: the newest version that loads is served; a newer one takes over once it is ready."""
 
 from __future__ import annotations
 
+import gc
 import logging
+import re
 import threading
 from pathlib import Path
 
@@ -10,15 +12,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
-from tensorflow_serving.config import file_system_storage_path_source_pb2, model_server_config_pb2
 
 from serving.local_server.status import Code, ServingError, invalid
+from serving.saved_model import load_saved_model
 from serving.warmup import read_warmup
-from trainer.errors import UserError
+from trainer.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 State = get_model_status_pb2.ModelVersionStatus
-Policy = file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig.ServableVersionPolicy
 
 
 class Servable:
@@ -28,7 +29,7 @@ class Servable:
         self.version = version
         saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
         self.signatures: dict[str, meta_graph_pb2.SignatureDef] = dict(saved.meta_graphs[0].signature_def)
-        self._model = tf.saved_model.load(str(path))
+        self._model = load_saved_model(path)
         for request in read_warmup(path):
             inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             self.run(request.model_spec.signature_name, inputs)
@@ -45,27 +46,23 @@ class Servable:
 
 
 class VersionManager:
-    """Watches a model's folder, loads new versions beside the old ones, then lets the old ones go.
+    """Watches a model's folder.
 
-    `model_dir` is a base folder with numeric version folders (TF Serving's layout) or one SavedModel itself.
+    `model_dir` is a base folder with numeric version folders (TF Serving's layout) or one SavedModel itself. One
+    version is served at a time, until a newer one is loaded beside it.
     """
 
     def __init__(self, name: str, model_dir: Path, poll_seconds: float):
         self.name = name
         self.model_dir = model_dir
-        self._policy = Policy()
-        self._labels: dict[str, int] = {}
-        self._servables: dict[int, Servable] = {}
-        self._statuses: dict[int, State] = {}
+        self._current: Servable | None = None  # replaced, never changed: readers need no lock
+        self._statuses: dict[int, State] = {}  # likewise
         self._failed: dict[int, list] = {}  # version -> its files when loading failed; tried again when they change
-        self._lock = threading.Lock()  # guards the tables above
-        self._refreshing = threading.Lock()  # one refresh at a time
+        self._refreshing = threading.Lock()
         self._stopped = threading.Event()
         self.refresh()
-        if not self._servables:
-            reasons = [
-                f"version {version}: {status.status.error_message}" for version, status in self._statuses.items()
-            ]
+        if not self._current:
+            reasons = [f"version {number}: {state.status.error_message}" for number, state in self._statuses.items()]
             detail = "; ".join(reasons) or "it holds neither saved_model.pb nor numbered version folders"
             raise UserError(f"{model_dir}: no model to serve ({detail}); give an exported or a pushed model")
         self._thread = threading.Thread(target=self._watch, args=(poll_seconds,), daemon=True, name="version-watch")
@@ -76,129 +73,95 @@ class VersionManager:
         self._thread.join()
 
     def find(self, spec: model_pb2.ModelSpec) -> Servable:
-        """The servable a request means. Version 0 without a folder `0` means the latest, as OpenVINO's clients expect.
+        """The servable a request means. Version 0 means the newest, as OpenVINO's clients expect.
 
         Raises:
-          ServingError: NOT_FOUND for the model or version, INVALID_ARGUMENT for an unknown label.
+          ServingError: NOT_FOUND for the model or version, INVALID_ARGUMENT for a label: this server has none.
         """
         if not spec.name:
             raise invalid("Missing ModelSpec")
-        version = spec.version.value if spec.HasField("version") else None
-        with self._lock:
-            if spec.name == self.name and spec.version_label:
-                if spec.version_label not in self._labels:
-                    raise invalid(f"Unrecognized servable version label: {spec.version_label}")
-                version = self._labels[spec.version_label]
-            if spec.name == self.name and version in (None, 0) and 0 not in self._servables and self._servables:
-                return self._servables[max(self._servables)]
-            if spec.name == self.name and version in self._servables:
-                return self._servables[version]
-        wanted = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
+        if spec.version_label:
+            raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+        servable, version = self._current, spec.version.value
+        if spec.name == self.name and version in (0, servable.version):
+            return servable
+        wanted = f"Specific({spec.name}, {version})" if version else f"Latest({spec.name})"
         raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
 
     def newest(self) -> int:
-        """The highest version being served."""
-        with self._lock:
-            return max(self._servables)
+        """The version being served."""
+        return self._current.version
 
     def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
         """States of one version or of all, newest first.
 
         Raises:
-          ServingError: NOT_FOUND for the model or version.
+          ServingError: NOT_FOUND for the model or version, INVALID_ARGUMENT for a label.
         """
-        version = spec.version.value if spec.HasField("version") else 0
-        if spec.version_label:
-            version = self.find(spec).version
-        with self._lock:
-            known = self._statuses if spec.name == self.name else {}
-            chosen = [known[v] for v in sorted(known, reverse=True) if not version or v == version]
+        version = self.find(spec).version if spec.version_label else spec.version.value
+        known = self._statuses if spec.name == self.name else {}
+        chosen = [known[v] for v in sorted(known, reverse=True) if not version or v == version]
         if not chosen:
             what = f"version {version}" if version and spec.name == self.name else "any versions"
             raise ServingError(Code.NOT_FOUND, f"Could not find {what} of model {spec.name}")
         return get_model_status_pb2.GetModelStatusResponse(model_version_status=chosen)
 
-    def configure(self, config: model_server_config_pb2.ModelConfig) -> None:
-        """Takes over version policy and labels of TF Serving's model config; loads what it newly asks for.
-
-        Raises:
-          ServingError: INVALID_ARGUMENT for another model or folder, FAILED_PRECONDITION for a label whose version is
-            not loaded.
-        """
-        if config.name != self.name or Path(config.base_path) != self.model_dir:
-            raise invalid(f"this server serves only model {self.name} from {self.model_dir}")
-        self._policy = config.model_version_policy
-        self.refresh()
-        with self._lock:
-            for label, version in config.version_labels.items():
-                if version not in self._servables:
-                    raise ServingError(
-                        Code.FAILED_PRECONDITION, f"label {label}: version {version} is not available for serving"
-                    )
-            self._labels = dict(config.version_labels)
-
-    def refresh(self) -> None:
-        """Brings the loaded versions in line with the folder. Old versions serve until the new ones are ready."""
+    def refresh(self) -> bool:
+        """Takes up the newest version in the folder that loads; with none, what is served goes on. Whether it did."""
         with self._refreshing:
-            folders = self._wanted(self._folders())
-            for version in sorted(folders.keys() - self._servables.keys()):
-                self._load(version, folders[version])
-            ready = folders.keys() & self._servables.keys()
-            if ready:  # never let go of the last good version for a missing or broken one
-                for version in self._servables.keys() - ready:
-                    self._retire(version)
+            before, folders = self._current, self._folders()
+            for version in sorted(folders, reverse=True):
+                if before and version == before.version:
+                    break
+                if servable := self._load(version, folders[version]):
+                    self._current = servable  # calls under way hold their own reference to the one before
+                    self._set_status(version, State.AVAILABLE)
+                    log.info("serving %s version %d", self.name, version)
+                    if before:
+                        self._set_status(before.version, State.END)
+                    return True
+        return False
 
     def _watch(self, poll_seconds: float) -> None:
         while not self._stopped.wait(poll_seconds):
             try:
-                self.refresh()
-            except OSError as error:
+                if self.refresh():
+                    gc.collect()  # a model holds itself in circles: its memory would come back some time, or never
+            except Exception as error:  # whatever is in the folder, the watch goes on
                 log.warning("%s: cannot look for new versions: %s", self.model_dir, error)
 
     def _folders(self) -> dict[int, Path]:
         if (self.model_dir / "saved_model.pb").exists():
-            return {int(self.model_dir.name) if self.model_dir.name.isdigit() else 1: self.model_dir}
+            return {_number(self.model_dir.name) or 1: self.model_dir}
         if not self.model_dir.is_dir():
             return {}
-        return {int(path.name): path for path in self.model_dir.iterdir() if path.is_dir() and path.name.isdigit()}
+        numbered = {_number(path.name): path for path in self.model_dir.iterdir() if path.is_dir()}
+        return {version: path for version, path in numbered.items() if version is not None}
 
-    def _wanted(self, folders: dict[int, Path]) -> dict[int, Path]:
-        chosen = self._policy.WhichOneof("policy_choice")
-        if chosen == "all":
-            return folders
-        if chosen == "specific":
-            return {version: path for version, path in folders.items() if version in self._policy.specific.versions}
-        newest = sorted(folders)[-(self._policy.latest.num_versions or 1) :]
-        return {version: folders[version] for version in newest}
-
-    def _load(self, version: int, path: Path) -> None:
-        files = sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in path.rglob("*") if f.is_file())
-        if self._failed.get(version) == files:
-            return
-        self._set_status(version, State.LOADING)
+    def _load(self, version: int, path: Path) -> Servable | None:
+        files = None
         try:
+            files = sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in path.rglob("*") if f.is_file())
+            if self._failed.get(version) == files:
+                return None
+            self._set_status(version, State.LOADING)
             servable = Servable(path, version)
         except Exception as error:  # whatever is wrong with a version, the others go on serving
             self._failed[version] = files
-            message = (str(error).strip() or type(error).__name__).splitlines()[0]
+            message = one_line(error)
             log.error("%s: cannot load: %s", path, message)
             self._set_status(version, State.END, Code.UNKNOWN, message)
-            return
+            return None
         self._failed.pop(version, None)
-        with self._lock:
-            self._servables[version] = servable
-        self._set_status(version, State.AVAILABLE)
-        log.info("serving %s version %d", self.name, version)
-
-    def _retire(self, version: int) -> None:
-        with self._lock:  # calls under way hold their own reference
-            self._servables.pop(version)
-            self._labels = {label: kept for label, kept in self._labels.items() if kept != version}
-        self._set_status(version, State.END)
+        return servable
 
     def _set_status(self, version: int, state: int, code: Code = Code.OK, message: str = "") -> None:
         status = State(version=version, state=state)
         status.status.error_code = code.value[0]
         status.status.error_message = message
-        with self._lock:
-            self._statuses[version] = status
+        self._statuses = {**self._statuses, version: status}
+
+
+def _number(name: str) -> int | None:
+    """The version that a folder's name stands for: an int64 in ASCII digits, as TF Serving reads it."""
+    return int(name) if re.fullmatch("[0-9]{1,19}", name) and int(name) < 2**63 else None

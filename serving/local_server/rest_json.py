@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +40,8 @@ def parse_request(body: bytes) -> Request:
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise invalid('the body must be a JSON object with either "instances" or "inputs"')
     name = request.get("signature_name", "")
-    if not isinstance(name, str):
-        raise invalid("signature_name must be a string")
+    if not isinstance(name, str) or re.search("[\ud800-\udfff]", name):
+        raise invalid("signature_name must be a string of whole characters")
     by_row = "instances" in request
     if by_row and not (isinstance(request["instances"], list) and request["instances"]):
         raise invalid('"instances" must be a list with at least one instance')

@@ -12,7 +12,7 @@ import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
 from serving.local_server.batching import Batcher
-from serving.local_server.grpc_service import ModelServicer, PredictionServicer
+from serving.local_server.grpc_service import ModelServicer, PredictionServicer, Statuses
 from serving.local_server.metrics import Metrics
 from serving.local_server.models import VersionManager
 from serving.local_server.rest import RestServer
@@ -32,10 +32,6 @@ class Server:
     _grpc: grpc.Server
     _rest: RestServer
 
-    def wait(self) -> None:
-        """Blocks until the server is stopped from another thread or by a signal's exception."""
-        self._grpc.wait_for_termination()
-
     def stop(self, grace_seconds: float = 10.0) -> None:
         """Refuses new calls, finishes those under way for up to `grace_seconds`, then lets everything go."""
         ended = self._grpc.stop(grace_seconds)
@@ -54,11 +50,10 @@ def serve(
     rest_port: int = 8501,
     poll_seconds: float = 1.0,
     max_batch_size: int = 16,
-    batch_window_seconds: float = 0.0,
     max_queue: int = 64,
     batch_workers: int = 2,
     max_body_bytes: int = 64 * 2**20,
-    max_connections: int = 64,
+    max_calls: int = 64,
     timeout_seconds: float = 60.0,
 ) -> Server:
     """Serves one model over gRPC and REST until `.stop()`. All limits are open values.
@@ -69,9 +64,9 @@ def serve(
       host: address to listen on; "0.0.0.0" opens the server to the network (it has no access control).
       grpc_port, rest_port: 0 takes any free port; the Server says which.
       poll_seconds: how often the folder is looked at.
-      max_batch_size, batch_window_seconds, max_queue, batch_workers: see Batcher.
+      max_batch_size, max_queue, batch_workers: see Batcher.
       max_body_bytes: largest request.
-      max_connections: REST clients and gRPC calls at the same time.
+      max_calls: predictions over REST, and calls over gRPC, at the same time.
       timeout_seconds: longest a call may take.
 
     Raises:
@@ -79,26 +74,26 @@ def serve(
     """
     metrics = Metrics()
     versions = VersionManager(model_name, Path(model_dir), poll_seconds)
-    batcher = Batcher(max_batch_size, batch_window_seconds, max_queue, batch_workers, metrics.batch_size.observe)
+    batcher = Batcher(max_batch_size, max_queue, batch_workers, metrics.batch_size.observe)
     service = Service(versions, batcher, metrics, timeout_seconds)
     metrics.watch("transferseg_queue_length", "Requests that wait for the model.", batcher.waiting)
     metrics.watch("transferseg_model_version", "Newest version served.", versions.newest)
     rest = None
     try:
-        rest = _start_rest(host, rest_port, service, max_body_bytes, max_connections)
-        grpc_server, bound_port = _start_grpc(host, grpc_port, service, max_body_bytes, max_connections)
+        rest = _start_rest(host, rest_port, service, max_body_bytes, max_calls)
+        grpc_server, bound_port = _start_grpc(host, grpc_port, service, max_body_bytes, max_calls)
     except UserError:
         if rest:
             rest.stop(0)
         batcher.close()
         versions.stop()
         raise
-    return Server(bound_port, rest.server_address[1], service, grpc_server, rest)
+    return Server(bound_port, rest.port, service, grpc_server, rest)
 
 
-def _start_rest(host: str, port: int, service: Service, max_body_bytes: int, max_connections: int) -> RestServer:
+def _start_rest(host: str, port: int, service: Service, max_body_bytes: int, max_calls: int) -> RestServer:
     try:
-        return RestServer((host, port), service, max_body_bytes, max_connections)
+        return RestServer((host, port), service, max_body_bytes, max_calls)
     except OSError as error:
         raise UserError(f"REST: cannot listen on {host}:{port} ({error.strerror}); choose another port") from None
 
@@ -110,7 +105,8 @@ def _start_grpc(host: str, port: int, service: Service, max_body_bytes: int, max
         ("grpc.so_reuseport", 0),  # a taken port is an error, not a share
     ]
     # Threads only wait for the batcher; one per call keeps status calls answered while predictions queue.
-    server = grpc.server(ThreadPoolExecutor(max_calls), options=options, maximum_concurrent_rpcs=max_calls)
+    pool, statuses = ThreadPoolExecutor(max_calls), [Statuses(service.metrics)]
+    server = grpc.server(pool, interceptors=statuses, options=options, maximum_concurrent_rpcs=max_calls)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(service), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(service), server)
     try:

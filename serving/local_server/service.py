@@ -33,7 +33,7 @@ class Service:
         """The servable and signature a request means.
 
         Raises:
-          ServingError: NOT_FOUND (model, version), INVALID_ARGUMENT (label), FAILED_PRECONDITION (signature).
+          ServingError: NOT_FOUND (model, version), INVALID_ARGUMENT (a label), FAILED_PRECONDITION (signature).
         """
         servable = self.versions.find(spec)
         name = spec.signature_name or DEFAULT_SIGNATURE
@@ -51,7 +51,7 @@ class Service:
         """Runs a signature.
 
         Args:
-          spec: model, version or label, signature.
+          spec: model, version, signature.
           inputs: arrays by input name; strings are object arrays of bytes.
           timeout: seconds until the caller gives up.
           on_submit: gets the waiting call, so that a transport can cancel it when its client goes away.

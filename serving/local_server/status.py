@@ -13,27 +13,24 @@ HTTP_STATUS = {
     Code.INVALID_ARGUMENT: 400,
     Code.DEADLINE_EXCEEDED: 504,
     Code.NOT_FOUND: 404,
-    Code.ALREADY_EXISTS: 409,
-    Code.PERMISSION_DENIED: 403,
-    Code.UNAUTHENTICATED: 401,
     Code.RESOURCE_EXHAUSTED: 429,
     Code.FAILED_PRECONDITION: 400,
-    Code.ABORTED: 409,
     Code.OUT_OF_RANGE: 400,
     Code.UNIMPLEMENTED: 501,
     Code.UNAVAILABLE: 503,
 }
 _BY_NUMBER = {code.value[0]: code for code in Code}
 _NOISE = re.compile(r"Graph execution error:|Detected at node|<stack traces|\s*\[\[\{\{node|\d+ root error|\s*$")
+_LONGEST = 1000  # characters; gRPC sends messages as metadata, of which clients take 8 KB
 
 
 class ServingError(Exception):
-    """A refused or failed call: a gRPC status code and a readable message."""
+    """A refused or failed call: a gRPC status code and a readable message, cut where gRPC could not carry it."""
 
     def __init__(self, code: grpc.StatusCode, message: str):
-        super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = message if len(message) <= _LONGEST else message[:_LONGEST] + "..."
+        super().__init__(self.message)
 
     @property
     def http_status(self) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -66,8 +67,16 @@ def _odd_images() -> dict[str, tuple[bytes, tuple[int, int]]]:
     }
 
 
+def gif_bomb(side: int) -> bytes:
+    """A GIF of a few hundred bytes whose frame claims side x side pixels."""
+    data = bytearray(encode(Image.new("P", (10, 10)), "GIF"))
+    place = data.index(b",", 13 + 3 * 2 ** (data[10] % 8 + 1))  # behind the table of colours
+    data[place + 5 : place + 9] = struct.pack("<HH", side, side)
+    return bytes(data)
+
+
 def _bad_images() -> dict[str, bytes]:
-    jpeg, png, gif = encode(draw(40, 60), "JPEG"), encode(draw(40, 60)), encode(draw(40, 60), "GIF")
+    jpeg, png, gif, bmp = (encode(draw(40, 60), kind) for kind in ("JPEG", "PNG", "GIF", "BMP"))
     return {
         "nothing": b"",
         "text": b"this is not an image, only some text",
@@ -82,6 +91,8 @@ def _bad_images() -> dict[str, bytes]:
         "gif of a large frame": large_frame(),
         "overflowing size": png_bomb(2**31 - 1, 2**31 - 1),
         "zero size": png_bomb(0, 0),
+        "bmp that claims more than it holds": bmp[:18] + b"\x10\x27\0\0" * 2 + bmp[26:],
+        "gif of one large frame in little": gif_bomb(12_000),
     }
 
 

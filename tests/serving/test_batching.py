@@ -39,7 +39,7 @@ def model():
 
 @pytest.fixture
 def batcher(model):
-    one = Batcher(max_batch_size=4, window_seconds=0, max_queue=5, workers=1, observe=lambda size: None)
+    one = Batcher(max_batch_size=4, max_queue=5, workers=1, observe=lambda size: None)
     yield one
     model.gate.set()
     one.close()
@@ -117,17 +117,8 @@ def test_empty_and_oversized_batches_are_invalid(batcher, model, count):
         submit(batcher, model, *[b"a"] * count)
 
 
-def test_a_window_gathers_requests_that_come_one_after_the_other(model):
-    model.gate.set()
-    patient = Batcher(max_batch_size=3, window_seconds=30, max_queue=9, workers=1, observe=lambda size: None)
-    futures = [submit(patient, model, value) for value in (b"a", b"b", b"c")]  # full after three: no need to wait on
-    assert [future.result(20)["y"].tolist() for future in futures] == [[b"A"], [b"B"], [b"C"]]
-    patient.close()
-    assert model.batches == [[b"a", b"b", b"c"]]
-
-
 def test_closing_answers_what_is_queued_and_refuses_the_rest(model):
-    batcher = Batcher(max_batch_size=4, window_seconds=0, max_queue=9, workers=1, observe=lambda size: None)
+    batcher = Batcher(max_batch_size=4, max_queue=9, workers=1, observe=lambda size: None)
     first, second = hold(batcher, model), submit(batcher, model, b"a")
     model.gate.set()
     batcher.close()

@@ -108,6 +108,16 @@ def test_other_answers_are_errors_over_rest(status, body):
         assert len(calls) == 1
 
 
+def test_a_server_of_other_models_is_told_apart():
+    message = "1 masks for 2 images; does it serve a segmentation model"
+    with (
+        grpc_server([]) as (address, _),
+        SegmentationClient(address) as client,
+        pytest.raises(UserError, match=message),
+    ):
+        client.predict([b"image"] * 2)
+
+
 @pytest.mark.parametrize("transport", ["grpc", "rest"])
 def test_nobody_there(transport):
     client = SegmentationClient("127.0.0.1:1", transport=transport, retries=1)  # port 1: nothing listens

@@ -1,16 +1,21 @@
 """The deployment files: parsed with TF Serving's own schemas, and consistent with each other."""
 
 import importlib.resources
+import inspect
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import pytest
+import requests
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.client import SegmentationClient
 from serving.export import MODEL_NAME
 
 DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
@@ -43,8 +48,13 @@ def compose() -> dict:
     return yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())["services"]["transferseg"]
 
 
-def manifests() -> dict[str, dict]:
-    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())}
+def manifests(text: str = (DEPLOY / "kubernetes.yaml").read_text()) -> dict[str, dict]:
+    return {one["kind"]: one for one in yaml.safe_load_all(text)}
+
+
+def canary() -> dict[str, dict]:
+    command = ["sed", "-f", DEPLOY / "canary.sed", DEPLOY / "kubernetes.yaml"]
+    return manifests(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def container() -> dict:
@@ -80,7 +90,7 @@ def test_compose_file_fits_the_compose_specification():
 
 
 def test_kubernetes_manifests_fit_their_schemas():
-    for manifest in manifests().values():
+    for manifest in [*manifests().values(), *canary().values()]:
         kubernetes_validate.validate(manifest, "1.29", strict=True)
 
 
@@ -95,14 +105,52 @@ def test_kubernetes_parts_fit_together():
     deployment, service = manifests()["Deployment"]["spec"], manifests()["Service"]["spec"]
     pod = deployment["template"]
     labels = pod["metadata"]["labels"]
-    assert deployment["selector"]["matchLabels"] == service["selector"] == labels
+    assert deployment["selector"]["matchLabels"] == labels == {**service["selector"], "track": "stable"}
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     assert ports == {port["targetPort"]: port["port"] for port in service["ports"]} == {"grpc": 8500, "rest": 8501}
     assert {mount["name"] for mount in container()["volumeMounts"]} == {v["name"] for v in pod["spec"]["volumes"]}
-    for probe in ("startupProbe", "readinessProbe"):
-        assert container()[probe]["httpGet"] == {"path": f"/v1/models/{MODEL_NAME}", "port": "rest"}
+    assert container()["startupProbe"]["httpGet"] == {"path": f"/v1/models/{MODEL_NAME}", "port": "rest"}
     assert container()["livenessProbe"]["tcpSocket"]["port"] in ports
     assert container()["resources"]["limits"]["nvidia.com/gpu"] >= 1
+
+
+def test_a_pod_that_ends_outlives_the_calls_under_way():
+    grace = manifests()["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    slept = int(re.search(r"sleep (\d+)", container()["lifecycle"]["preStop"]["exec"]["command"][2])[1])
+    timeout = inspect.signature(SegmentationClient).parameters["timeout"].default
+    readiness = container()["readinessProbe"]
+    unready_after = readiness["periodSeconds"] * readiness["failureThreshold"] + readiness["timeoutSeconds"]
+    assert unready_after + timeout < slept < grace
+
+
+def test_readiness_goes_first_and_calls_are_answered_meanwhile(server, tmp_path):
+    def command(words: list[str]) -> list[str]:
+        """As in the pod, but for its paths, ports and patience."""
+        own = words[2].replace("/tmp/", f"{tmp_path}/").replace("/8501", f"/{server.rest_port}").replace("sleep 40", "")
+        return [*words[:2], own]
+
+    ready = command(container()["readinessProbe"]["exec"]["command"])
+    assert subprocess.run(ready).returncode == 0
+    elsewhere = [*ready[:2], ready[2].replace(MODEL_NAME, "other")]
+    assert subprocess.run(elsewhere).returncode == 1
+    subprocess.run(command(container()["lifecycle"]["preStop"]["exec"]["command"]), check=True)
+    assert subprocess.run(ready).returncode == 1
+    assert requests.get(f"http://127.0.0.1:{server.rest_port}/v1/models/{MODEL_NAME}").status_code == 200
+
+
+def test_a_canary_is_the_same_with_a_config_and_labels_of_its_own():
+    stable, other = manifests(), canary()
+    assert other["Deployment"]["metadata"]["name"] == other["Service"]["metadata"]["name"] == f"{MODEL_NAME}-canary"
+    labels = {"app": MODEL_NAME, "track": "canary"}
+    assert (
+        other["Deployment"]["spec"]["template"]["metadata"]["labels"] == labels == other["Service"]["spec"]["selector"]
+    )
+    assert other["Deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert stable["Service"]["spec"]["selector"].items() <= labels.items()  # so it gets its share of all calls
+    text = yaml.safe_dump(other).replace("-canary", "").replace("track: canary", "track: stable")
+    same = yaml.safe_load(text.replace("replicas: 1", "replicas: 2"))
+    del same["Service"]["spec"]["selector"]["track"]
+    assert same == stable
 
 
 def test_compose_mounts_what_its_command_reads():

@@ -1,6 +1,7 @@
 """What the exported SavedModel answers, against NumPy and the plain network."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from serving_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, draw, encode, png_bomb, read_mask
 
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
+from serving.saved_model import load_saved_model
 from serving.trainer_predictions import read_trainer_predictions
 from serving.warmup import read_warmup
 from trainer import features
@@ -210,6 +212,15 @@ def test_the_graph_holds_core_ops_only(saved_model):
 def test_export_never_overwrites(net, saved_model):
     with pytest.raises(UserError, match="not empty"):
         export_segmentation(net, saved_model, categories=CATEGORIES, image_size=SIZE, metadata={})
+
+
+def test_folders_named_like_a_pattern_are_restored_and_loaded(net, saved_model, tmp_path):
+    for name in ("a[b]", "a*", "a?"):
+        shutil.copytree(saved_model, tmp_path / name)
+        other = build_tiny_net(seed=1)
+        restore_net(other, tmp_path / name)
+        np.testing.assert_array_equal(other.get_weights()[0], net.get_weights()[0])
+        assert "serving_default" in load_saved_model(tmp_path / name).signatures
 
 
 def test_mixed_precision_networks_are_exported_and_restored(tmp_path):

@@ -1,11 +1,13 @@
-"""GIFs tell their size in several places; the decoder unpacks what the frames say."""
+"""Pictures whose header says one thing and whose data another, or that take a decoder much longer than they look."""
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from labelling_samples import encode, png_bomb
 from PIL import Image
 
 from serving.image_guard import guarded_decode
@@ -27,9 +29,18 @@ def gif(frames: int, size: tuple[int, int] = (30, 20), screen: tuple[int, int] |
     return bytes(data)
 
 
-def test_moving_pictures_pass():
-    for data in (gif(1), gif(6), gif(2, screen=(31, 32))):
+def test_the_first_frame_of_a_moving_picture_is_decoded_alone():
+    for data in (gif(1), gif(6), gif(60), gif(2, screen=(31, 32))):
         np.testing.assert_array_equal(guarded(tf.constant(data)), decode_image(data))
+
+
+def test_later_frames_cost_nothing():
+    frame = gif(1)[13 + 768 : -1]  # behind the screen and its colours
+    huge = bytearray(frame)
+    place = huge.index(b",")
+    huge[place + 5 : place + 9] = struct.pack("<HH", 60_000, 60_000)
+    data = gif(1)[:-1] + bytes(huge) * 60 + b";"
+    np.testing.assert_array_equal(guarded(tf.constant(data)), decode_image(gif(1)))
 
 
 @pytest.mark.parametrize(
@@ -37,12 +48,39 @@ def test_moving_pictures_pass():
     [
         (gif(1, (40, 30), screen=(10, 10)), "30 x 40 pixels; the limit is 1000"),
         (gif(1, (10, 10), screen=(40, 30)), "30 x 40 pixels; the limit is 1000"),
-        (gif(7), "too many frames"),
         (gif(1)[:13], "Invalid GIF"),
-        (gif(1)[:-1] + b"!\xfe" + b"\x01a" * 150_000 + b"\0;", "too many frames"),
+        (gif(1)[: 13 + 768] + b"!\xfe" + b"\x01a" * 150_000 + b"\0" + gif(1)[13 + 768 :], "too many blocks"),
+        (gif(1)[: 13 + 768] + b"!\xfe\0" * 150_000 + gif(1)[13 + 768 :], "too many blocks"),
     ],
-    ids=["large frame", "large screen", "many frames", "head alone", "many blocks"],
+    ids=["large frame", "large screen", "head alone", "many blocks", "many extensions"],
 )
 def test_gifs_that_take_much_are_refused(data, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         guarded(tf.constant(data))
+
+
+def test_a_png_whose_size_stands_behind_another_chunk_is_refused():
+    body = struct.pack(">II", 10, 10)  # where the size of a PNG stands
+    decoy = struct.pack(">I", 8) + b"hiDe" + body + struct.pack(">I", zlib.crc32(b"hiDe" + body))
+    picture = png_bomb(20_000, 20_000)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a JPEG, PNG"):
+        guarded(tf.constant(picture[:8] + decoy + picture[8:]))
+
+
+def test_a_jpeg_that_is_drawn_over_and_over_is_refused():
+    data = encode(Image.new("L", (16, 16)), "JPEG", progressive=True)
+    guarded(tf.constant(data + b"\xff\xda" * 1000))  # a film behind the picture may hold the like
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too many blocks or scans"):
+        guarded(tf.constant(data[:last] + data[last:-2] * 200 + data[-2:]))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(10, -(2**30)), (10, 2**31 - 1), (18, 2**31 - 1), (22, -(2**31)), (22, 0), (18, -16), (28, 0x7FFF0001)],
+)
+def test_bmps_with_impossible_numbers_are_refused(place, value):
+    data = bytearray(encode(Image.new("RGB", (16, 16)), "BMP"))
+    data[place : place + 4] = struct.pack("<i", value)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        guarded(tf.constant(bytes(data)))

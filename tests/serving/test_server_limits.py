@@ -1,7 +1,6 @@
 """Limits, cancelled calls, mixed good and bad calls under load, metrics and a graceful stop."""
 
 import json
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ IMAGE = encode(draw(40, 60))
 
 @pytest.fixture(scope="module")
 def small(saved_model):
-    server = serve(saved_model, grpc_port=0, rest_port=0, max_body_bytes=100_000, max_batch_size=4, max_connections=4)
+    server = serve(saved_model, grpc_port=0, rest_port=0, max_body_bytes=100_000, max_batch_size=4)
     yield server
     server.stop()
 
@@ -33,21 +32,12 @@ def client(server, transport="grpc", **options):
     return SegmentationClient(f"127.0.0.1:{port}", transport=transport, **options)
 
 
-def raw(server, request: bytes) -> bytes:
-    """Sends bytes as they are and reads until the server closes."""
-    with socket.create_connection(("127.0.0.1", server.rest_port), timeout=TIMEOUT_S) as connection:
-        connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
 def test_a_huge_body_is_refused_and_the_server_goes_on(small):
     with client(small) as by_grpc, pytest.raises(UserError, match="RESOURCE_EXHAUSTED"):
         by_grpc.predict([b"x" * 200_000])
     url = f"http://127.0.0.1:{small.rest_port}/v1/models/transferseg:predict"
     response = requests.post(url, data=b"x" * 350_000, timeout=TIMEOUT_S)
     assert response.status_code == 413
-    assert raw(small, b"POST / HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n").startswith(b"HTTP/1.1 413")
     for transport in ("grpc", "rest"):
         with client(small, transport) as good:
             assert read_mask(good.predict([IMAGE])[0]).shape == (40, 60)
@@ -59,43 +49,35 @@ def test_more_images_than_a_batch_holds_are_refused(small, transport):
         one.predict([IMAGE] * 5)
 
 
-@pytest.mark.parametrize(
-    "request_bytes, status",
-    [
-        (b"POST /v1/models/transferseg:predict HTTP/1.1\r\n\r\n", b"400"),
-        (b"POST /v1/models/transferseg:predict HTTP/1.1\r\nContent-Length: -5\r\n\r\n", b"400"),
-        (b"GET /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n", b"404"),
-        (b"GET /v1/models/transferseg/versions/99999999999999999999 HTTP/1.1\r\nConnection: close\r\n\r\n", b"400"),
-        (b"BREW /coffee HTTP/1.1\r\n\r\n", b"501"),
-        (b"\x00\x01\x02 \xff\r\n\r\n", b"400"),
-    ],
-)
-def test_odd_http_gets_a_status(small, request_bytes, status):
-    assert raw(small, request_bytes).split(b" ")[1] == status
+def predict_with(server, request, serializer=predict_pb2.PredictRequest.SerializeToString) -> tuple[str, str]:
+    """(code, message) of a refused gRPC call."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict", serializer)
+        with pytest.raises(grpc.RpcError) as error:
+            call(request, timeout=TIMEOUT_S)
+    return error.value.code().name, error.value.details()
 
 
-def test_a_body_cut_short_is_dropped(small):
-    assert raw(small, b"POST /v1/models/transferseg:predict HTTP/1.1\r\nContent-Length: 50\r\n\r\n{") == b""
-    with client(small, "rest") as good:
-        assert good.predict([IMAGE])
+@pytest.mark.parametrize("dtype", [0, 14, 20, 21, 22, 29, 107, 999, -1])
+def test_tensors_of_types_that_nobody_knows_are_mistakes_of_the_client(server, dtype):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "transferseg"
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([IMAGE], tf.string))
+    request.inputs["image_bytes"].dtype = dtype
+    assert predict_with(server, request)[0] == "INVALID_ARGUMENT"
 
 
-def test_one_connection_serves_many_calls_good_and_bad(small):
-    url = f"http://127.0.0.1:{small.rest_port}/v1/models/transferseg"
-    with requests.Session() as session:
-        for _ in range(3):
-            assert session.post(url + ":predict", data=b"{").status_code == 400
-            assert session.get(url).status_code == 200
+@pytest.mark.parametrize("data", [b"\x0a\xff", b"\xff" * 9, b"\x0a\x03\x0a\x01\xff"], ids=["cut", "no tag", "no UTF-8"])
+def test_bytes_that_are_no_request_are_mistakes_of_the_client(server, data):
+    code, message = predict_with(server, data, serializer=None)
+    assert code == "INVALID_ARGUMENT" and "not a valid Predict request" in message
 
 
-def test_too_many_connections_get_503(small):
-    held = [socket.create_connection(("127.0.0.1", small.rest_port)) for _ in range(4)]
-    for connection in held:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    assert raw(small, b"").startswith(b"HTTP/1.1 503")
-    for connection in held:
-        connection.close()
+def test_a_reason_too_long_for_grpc_is_cut(server):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "transferseg", "x" * 100_000
+    code, message = predict_with(server, request)
+    assert code == "FAILED_PRECONDITION" and message.endswith("...")
 
 
 def test_bad_images_never_hurt_the_good_ones_beside_them(server):

@@ -1,21 +1,20 @@
-"""Versions, labels and hot reload of the local server."""
+"""Versions and hot reload of the local server."""
 
 import shutil
 import threading
 import time
 
-import grpc
 import numpy as np
 import pytest
 import requests
 import tensorflow as tf
 from commands import TIMEOUT_S
-from google.protobuf import text_format
 from serving_samples import CATEGORIES, SIZE, build_tiny_net, draw, encode, read_mask
-from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from serving.client import SegmentationClient
 from serving.export import export_segmentation
+from serving.local_server.models import State, VersionManager
 from serving.local_server.server import serve
 from trainer.errors import UserError
 
@@ -120,30 +119,78 @@ def test_the_last_version_stays_when_its_folder_vanishes(base, start):
     np.testing.assert_array_equal(ask(server), before)
 
 
-def test_labels_and_policy_come_by_a_reload_request(base, second_model, start):
-    server = start(base)
-    before = ask(server)
-    second, expected = second_model
-    shutil.copytree(second, base / "2")
-    config = f"""config {{ model_config_list {{ config {{
-        name: "transferseg" base_path: "{base}" model_version_policy {{ all {{}} }}
-        version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "canary" value: 2 }} }} }} }}"""
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
-        reload_config = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
-        reload_config(text_format.Parse(config, model_management_pb2.ReloadConfigRequest()), timeout=TIMEOUT_S)
-        for bad, code in [
-            (config.replace('"transferseg"', '"other"'), grpc.StatusCode.INVALID_ARGUMENT),
-            (config.replace("value: 2", "value: 9"), grpc.StatusCode.FAILED_PRECONDITION),
-            ("config { model_config_list {} }", grpc.StatusCode.INVALID_ARGUMENT),
-        ]:
-            with pytest.raises(grpc.RpcError) as error:
-                reload_config(text_format.Parse(bad, model_management_pb2.ReloadConfigRequest()), timeout=TIMEOUT_S)
-            assert error.value.code() == code
-    np.testing.assert_array_equal(ask(server, version=1), before)
-    np.testing.assert_array_equal(ask(server, version=2), expected)
-    for label, version in [("stable", "1"), ("canary", "2")]:
-        url = f"http://127.0.0.1:{server.rest_port}/v1/models/transferseg/labels/{label}"
-        assert requests.get(url).json()["model_version_status"][0]["version"] == version
+class StandIn:
+    """A version that takes no time to load."""
+
+    def __init__(self, path, version):
+        self.version = version
+        assert (path / "saved_model.pb").read_bytes() == b"good", "damaged"
+
+
+@pytest.fixture
+def watch(tmp_path, monkeypatch):
+    """(folder, put(version, content), start() -> VersionManager) with stand-ins for models."""
+    monkeypatch.setattr("serving.local_server.models.Servable", StandIn)
+    running = []
+
+    def put(version: int, content: bytes = b"good") -> None:
+        (tmp_path / f".{version}").mkdir()
+        (tmp_path / f".{version}" / "saved_model.pb").write_bytes(content)
+        (tmp_path / f".{version}").rename(tmp_path / str(version))
+
+    def start() -> VersionManager:
+        running.append(VersionManager("transferseg", tmp_path, 0.02))
+        return running[-1]
+
+    yield tmp_path, put, start
+    for manager in running:
+        manager.stop()
+
+
+def test_folders_that_are_no_versions_hide_none(watch):
+    folder, put, start = watch
+    put(1)
+    manager = start()
+    for number, name in enumerate(["\u00b2", "\u0663", "9" * 19, "9" * 250, "-1", "1e3"], 2):
+        (folder / name).mkdir()
+        time.sleep(0.1)  # several looks at it
+        put(number)
+        until(lambda number=number: manager.newest() == number, 20)
+
+
+def test_the_watch_outlives_whatever_goes_wrong_in_it(watch, monkeypatch):
+    _, put, start = watch
+    put(1)
+    manager, failed = start(), threading.Event()
+
+    def fail():
+        failed.set()
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manager, "refresh", fail)
+        assert failed.wait(TIMEOUT_S)
+    put(2)
+    until(lambda: manager.newest() == 2, 20)
+
+
+def test_a_start_with_a_broken_newest_version_serves_the_newest_good_one(watch):
+    _, put, start = watch
+    put(1)
+    put(2)
+    put(3, b"damaged")
+    manager = start()
+    assert manager.newest() == 2
+    states = manager.status(ModelSpec(name="transferseg")).model_version_status
+    assert [(state.version, State.State.Name(state.state)) for state in states] == [(3, "END"), (2, "AVAILABLE")]
+    put(4, b"damaged")
+    until(lambda: 4 in [s.version for s in manager.status(ModelSpec(name="transferseg")).model_version_status])
+    assert manager.newest() == 2
+
+
+def test_a_folder_named_like_a_pattern_is_served(saved_model, tmp_path, start):
+    shutil.copytree(saved_model, tmp_path / "a[b]*?" / "1")
+    assert ask(start(tmp_path / "a[b]*?")).shape == (40, 60)
 
 
 def test_a_single_saved_model_is_served_as_it_is(saved_model, tmp_path, start):
