@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import grpc
 import requests
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from google.protobuf.message import DecodeError
 
+from serving.predict_messages import METHOD, predict_request, string_output
 from trainer.errors import UserError, one_line
 
 _FIRST_PAUSE = 0.1  # open: seconds before the first retry; doubled each time
@@ -53,7 +53,7 @@ class SegmentationClient:
         if transport == "grpc":
             options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
             channel = grpc.insecure_channel(address, options)
-            self._predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+            self._predict = channel.unary_unary(METHOD)
             self._call, self.close = self._call_grpc, channel.close
         elif transport == "rest":
             self._session = requests.Session()
@@ -96,18 +96,15 @@ class SegmentationClient:
             pause, tries_left = 2 * pause, tries_left - 1
 
     def _call_grpc(self, images: list[bytes], timeout: float) -> list[bytes]:
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = self._model
-        if self._version is not None:
-            request.model_spec.version.value = self._version
-        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images, tf.string, [len(images)]))
+        request = predict_request(self._model, self._version, "image_bytes", images)
         try:
-            response = self._predict(request, timeout=timeout)
+            return string_output(self._predict(request, timeout=timeout), "mask_bytes")
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
                 raise _Unavailable(error.details()) from None
             raise UserError(f"server {self._address}: {error.code().name}: {error.details()}") from None
-        return list(response.outputs["mask_bytes"].string_val)
+        except DecodeError:
+            raise UserError(f"server {self._address}: its answer is none of TF Serving's Predict") from None
 
     def _call_rest(self, images: list[bytes], timeout: float) -> list[bytes]:
         version = "" if self._version is None else f"/versions/{self._version}"

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -141,3 +143,8 @@ def test_overlay_colours_the_foreground_only():
     drawn = np.asarray(Image.open(io.BytesIO(overlay_png(encode(image), encode(mask), 0.25))))
     np.testing.assert_array_equal(drawn[:, 10:], image[:, 10:])
     np.testing.assert_allclose(drawn[:, :10], image[:, :10] * 0.75 + np.array([200, 100, 50]) * 0.25, atol=1)
+
+
+def test_the_client_does_without_tensorflow():
+    code = "import sys, serving.client; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
