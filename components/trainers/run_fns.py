@@ -143,7 +143,8 @@ def _metadata(fn_args: FnArgs) -> dict:
     """What the assets say of the model's origin: the run's own words, the artifacts used, the last losses."""
     rows = read_history(f"{fn_args.model_run_dir}/history.csv")
     lineage = {"examples": list(fn_args.train_files), "base_model": fn_args.base_model, "run": fn_args.model_run_dir}
-    own = fn_args.custom_config["metadata"] | {"run_id": os.environ.get(RUN_ID)}
+    config = fn_args.custom_config
+    own = config["metadata"] | {"backbone": config["network"]["backbone"], "run_id": os.environ.get(RUN_ID)}
     return {**own, "lineage": lineage, "training": rows[-1] if rows else {}}
 
 

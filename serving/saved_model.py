@@ -1,0 +1,35 @@
+"""Loads SavedModels from any folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from trainer.data.files import is_remote
+
+
+@contextmanager
+def plain_path(directory: str | os.PathLike) -> Iterator[str]:
+    """The folder under a name without `[`, `*`, `?` or `\\`: TensorFlow takes a checkpoint's path for a pattern.
+
+    Remote paths stay as they are.
+    """
+    if is_remote(str(directory)):
+        yield str(directory)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, "model")
+        plain.symlink_to(Path(directory).resolve())
+        yield str(plain)
+
+
+def load_saved_model(directory: str | os.PathLike) -> Any:
+    """What `tf.saved_model.load` gives."""
+    import tensorflow as tf  # Beam workers import this module before they know whether they will load a model
+
+    with plain_path(directory) as path:
+        return tf.saved_model.load(path)
