@@ -66,8 +66,8 @@ def export_labels(workdir: Path, output: Path, count: int) -> int:
     numbered = [{"id": number, **tasks[key]} for number, key in enumerate(done, start=1)]
     write_atomic(f"{output}/tasks.json", json.dumps(numbered).encode())
     write_atomic(f"{output}/label_config.xml", _label_config(categories).encode())
-    with open(output / "review.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with open(output / "review.csv", "w", newline="", encoding="utf-8") as table:
+        writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["image", "confidence", "tags"])
         for key in done:
             writer.writerow([key, confidences[key], SEPARATOR.join(categories.names[tag] for tag in sources[key].tags)])

@@ -10,7 +10,7 @@ from typing import Any
 from components.dataset_import.brush import brush_results
 from components.label_studio.config import Interface, read_interface
 from components.label_studio.pictures import Place
-from serving.model import Model, encoded, find_saved_model, load_model
+from serving.model import encoded, find_saved_model, load_model
 from trainer.data.pictures import read_header, upright_pixels
 from trainer.errors import ImageFault, UserError
 
@@ -104,6 +104,6 @@ class Backend:
         try:
             newest = find_saved_model(self._folder)
             if newest != self._model.path:
-                self._model: Model = load_model(newest)
+                self._model = load_model(newest)
         except Exception as error:  # whatever is wrong with a new version, the old one goes on
             log.warning("%s: cannot load the newest version: %s", self._folder, error)

@@ -14,7 +14,6 @@ from components.label_studio.backend import Backend
 from trainer.errors import UserError
 
 log = logging.getLogger(__name__)
-PORT = 9090  # label-studio-ml's own
 _MAX_BODY = 32_000_000  # bytes; open
 _TIMEOUT_S = 60  # for a request to come in whole
 

@@ -3,11 +3,14 @@
 import base64
 import http.server
 import json
+import re
+import subprocess
 import threading
 
 import numpy as np
 import pytest
 import requests
+from commands import COMMAND, ROOT
 from jsonschema import validate
 from labelling_samples import CATEGORIES, encode, scene
 from PIL import Image
@@ -174,3 +177,18 @@ def test_interfaces_name_tags_data_and_labels():
     assert interface.names(CATEGORIES) == {2: "Bee", 3: "cow"}
     with pytest.raises(UserError, match="no BrushLabels"):
         read_interface(INTERFACE.replace("$photo", "photo"))
+
+
+@pytest.mark.slow
+def test_the_command_serves_both(models):
+    """`serve --label-studio` without a port takes 9090, so here with one of its own."""
+    command = [*COMMAND, "serve", "--model", str(models["segmentation"]), "--grpc-port", "0", "--rest-port", "0"]
+    with subprocess.Popen([*command, "--label-studio", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            lines = [process.stdout.readline() for _ in range(2)]
+            [url] = re.findall(r"ML backend: (http://\S+)", lines[1])
+            assert requests.get(f"{url}/health", timeout=60).json()["status"] == "UP"
+            [rest] = re.findall(r"REST (http://\S+)", lines[0])
+            assert requests.get(rest, timeout=60).status_code == 200
+        finally:
+            process.terminate()

@@ -9,13 +9,14 @@ from PIL import Image
 import transferseg
 from components.batch.masks import read_mask
 from components.prediction.batch import predict_folder
+from components.trainers import in_python
 from components.weak_labels.batch import label_folder
 from serving.model import find_saved_model
 from serving.saved_model import load_saved_model
 
 NETWORK = transferseg.NetworkConfig(backbone="tiny", weights=None, image_size=65, precision="float32")
 BLACK = np.zeros((4, 4, 3), np.uint8)
-STAGE = transferseg.StageConfig(steps=20, batch_size=4, optimizer="adam", learning_rate=0.003)
+STAGE = transferseg.StageConfig(steps=10, batch_size=4, optimizer="adam", learning_rate=0.003)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,11 @@ def folders(tmp_path_factory, models):
 
 
 @pytest.fixture(scope="module")
+def model(models):
+    return transferseg.load_model(models["segmentation"])
+
+
+@pytest.fixture(scope="module")
 def labeller(models):
     return transferseg.load_labeller(l_net=models["l_net"], cam=models["cam"])
 
@@ -45,8 +51,7 @@ def tags_of(root) -> dict[str, list[str]]:
     return {name: tags.split("|") for name, tags in (line.split(",") for line in lines)}
 
 
-def test_a_called_model_says_what_predict_writes(folders, models):
-    model = transferseg.load_model(models["segmentation"])
+def test_a_called_model_says_what_predict_writes(folders, model):
     for path in sorted((folders / "images").iterdir()):
         wanted = read_mask(str(folders / "masks" / f"{path.stem}.png"))
         np.testing.assert_array_equal(model(path), wanted)
@@ -57,8 +62,8 @@ def test_a_called_model_says_what_predict_writes(folders, models):
     assert set(np.unique(model(pixels))) > {0}, "the scene's object was not found: this compares nothing"
 
 
-def test_scores_are_probabilities_by_class(models):
-    sure = transferseg.load_model(models["segmentation"]).scores(scene(1)[0])
+def test_scores_are_probabilities_by_class(model):
+    sure = model.scores(scene(1)[0])
     assert sure["scores"].shape == sure["area"].shape == (CATEGORIES.num_classes,)
     assert sure["area"].sum() == pytest.approx(1, abs=1e-5) and 0 < sure["confidence"] <= 1
 
@@ -99,25 +104,47 @@ def pairs(count=8):
         yield image, mask
 
 
-def test_training_takes_arrays_and_tf_data_alike_and_goes_on_after_a_kill(tmp_path):
-    names = ["ant", "bee"]
-    first = transferseg.train(pairs(), names, tmp_path / "a", network=NETWORK, stage=STAGE)
+def test_training_takes_tf_data_and_leaves_a_model(tmp_path):
     images, masks = map(np.stack, zip(*pairs(), strict=True))
     dataset = tf.data.Dataset.from_tensor_slices((images, masks.astype(np.int64)))
-    second = transferseg.train(dataset, names, tmp_path / "b", network=NETWORK, stage=STAGE)
-    one, two = (transferseg.load_model(path) for path in (first, second))
-    np.testing.assert_array_equal(one(images[0]), two(images[0]))
-    assert one.categories.foreground == ("ant", "bee") and one.metadata["backbone"] == "tiny"
+    path = transferseg.train(dataset, ["ant", "bee"], tmp_path, network=NETWORK, stage=STAGE)
+    model = transferseg.load_model(path)
+    assert model(images[0]).shape == masks[0].shape and model.categories.foreground == ("ant", "bee")
+    assert model.metadata["backbone"] == "tiny" and (tmp_path / "run" / "history.csv").exists()
     assert tf.keras.mixed_precision.global_policy().name == "float32"
     with pytest.raises(transferseg.UserError, match="holds a trained model"):
-        transferseg.train(pairs(), names, tmp_path / "a", network=NETWORK, stage=STAGE)
+        transferseg.train(pairs(), ["ant", "bee"], tmp_path, network=NETWORK, stage=STAGE)
 
 
-def test_all_three_kinds_train_and_label(tmp_path):
+class Stopped(Exception):
+    """Instead of training."""
+
+
+def test_the_same_call_finds_its_checkpoints_again_and_no_other(tmp_path, monkeypatch):
+    """Arrays and tf.data of the same values are the same call."""
+    seen = []
+
+    def stop(patterns, categories, network, stage, folders):
+        seen.append(folders.checkpoints)
+        raise Stopped
+
+    monkeypatch.setitem(in_python._TRAIN, "segmentation", stop)
+    images, masks = map(np.stack, zip(*pairs(), strict=True))
+    dataset = tf.data.Dataset.from_tensor_slices((images, masks.astype(np.int64)))
+    longer = STAGE.model_copy(update={"steps": 21})
+    calls = [(pairs(), STAGE), (dataset, STAGE), (zip(images, masks, strict=True), STAGE), (pairs(7), STAGE)]
+    for examples, stage in [*calls, (pairs(), longer)]:
+        with pytest.raises(Stopped):
+            transferseg.train(examples, ["ant", "bee"], tmp_path, network=NETWORK, stage=stage)
+    assert len(set(seen[:3])) == 1 and len(set(seen)) == 3
+
+
+def test_what_the_other_kinds_train_labels(tmp_path):
     categories = transferseg.from_lists(strong=["ant"], weak=["bee"])
+    stage = STAGE.model_copy(update={"steps": 3})
     tagged = [(image, [categories.names[mask.max()]]) for image, mask in pairs()]
-    cam = transferseg.train(tagged, categories, tmp_path / "cam", kind="cam", network=NETWORK, stage=STAGE)
-    l_net = transferseg.train(pairs(), categories, tmp_path / "l_net", kind="l_net", network=NETWORK, stage=STAGE)
+    cam = transferseg.train(tagged, categories, tmp_path / "cam", kind="cam", network=NETWORK, stage=stage)
+    l_net = transferseg.train(pairs(), categories, tmp_path / "l_net", kind="l_net", network=NETWORK, stage=stage)
     labeller = transferseg.load_labeller(l_net=l_net, cam=cam)
     image, mask = next(pairs())
     assert labeller(image, ["ant"]).mask.shape == mask.shape
@@ -137,12 +164,6 @@ def test_scores_equal_the_formula_over_all_pixels():
         (lambda m, root: transferseg.load_model(root), "no exported model"),
         (lambda m, root: transferseg.load_model(m["cam"]), "this is a CAM classifier"),
         (lambda m, root: transferseg.load_labeller(l_net=m["cam"], cam=m["l_net"]), "this is an L-Net"),
-        (lambda m, root: transferseg.load_model(m["segmentation"])(root / "no.jpg"), "no such file"),
-        (lambda m, root: transferseg.load_model(m["segmentation"])(b"text"), "not a picture"),
-        (lambda m, root: transferseg.load_model(m["segmentation"])(np.zeros((4, 4, 3))), "uint8.*not float64"),
-        (lambda m, root: transferseg.load_model(m["segmentation"])(np.zeros((4, 4), np.uint8)), r"not uint8 \[4, 4\]"),
-        (lambda m, root: transferseg.load_labeller(m["l_net"], m["cam"])(scene(1)[0], ["cat"]), "unknown category"),
-        (lambda m, root: transferseg.load_labeller(m["l_net"], m["cam"])(scene(1)[0], "ant"), "a list of names"),
         (lambda m, root: transferseg.score_masks([], CATEGORIES), "no pair"),
         (
             lambda m, root: transferseg.score_masks([(np.zeros((2, 2), int), np.zeros((3, 2), int))], CATEGORIES),
@@ -154,6 +175,28 @@ def test_mistakes_are_one_line(call, message, models, tmp_path):
     with pytest.raises(transferseg.UserError, match=message) as raised:
         call(models, tmp_path)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "picture, message",
+    [
+        ("no.jpg", "no such file"),
+        (b"text", "not a picture"),
+        (np.zeros((4, 4, 3)), "uint8.*not float64"),
+        (np.zeros((4, 4), np.uint8), r"not uint8 \[4, 4\]"),
+    ],
+)
+def test_what_is_no_picture_is_refused(picture, message, model, labeller):
+    for call in (model, lambda picture: labeller(picture, ["ant"])):
+        with pytest.raises(transferseg.UserError, match=message):
+            call(picture)
+
+
+def test_tags_are_a_list_of_known_names(labeller):
+    with pytest.raises(transferseg.UserError, match="unknown category 'cat'"):
+        labeller(BLACK, ["cat"])
+    with pytest.raises(transferseg.UserError, match="a list of names"):
+        labeller(BLACK, "ant")
 
 
 @pytest.mark.parametrize(
