@@ -19,7 +19,8 @@ from trainer.cam import train_cam
 from trainer.categories import BACKGROUND, VOID, Categories, from_lists
 from trainer.config import NetworkConfig, StageConfig
 from trainer.data.masks import encode_grey
-from trainer.errors import UserError
+from trainer.data.pictures import decode
+from trainer.errors import ImageFault, UserError
 from trainer.l_net import train_l_net
 from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
@@ -122,20 +123,16 @@ def _checked(
     for number, (image, about) in enumerate(examples):
         key = f"example-{number:06}"
         try:
-            data = encoded(np.asarray(image) if tf.is_tensor(image) and image.dtype != tf.string else _plain(image))
-            height, width = tf.io.decode_image(data, channels=3, expand_animations=False).shape[:2]
+            data = encoded(image.numpy() if tf.is_tensor(image) else image)
+            height, width = decode(data).shape[:2]
             mask, tags = _mask_and_tags(about, (height, width), categories)
-        except UserError as error:
+        except (UserError, ImageFault) as error:
             raise UserError(f"{key}: {error}") from None
         supervision = b"weak" if categories.is_weak_image(tags) else b"strong"
         source = features.NONE if mask is None else features.HUMAN
         png = None if mask is None else encode_grey(mask)
         example = features.make_example(key, data, height, width, tags, png, source, supervision)
         yield example, mask is not None if needs_masks else bool(tags)
-
-
-def _plain(image: Any) -> Any:
-    return image.numpy() if tf.is_tensor(image) else image  # a string tensor: bytes of a file
 
 
 def _mask_and_tags(about: Any, size: tuple[int, int], categories: Categories) -> tuple[np.ndarray | None, list[int]]:
