@@ -1,4 +1,4 @@
-.PHONY: setup demo test test-fast test-airflow soak lint bench images lock
+.PHONY: setup demo test test-fast test-airflow soak lint bench images wheel lock
 
 TRANSFERSEG := .venv/bin/transferseg
 PYTEST := .venv/bin/python -m pytest
@@ -24,13 +24,16 @@ test-airflow: ## the Airflow DAG, in an environment of its own: .venv-airflow
 	@.venv-airflow/bin/python -m pytest tests/e2e/test_airflow.py
 
 lint: setup
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 bench: setup      ## BENCH=labels runs one group
 	@.venv/bin/python -m benchmarks $(BENCH)
 
 images:           ## docker/: CPU, CUDA and Beam worker, built and tried; skips without docker
 	@docker/build.sh
+
+wheel: setup      ## dist/transferseg-*.whl; installs with requirements.lock as constraints
+	@.venv/bin/python setup.py -q build --build-base build/wheel bdist_wheel -d dist
 
 lock:             ## resolve requirements.in and requirements-airflow.in again
 	@uv pip compile --python-version 3.10 --no-header --no-annotate requirements.in -o requirements.lock

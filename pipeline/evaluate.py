@@ -49,7 +49,7 @@ def evaluate_folders(truth: Path, prediction: Path, categories: str, strong: str
     read_truth = _reader(chosen, [true for true, _ in pairs], "true", notes)
     read_prediction = _reader(chosen, [predicted for _, predicted in pairs], "predicted", notes)
     confusion, boundary = np.zeros((2, chosen.num_classes, chosen.num_classes + 1), np.int64)
-    faults, void, all_void = [], 0, 0
+    faults, void, all_void = [], 0.0, 0
     for true_path, predicted_path in track(pairs, "scoring", console=console, transient=True):
         try:
             true, predicted = read_truth(true_path), read_prediction(predicted_path)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from components.batch.images import Source
 from components.batch.masks import encode, write_atomic
-from components.dataset_import.brush import brush_rle
+from components.dataset_import.brush import brush_results
 from components.dataset_import.coco import read_coco
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
@@ -24,6 +24,7 @@ from pipeline.config import load_config
 from trainer import features
 from trainer.categories import Categories, palette
 from trainer.data.files import read_json
+from trainer.data.pictures import read_header, upright_pixels
 from trainer.data.tags_table import SEPARATOR
 from trainer.errors import UserError
 from trainer.preprocessing import decode_mask
@@ -65,8 +66,8 @@ def export_labels(workdir: Path, output: Path, count: int) -> int:
     numbered = [{"id": number, **tasks[key]} for number, key in enumerate(done, start=1)]
     write_atomic(f"{output}/tasks.json", json.dumps(numbered).encode())
     write_atomic(f"{output}/label_config.xml", _label_config(categories).encode())
-    with open(output / "review.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with open(output / "review.csv", "w", newline="", encoding="utf-8") as table:
+        writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["image", "confidence", "tags"])
         for key in done:
             writer.writerow([key, confidences[key], SEPARATOR.join(categories.names[tag] for tag in sources[key].tags)])
@@ -100,33 +101,19 @@ def _newest_labels(workdir: Path) -> Path:
 
 
 def _write(example: tf.train.Example, output: Path) -> tuple[Path, np.ndarray]:
-    """Image and mask of an example as files -> (the image's path, uint8 [H, W])."""
+    """Image and mask of an example as files -> (the image's path, uint8 [H, W], upright as Label Studio shows it)."""
     data = example.features.feature[features.IMAGE].bytes_list.value[0]
     suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
     path = output / "images" / f"{key_of(example)}{suffix}"
     path.write_bytes(data)
     mask = decode_mask(tf.constant(example.features.feature[features.MASK].bytes_list.value[0])).numpy()
     (output / "masks" / f"{key_of(example)}.png").write_bytes(encode(mask, {}))
-    return path, mask
+    return path, upright_pixels(mask, read_header(data).orientation)
 
 
 def _task(name: str, mask: np.ndarray, confidence: float, categories: Categories) -> dict[str, Any]:
     """A Label Studio task whose prediction is the label; the image is served as a local file."""
-    height, width = mask.shape
-    result = [
-        {
-            "id": categories.names[i],
-            "from_name": "tag",
-            "to_name": "image",
-            "type": "brushlabels",
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-            "value": {"format": "rle", "rle": brush_rle(mask == i), "brushlabels": [categories.names[i]]},
-        }
-        for i in np.unique(mask)
-        if 0 < i < categories.num_classes
-    ]
+    result = brush_results(mask, {i: name for i, name in enumerate(categories.names) if i})
     prediction = {"model_version": "weak labels", "score": confidence, "result": result}
     return {"data": {"image": f"/data/local-files/?d=images/{name}"}, "predictions": [prediction]}
 

@@ -17,6 +17,7 @@ from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import training_hash
 from pipeline.logs import RunLines, new_run_id
 from pipeline.metrics import publish, run_metrics
+from pipeline.model_card import write_model_card
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
 from pipeline.runners.local import CHECKPOINTS, ComponentRun, LocalRunner, build
@@ -29,9 +30,9 @@ _LOG = logging.getLogger("transferseg")
 def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     """Runs the pipeline in this process; a killed run continues where it was.
 
-    Leaves in `workdir`: artifacts/, label_store/, metadata.sqlite, serving/<name>/<version>/ (when pushed),
-    config.yaml, run.log, summary.json, metrics.prom and report.html. A component that refuses its input ends the run;
-    the summary holds its reason.
+    Leaves in `workdir`: artifacts/, label_store/, metadata.sqlite, serving/<name>/<version>/ (when pushed, with its
+    model card), config.yaml, run.log, summary.json, metrics.prom and report.html. A component that refuses its input
+    ends the run; the summary holds its reason.
 
     Raises:
       UserError: the dataset or the config is wrong, or another run is going on in `workdir`; nothing was started.
@@ -78,6 +79,7 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
         if failure := publish(metrics, workdir, config.name, config.push_metrics):
             _LOG.warning(failure)
             console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
+    write_model_card(config, runner.components, summary)
     report = write_report(workdir, config, runner.components, summary)
     print_summary(summary, categories, console)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)

@@ -28,6 +28,14 @@ def test_imports_point_downwards(path):
     assert {room for room in rooms if FLOORS[room] > floor} == set()
 
 
+def test_the_public_module_lies_above_all_rooms():
+    """`import transferseg` is for people; it only gathers, and needs no TFX."""
+    assert not [path for path in FILES if "transferseg" in imported_modules(path)]
+    tree = ast.parse((ROOT / "transferseg.py").read_text())
+    assert {type(node) for node in tree.body} == {ast.Expr, ast.ImportFrom, ast.Assign}
+    assert not imported_modules(ROOT / "transferseg.py") & {"tfx"}
+
+
 def test_trainer_knows_no_tfx():
     for path in (ROOT / "trainer").rglob("*.py"):
         assert not {module.split(".")[0] for module in imported_modules(path)} & {"tfx", "apache_beam"}, path

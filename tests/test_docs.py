@@ -34,6 +34,11 @@ def test_the_site_is_built_without_a_dead_link(tmp_path):
     assert done.returncode == 0, done.stderr
     commands = (tmp_path / "commands.html").read_text()
     assert "transferseg review export" in commands and "--l-net" in commands
+    python = (tmp_path / "python.html").read_text()
+    public = re.findall(r'^    "(\w+)",$', (ROOT / "transferseg.py").read_text(), re.MULTILINE)
+    assert "load_model" in public and set(public) <= set(re.findall(r'id="transferseg\.(\w+)"', python))
+    assert "Loads the two networks that label tagged pictures." in python, "docstrings of what is gathered there"
+    assert (tmp_path / "quickstart.ipynb").exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

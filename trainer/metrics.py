@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -108,6 +109,31 @@ def scores(confusion: np.ndarray, categories: Categories, boundary: np.ndarray |
         pixel_accuracy=float(np.trace(confusion) / total) if total else float("nan"),
         boundary_miou=mean_iou(class_iou(np.asarray(boundary, np.int64))) if boundary is not None else float("nan"),
     )
+
+
+def score_masks(pairs: Iterable[tuple[np.ndarray, np.ndarray]], categories: Categories) -> Scores:
+    """Scores predicted masks over all pixels of all images together.
+
+    Args:
+      pairs: (truth, prediction) of each image, integers [H, W]: ids 0..C-1 and 255. Where the truth is 255 nothing
+        counts; a prediction of 255 is a miss.
+      categories: of the ids.
+
+    Raises:
+      UserError: there is no pair, sizes differ, or an id is out of range; names the pair's number.
+    """
+    counts = np.zeros((2, categories.num_classes, categories.num_classes + 1), np.int64)
+    number = -1
+    for number, (truth, prediction) in enumerate(pairs):
+        truth, prediction = np.asarray(truth), np.asarray(prediction)
+        try:
+            counts[0] += confusion_matrix(truth, prediction, categories.num_classes)
+            counts[1] += boundary_confusion(truth, prediction, categories.num_classes)
+        except UserError as error:
+            raise UserError(f"pair {number}: {error}") from None
+    if number < 0:
+        raise UserError("no pair of masks to score")
+    return scores(counts[0], categories, counts[1])
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:

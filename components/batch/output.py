@@ -49,7 +49,7 @@ def claimed(output: str | Path, images: str | Path | None, job: str) -> Iterator
         full = next((words for words in _FULL if words in str(error)), None)
         if full is None and not (isinstance(error, OSError) and error.filename):
             raise
-        reason = full or error.strerror or one_line(error)
+        reason = full or getattr(error, "strerror", None) or one_line(error)
         raise UserError(
             f"{shown(str(output))}: {reason}; mend that and run the same command again, it goes on where it stopped"
         ) from None

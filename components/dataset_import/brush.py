@@ -8,7 +8,7 @@ is the mask.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,3 +83,30 @@ def brush_rle(mask: np.ndarray) -> list[int]:
     text = "".join(bits)
     text += "0" * (-len(text) % 8)
     return [int(text[i : i + 8], 2) for i in range(0, len(text), 8)]
+
+
+def brush_results(
+    mask: np.ndarray, names: Mapping[int, str], from_name: str = "tag", to_name: str = "image"
+) -> list[dict[str, Any]]:
+    """A mask as the results of a Label Studio prediction, one a category.
+
+    Args:
+      mask: uint8 [H, W] of ids, upright, as Label Studio shows pictures.
+      names: id -> the label's value in Label Studio; other ids are left out.
+      from_name, to_name: of the project's BrushLabels and Image tags.
+    """
+    height, width = mask.shape
+    return [
+        {
+            "id": names[i],
+            "from_name": from_name,
+            "to_name": to_name,
+            "type": "brushlabels",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "value": {"format": "rle", "rle": brush_rle(mask == i), "brushlabels": [names[i]]},
+        }
+        for i in np.unique(mask).tolist()
+        if i in names
+    ]

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 from functools import partial
+from typing import TypeVar
 
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -32,6 +33,7 @@ from trainer.run_state import read_history
 from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
 
+Stage = TypeVar("Stage", StageConfig, AdversarialConfig)
 RUN_ID = "TRANSFERSEG_RUN_ID"  # environment variable; as a parameter it would spoil the cache
 _WARMUP_IMAGES, _PREDICTED_IMAGES = 2, 8  # open
 
@@ -80,7 +82,7 @@ def p_net(fn_args: FnArgs) -> None:
     _export_segmentation(net, fn_args, categories, network)
 
 
-def _settings(fn_args: FnArgs, stage_class: type) -> tuple[Categories, NetworkConfig, StageConfig | AdversarialConfig]:
+def _settings(fn_args: FnArgs, stage_class: type[Stage]) -> tuple[Categories, NetworkConfig, Stage]:
     config = fn_args.custom_config
     return (
         Categories.from_dict(config["categories"]),
@@ -143,7 +145,8 @@ def _metadata(fn_args: FnArgs) -> dict:
     """What the assets say of the model's origin: the run's own words, the artifacts used, the last losses."""
     rows = read_history(f"{fn_args.model_run_dir}/history.csv")
     lineage = {"examples": list(fn_args.train_files), "base_model": fn_args.base_model, "run": fn_args.model_run_dir}
-    own = fn_args.custom_config["metadata"] | {"run_id": os.environ.get(RUN_ID)}
+    config = fn_args.custom_config
+    own = config["metadata"] | {"backbone": config["network"]["backbone"], "run_id": os.environ.get(RUN_ID)}
     return {**own, "lineage": lineage, "training": rows[-1] if rows else {}}
 
 

@@ -9,7 +9,15 @@ from typing import NoReturn
 
 import click
 
-from pipeline.cli import batch, cleaning, importing, review, runs, serving  # noqa: F401 - their commands join the group
+from pipeline.cli import (  # noqa: F401 - their commands join the group
+    batch,
+    cleaning,
+    exporting,
+    importing,
+    review,
+    runs,
+    serving,
+)
 from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, cli
 from pipeline.quiet import hush
 from trainer.errors import UserError, shown

@@ -20,7 +20,15 @@ PORT = click.IntRange(0, 65535)
 )
 @click.option("--grpc-port", type=PORT, default=8500, show_default=True)
 @click.option("--rest-port", type=PORT, default=8501, show_default=True)
-def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int) -> None:
+@click.option(
+    "--label-studio",
+    type=PORT,
+    is_flag=False,
+    flag_value=9090,
+    metavar="[PORT]",
+    help="also answer as Label Studio's ML backend, on port 9090 if none is given (docs/label-studio.md)",
+)
+def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, label_studio: int | None) -> None:
     """Serves a model locally with TF Serving's gRPC and REST interfaces, until Ctrl-C.
 
     For laptops and tests, where tensorflow_model_server is not at hand; in production run TF Serving on the same
@@ -33,6 +41,11 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int) -> 
 
     from serving.local_server.server import serve as start
 
+    backend = None
+    if label_studio is not None:
+        from components.label_studio.server import start as start_backend
+
+        backend = start_backend(model, host, label_studio)
     server = start(model, name, host=host, grpc_port=grpc_port, rest_port=rest_port)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -40,6 +53,8 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int) -> 
     click.echo(
         f"serving {name}: gRPC {host}:{server.grpc_port}, REST http://{host}:{server.rest_port}/v1/models/{name}"
     )
+    if backend:
+        click.echo(f"Label Studio's ML backend: http://{host}:{backend.port}")
     ended.wait()
     click.echo("stopping", err=True)
     server.stop()

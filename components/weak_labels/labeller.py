@@ -1,0 +1,104 @@
+"""Weak labels of single images in Python, as `transferseg label` makes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.batch.networks import Networks
+from components.weak_labels.core import LabelResult, label_image
+from components.weak_labels.settings import LabelSettings
+from components.weak_labels.transform import maps_of
+from serving.export import read_categories
+from serving.model import Picture, encoded, find_saved_model
+from trainer.categories import Categories
+from trainer.data.pictures import decode
+from trainer.errors import ImageFault, UserError
+
+Outputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """An L-Net and a CAM classifier; call it on a picture and its tags.
+
+    Attributes:
+      categories: the CAM's; their ids are those of the masks.
+      settings: of the algorithm.
+    """
+
+    categories: Categories
+    settings: LabelSettings
+    _networks: Networks
+
+    def __call__(self, picture: Picture, tags: Sequence[str]) -> LabelResult:
+        """Labels a picture.
+
+        Args:
+          picture: path, bytes, or uint8 [H, W, 3] RGB.
+          tags: names of the categories it shows.
+
+        Returns:
+          LabelResult; its `mask` is uint8 [H, W] at the picture's own size, of a file with an EXIF orientation that of
+          the stored pixels.
+
+        Raises:
+          UserError: no picture, or a tag that the CAM does not know.
+        """
+        data = encoded(picture)
+        [(cam, l_net)] = self._networks.run([data])
+        return self.from_outputs(_pixels(data), l_net, cam, tags)
+
+    def maps(self, picture: Picture, tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """What the two networks say, on the picture's own pixels, at most 1024 a side: what `label_image` takes.
+
+        Returns:
+          (objectness float32 [h, w] in 0..1, activations float32 [h, w, K] in 0..1, one for each tag by ascending id).
+        """
+        data = encoded(picture)
+        [outputs] = self._networks.run([data])
+        return maps_of(_pixels(data), self._ids(tags), outputs, self._networks.image_sizes)
+
+    def from_outputs(self, image: np.ndarray, l_net: Outputs, cam: Outputs, tags: Sequence[str]) -> LabelResult:
+        """Labels an image from what the SavedModels' `serving_default` answered for it, padding and all.
+
+        Args:
+          image: uint8 [H, W, 3] RGB, the stored pixels.
+          l_net, cam: outputs by name (maps, valid, orientation), of one image: without the batch axis.
+          tags: names of the categories it shows.
+        """
+        ids = self._ids(tags)
+        objectness, activations = maps_of(image, ids, [cam, l_net], self._networks.image_sizes)
+        return label_image(image, objectness, activations, ids, self.settings)
+
+    def _ids(self, tags: Sequence[str]) -> list[int]:
+        if isinstance(tags, str):
+            raise UserError(f"tags must be a list of names, not the text '{tags}'")
+        return sorted({self.categories.id_of(tag) for tag in tags})
+
+
+def load_labeller(l_net: str | os.PathLike, cam: str | os.PathLike, settings: LabelSettings | None = None) -> Labeller:
+    """Loads the two networks that label tagged pictures.
+
+    Args:
+      l_net, cam: SavedModels, or <workdir>/artifacts/l_net/model and <workdir>/artifacts/cam/model of a run.
+      settings: of the algorithm; None: as `transferseg label` without --settings.
+
+    Raises:
+      UserError: no model there, or one of another kind.
+    """
+    folders = [find_saved_model(path) for path in (cam, l_net)]
+    categories = read_categories(folders[0], "cam")
+    read_categories(folders[1], "l_net")
+    networks = Networks([str(folder.resolve()) for folder in folders], batch_size=1, threads=None)
+    return Labeller(categories, settings or LabelSettings(), networks)
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    try:
+        return decode(data)
+    except ImageFault as fault:
+        raise UserError(f"the picture: {fault}") from None

@@ -1,0 +1,129 @@
+"""A trained segmentation model in Python: load it, call it on pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from serving.export import METADATA_FILE, read_categories
+from serving.saved_model import load_saved_model
+from trainer.categories import Categories
+from trainer.data.files import read_bytes
+from trainer.data.pictures import readable
+from trainer.errors import ImageFault, UserError, one_line, shown
+
+Picture = str | os.PathLike | bytes | np.ndarray  # a file's path, its bytes, or uint8 [H, W, 3] RGB
+_ARTIFACT = "Format-Serving"  # folder of the SavedModel in a Trainer's artifact
+
+
+def encoded(picture: Picture) -> bytes:
+    """A picture as exported networks take it.
+
+    Args:
+      picture: path or bytes of a file in any format of trainer.data.pictures, or uint8 [H, W, 3] RGB.
+
+    Returns:
+      JPEG or PNG bytes; of an array a PNG, so no value changes.
+
+    Raises:
+      UserError: the file cannot be read, or the array is none of RGB bytes.
+    """
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            found = f"{picture.dtype} {list(picture.shape)}"
+            raise UserError(f"a picture must be uint8 [H, W, 3] RGB in 0..255, not {found}; convert it first")
+        return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+    name = "the picture" if isinstance(picture, bytes) else shown(os.fsdecode(picture))
+    try:
+        return readable(picture if isinstance(picture, bytes) else read_bytes(os.fsdecode(picture)))
+    except ImageFault as fault:
+        raise UserError(f"{name}: {fault}") from None
+
+
+def find_saved_model(path: str | os.PathLike) -> Path:
+    """The SavedModel that a path means: itself, the one in a Trainer's artifact, or the newest of numbered folders.
+
+    Raises:
+      UserError: there is none.
+    """
+    folder = Path(path)
+    versions = sorted((p for p in folder.glob("*") if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
+    for candidate in (folder, *versions):
+        for place in (candidate, candidate / _ARTIFACT):
+            if (place / "saved_model.pb").is_file():
+                return place
+    raise UserError(
+        f"{shown(str(folder))}: no exported model; give a SavedModel, a run's serving/<name> or an artifact's folder"
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A segmentation model; call it on a picture.
+
+    Attributes:
+      path: its SavedModel.
+      categories: names by id, strong and weak.
+      metadata: what its assets say of its origin, `image_size` and the run's `config_hash` among it.
+    """
+
+    path: Path
+    categories: Categories
+    metadata: dict[str, Any]
+    _saved: Any = field(repr=False)
+
+    def __call__(self, picture: Picture) -> np.ndarray:
+        """uint8 [H, W]: the category id of every pixel, at the picture's own size, as `transferseg predict` writes it.
+
+        Of a file with an EXIF orientation these are the stored pixels.
+
+        Raises:
+          UserError: no picture, or larger than the model takes.
+        """
+        with Image.open(io.BytesIO(self._ask("serving_default", picture)["mask_bytes"])) as mask:
+            return np.array(mask, np.uint8)
+
+    def scores(self, picture: Picture) -> dict[str, Any]:
+        """How sure the model is of a picture.
+
+        Returns:
+          `scores`, float32 [C]: highest probability of the class anywhere; `area`, float32 [C]: mean probability, sums
+          to 1; `confidence`, float: mean probability of the winning class. C counts the background, id 0.
+
+        Raises:
+          UserError: as for the call.
+        """
+        return self._ask("scores", picture)
+
+    def _ask(self, signature: str, picture: Picture) -> dict[str, Any]:
+        data = encoded(picture)
+        try:
+            answer = self._saved.signatures[signature](image_bytes=tf.constant([data]))
+        except tf.errors.InvalidArgumentError as error:
+            raise UserError(f"{self.path}: refuses the picture: {one_line(error)}") from None
+        return {name: value.numpy()[0] for name, value in answer.items()}
+
+
+def load_model(path: str | os.PathLike) -> Model:
+    """Loads a segmentation model.
+
+    Args:
+      path: a SavedModel, or a folder of numbered ones, of which the newest is taken: <workdir>/serving/<name>, or
+        <workdir>/artifacts/<component>/model of a run.
+
+    Raises:
+      UserError: no model there, or one of another kind.
+    """
+    folder = find_saved_model(path)
+    categories = read_categories(folder, "segmentation")
+    metadata = json.loads((folder / "assets.extra" / METADATA_FILE).read_text())
+    return Model(folder, categories, metadata, load_saved_model(folder))
