@@ -21,6 +21,7 @@ from pipeline.quiet import log_to_file
 from pipeline.report import write_report
 from pipeline.runners.local import CHECKPOINTS, ComponentRun, LocalRunner, build
 from pipeline.summary import Summary, print_summary, summarise
+from pipeline.weights import fetch
 from trainer.errors import UserError
 
 _LOG = logging.getLogger("transferseg")
@@ -34,10 +35,11 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     the summary holds its reason.
 
     Raises:
-      UserError: the dataset or the config is wrong, or another run is going on in `workdir`; nothing was started.
+      UserError: the dataset, the config or the weights are wrong, or another run is going on in `workdir`; nothing was started.
       Preempted: the process was asked to stop; the next run continues.
     """
     check_inputs(config)
+    fetch(config.backbone, config.weights)
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     run_id = new_run_id()

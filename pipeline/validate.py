@@ -17,6 +17,7 @@ from components.image_example_gen.tags import Tags, read_tags_and_faults
 from components.image_example_gen.transform import plan_shards
 from pipeline.config import RunConfig
 from pipeline.problems import Problem, write_page
+from pipeline.weights import advice
 from trainer.categories import Categories
 from trainer.errors import UserError
 
@@ -32,6 +33,7 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
     settings, categories = config.dataset, config.categories.resolve()
     problems = [Problem.error(where, fault) for where, fault in layout_faults(settings)]
     problems += [Problem.error("categories", fault) for fault in order_faults(settings, categories)]
+    problems += _weights(config)
     tags: Tags = {}
     if settings.tags_path:
         try:
@@ -73,6 +75,14 @@ def validate(config: RunConfig, html_path: Path | None, console: Console) -> lis
     return problems
 
 
+def _weights(config: RunConfig) -> Iterator[Problem]:
+    try:
+        if lines := advice(config.backbone, config.weights):
+            yield Problem.error("weights", " ".join(line.strip() for line in lines).removeprefix("weights: "))
+    except UserError as error:
+        yield Problem.error("weights", str(error).removeprefix("weights: "))
+
+
 def _splits(counts: dict[str, int]) -> Iterator[Problem]:
     reasons = {
         STRONG: "no training image shows strong categories alone: L-Net has nothing to learn from",
@@ -89,7 +99,7 @@ def _classes(entries: Sequence[dict], categories: Categories) -> Iterator[Proble
     train, evaluated = (Counter(tag for e in usable if e["evaluation"] == flag for tag in e["tags"]) for flag in (0, 1))
     for category, name in enumerate(categories.names[1:], start=1):
         if not train[category]:
-            yield Problem.error(name, "no training image shows it; add some or take the category out")
+            yield Problem.warning(name, "no training image shows it: the model will never answer with it; add some")
         elif train[category] < FEW:
             yield Problem.warning(name, f"only {train[category]} training images show it; {FEW} or more are better")
         if not evaluated[category]:
