@@ -13,12 +13,15 @@ from rich.console import Console
 from components.batch.faults import TooManyFaults
 from components.batch.lock import locked
 from components.trainers.run_fns import RUN_ID
+from pipeline.closing import print_closing
 from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import training_hash
 from pipeline.logs import RunLines, new_run_id
 from pipeline.metrics import publish, run_metrics
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
+from pipeline.report.advice import advise
+from pipeline.report.evidence import gather
 from pipeline.runners.local import CHECKPOINTS, ComponentRun, LocalRunner, build
 from pipeline.summary import Summary, print_summary, summarise
 from pipeline.weights import fetch
@@ -75,17 +78,16 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
         pass  # a gate or a component refused; the summary says which and why
     finally:
         summary = summarise(runner.components, categories, time.monotonic() - start, training_hash(config), run_id)
+        summary.accepted_because = config.gate.accept if summary.pushed_model else None
         summary.write(workdir / "summary.json")
         metrics = run_metrics(config.name, runner.components, summary)
         if failure := publish(metrics, workdir, config.name, config.push_metrics):
             _LOG.warning(failure)
             console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
     report = write_report(workdir, config, runner.components, summary)
+    evidence = gather(workdir, config, runner.components)
     print_summary(summary, categories, console)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
-    if summary.pushed_model:
-        console.print(f"model:  {summary.pushed_model}", highlight=False, soft_wrap=True)
+    print_closing(summary, advise(config, workdir, runner.components, summary, evidence), report, console)
     for reason in summary.refused_because:
         _LOG.error("not pushed: %s", reason)
-        console.print(f"[red]not pushed:[/red] {reason}", highlight=False, soft_wrap=True)
     return summary

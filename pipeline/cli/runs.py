@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +42,7 @@ def demo(workdir: Path, json_path: Path | None) -> None:
 @click.option("--config", type=PATH, default=Path("transferseg.yaml"), show_default=True, help="file to write")
 @click.option("--weak", default="", metavar="A,B", help="categories to learn from tags although they have masks")
 @click.option("--categories", default="", metavar="A,B", help="names by id, where the files do not say; or a file")
-@click.option("--val", type=PATH, help="list of the pictures to judge by [default: val.txt in FOLDER, else every tenth]")
+@click.option("--val", type=PATH, help="list of the pictures to judge by [default: FOLDER/val.txt, else every tenth]")
 @click.option("--weights", default="imagenet", show_default=True, help="what networks begin with: a .h5 file, or null")
 @click.option("--force", is_flag=True, help="replace the config if it is there")
 def init(
@@ -93,8 +94,16 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value, e.g. backbone=tiny"
 )
+@click.option("--accept", metavar="REASON", help="push the model whatever its scores, and record why")
 @JSON
-def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, ...], json_path: Path | None) -> None:
+def run(
+    config: Path,
+    workdir: Path | None,
+    runner: str,
+    overrides: tuple[str, ...],
+    accept: str | None,
+    json_path: Path | None,
+) -> None:
     """Runs the pipeline of a config file: exit 0 pushed, 1 refused by the gate, 2 bad input.
 
     A run that was stopped or killed continues where it was. With --runner kubeflow nothing is run: the pipeline is
@@ -105,7 +114,8 @@ def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, .
     from pipeline.config import check_inputs, load_config
     from pipeline.weights import fetch
 
-    loaded = load_config(config, list(overrides))
+    reason = [f"gate.accept={json.dumps(accept)}"] if accept is not None else []
+    loaded = load_config(config, [*overrides, *reason])
     workdir = workdir or Path("build") / loaded.name
     if runner == "kubeflow":
         from pipeline.runners.kubeflow import compile_pipeline
