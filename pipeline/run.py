@@ -38,7 +38,8 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     the summary holds its reason.
 
     Raises:
-      UserError: the dataset, the config or the weights are wrong, or another run is going on in `workdir`; nothing was started.
+      UserError: the dataset, the config or the weights are wrong, or another run is going on in `workdir`; nothing was
+        started.
       Preempted: the process was asked to stop; the next run continues.
     """
     check_inputs(config)

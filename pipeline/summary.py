@@ -131,8 +131,8 @@ class Miss:
             )
         if math.isnan(self.value):
             return f"{name} is n/a, below the threshold {100 * self.limit:.2f} %"
-        missing = self.limit - self.value
-        return f"{name} is {100 * self.value:.2f} %, {100 * missing:.2f} points below the threshold {100 * self.limit:.2f} %"
+        value, limit = 100 * self.value, 100 * self.limit
+        return f"{name} is {value:.2f} %, {limit - value:.2f} points below the threshold {limit:.2f} %"
 
 
 def misses(evaluation_uri: str) -> list[Miss]:
@@ -142,11 +142,10 @@ def misses(evaluation_uri: str) -> list[Miss]:
     for validated in result.metric_validations_per_slice if result else ():
         for failure in validated.failures:
             threshold, is_change = failure.metric_threshold, failure.metric_key.is_diff
-            limit = (
-                threshold.change_threshold.absolute.value if is_change else threshold.value_threshold.lower_bound.value
-            )
+            change, least = threshold.change_threshold.absolute.value, threshold.value_threshold.lower_bound.value
             metric = failure.metric_key.name.removeprefix("known_")
-            found.append(Miss(metric, failure.metric_value.double_value.value, limit, is_change))
+            value = failure.metric_value.double_value.value
+            found.append(Miss(metric, value, change if is_change else least, is_change))
     return found
 
 
@@ -174,10 +173,8 @@ def print_summary(summary: Summary, categories: Categories, console: Console) ->
         row = [name, kind, percent(value)]
         table.add_row(*row, *([percent(summary.strong_only_per_class.get(name))] if compare else []))
     table.add_section()
-    for name, value in (
-        ("mean of those with masks", summary.strong_miou),
-        ("mean of those with tags", summary.weak_miou),
-    ):
+    means = {"mean of those with masks": summary.strong_miou, "mean of those with tags": summary.weak_miou}
+    for name, value in means.items():
         table.add_row(name, "", percent(value), *([""] if compare else []))
     table.add_row(
         "mean", "", percent(summary.miou), *([percent(summary.strong_only_miou)] if compare else []), style="bold"

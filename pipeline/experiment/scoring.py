@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from components.image_example_gen.transform import read_list
 from pipeline.experiment.networks import Networks, say_rejected
@@ -22,6 +21,7 @@ from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_mask
+from trainer.progress import progress
 
 _BATCH = 8
 
@@ -58,7 +58,7 @@ def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Mod
     """As `_count`, with each image's probabilities refined by the dense CRF before the decision."""
     size, number = networks.config.image_size, categories.num_classes
     counts = np.zeros((2, number, number), np.int64)
-    for serialized in tqdm(list(_examples(networks, categories)), desc="      dense CRF", unit="image"):
+    for serialized in progress(list(_examples(networks, categories)), desc="      dense CRF", unit="image"):
         example = tf.io.parse_single_example(serialized, features.PARSE_SPEC)
         truth = decode_mask(example[features.MASK]).numpy()
         image, logits = answer_on_pixels(net, example[features.IMAGE].numpy(), size)

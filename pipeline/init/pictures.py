@@ -7,14 +7,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from components.dataset_import.writer import TAGS
 from components.image_example_gen import voc
 from trainer.data.files import read_bytes
 from trainer.data.masks import ids_in, read_mask
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault
+from trainer.progress import progress
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def read_pictures(root: Path, names: Sequence[str]) -> tuple[list[Picture], bool
     tags, has_tags = _tags(root)
     return [
         Picture(key, _pixels(root, key, names), tags.get(key, frozenset()))
-        for key in tqdm(voc.keys(root), desc="masks", unit="image", leave=False, disable=None)
+        for key in progress(voc.keys(root), desc="masks", unit="image", leave=False)
     ], has_tags
 
 

@@ -63,10 +63,7 @@ def verdict(components: list[ComponentRun], summary: Summary) -> Verdict:
     if failed:
         return Verdict("failed", f"Stopped in {failed[0]}", summary.refused_because)
     if summary.pushed_model:
-        headline = (
-            "Pushed although it was not good enough" if summary.accepted_because else "Pushed: the model is good enough"
-        )
-        return Verdict("pushed", headline, [])
+        return Verdict("pushed", "Pushed whatever its scores" if summary.accepted_because else "Pushed", [])
     if summary.refused_because:
         return Verdict("refused", "Refused: the model was not pushed", summary.refused_because)
     return Verdict("unfinished", "Not finished: no model was judged", [])

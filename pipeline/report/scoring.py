@@ -1,4 +1,4 @@
-"""How each picture of the evaluation list came out; kept in the work folder, as report, advice and people ask for it."""
+"""How each picture of the evaluation list came out; kept in the work folder for report, advice and people."""
 
 from __future__ import annotations
 
