@@ -57,16 +57,23 @@ def count(pictures: Collection[Picture]) -> tuple[Counter, Counter]:
 
 
 def choose_weak(pictures: Collection[Picture], asked: Collection[str]) -> set[str]:
-    """The categories to learn from tags: those asked for, and those that more pictures show by a tag than in a mask.
+    """The categories to learn from tags: those asked for, those without masks, and those that mostly have tags alone.
 
-    A few masks of a tagged category are worth more as its evaluation. Where that would leave no category of one kind,
-    the one with the largest or smallest share of masks changes sides.
+    The last are those of which more pictures wait for a mask (no tag of theirs is weak yet) than have one: their few
+    masks are worth more as evaluation. Where no category of one kind would be left, the one that is nearest changes
+    sides.
     """
     masked, tagged = count(pictures)
     used = masked.keys() | tagged.keys()
-    weak = {name for name in used if name in asked or tagged[name] > masked[name]}
+    weak = {name for name in used if name in asked or not masked[name]}
+    while True:
+        waiting = Counter(name for p in pictures if not p.pixels and p.tags.isdisjoint(weak) for name in p.tags)
+        more = [name for name in waiting if waiting[name] > masked[name]]
+        if not more:
+            break
+        weak.add(max(more, key=lambda name: (waiting[name] / masked[name], name)))
     if not weak:
-        weak = {name for name in used if tagged[name]}
+        weak = set(waiting)
 
     def share(name: str) -> tuple[float, str]:
         return masked[name] / (masked[name] + tagged[name]), name
