@@ -174,7 +174,10 @@ def _remedies(
     if not config.maps.mirror:
         found.append(Remedy("Let the networks that make the weak labels look eight times.", [f"{run} {_LOOKS}"]))
     found.append(Remedy("Train longer.", [f"{run} {_longer('segmentation', config.segmentation)}"]))
-    return list({remedy.text: remedy for remedy in found}.values())[:_REMEDIES]
+    different: dict[str, Remedy] = {}
+    for remedy in found:  # the first of those that do the same
+        different.setdefault(" ".join(remedy.commands), remedy)
+    return list(different.values())[:_REMEDIES]
 
 
 _LOOKS = "--set 'maps={extra_scales: [0.7, 1.3, 1.6], mirror: true}'"

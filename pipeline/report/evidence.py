@@ -13,7 +13,6 @@ from pipeline.report.scoring import Scored, scored_pictures
 from pipeline.runners.local import ComponentRun
 from trainer.categories import BACKGROUND
 
-_MOSTLY = 0.5  # open: share of a category's pixels from which one wrong answer is named
 _WORST = 3  # pictures that are named
 FEW_LABELS = 0.7  # open: share of a tag's labels that show it, below which they are to blame
 
@@ -50,7 +49,7 @@ class Evidence:
         if not self.judged.get(name):
             return "no picture to judge by shows it"
         for answer, share in self.answers.get(name, [])[:1]:
-            if answer != name and share >= _MOSTLY:
+            if answer != name and share > 0:
                 return f"{100 * share:.0f} % of its pixels were called {answer}"
         return None
 
