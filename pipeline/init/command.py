@@ -18,6 +18,7 @@ from pipeline.init.asked import Asked
 from pipeline.init.dataset import Found, look
 from pipeline.init.recognise import NamesMissing, names_in, recognise
 from pipeline.init.table import print_found
+from pipeline.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError
@@ -63,6 +64,8 @@ def init(asked: Asked, console: Console) -> Path:
     print_found(found, root, console)
     asked.config.write_text(_render(asked, root, found))
     config = load_config(asked.config)  # a config written here is right or is a bug
+    counts = count(config)
+    print_plan(plan(config, counts, probe(config)), counts, console)
     for line in advice(config.backbone, config.weights):
         _say(console, line)
     steps = [f"transferseg {step} {shlex.quote(str(asked.config))}" for step in ("validate", "run")]
