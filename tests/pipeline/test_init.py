@@ -20,6 +20,7 @@ from pipeline.cli import cli
 from pipeline.config import load_config
 from pipeline.init.lists import hold_out
 from pipeline.init.pictures import Picture, choose_weak
+from pipeline.plan import Rates
 from pipeline.validate import find_problems
 from trainer.categories import VOC
 from trainer.errors import UserError
@@ -28,6 +29,12 @@ from trainer.errors import UserError
 @pytest.fixture
 def originals():
     return foreign.drawn_originals(24)
+
+
+@pytest.fixture(autouse=True)
+def _no_probe(monkeypatch):
+    """What the networks cost here is tests/pipeline/test_plan.py's matter."""
+    monkeypatch.setattr("pipeline.init.command.probe", lambda config: Rates(0.01, 0.02, 0.03, 0.01))
 
 
 def init(place, folder, *arguments):
@@ -85,6 +92,7 @@ def test_pictures_with_masks_for_some_and_tags_for_the_rest(photos, tmp_path):
     assert "24 images (train), 20 with a mask, 0 not readable" in done.output
     assert row(done, "even") == ["masks", 18, 17, 0, 2] and row(done, "kite") == ["tags", 4, 0, 4, 0]
     assert row(done, "pictures") == ["", 22, 18, 4, 2]
+    assert re.search(r"│ segmentation +│ +\d+ s │", done.output) and "22 pictures, " in done.output
     assert "no picture to judge by shows kite" in done.output and "kite: only 4 pictures" in done.output
     config = yaml.safe_load((tmp_path / "mine.yaml").read_text())
     assert config["categories"] == {"order": ["even", "odd", "kite"], "strong": ["even", "odd"], "weak": ["kite"]}
