@@ -68,6 +68,19 @@ class GateConfig(Strict):
     min_weak_miou: float | None = Field(0.2, ge=0, le=1)  # over weak categories; null: no masks to score them with
     max_miou_drop: float = Field(0.01, ge=0, le=1)  # below the blessed model
     max_weak_miou_drop: float = Field(0.01, ge=0, le=1)  # the same over weak categories
+    accept: str | None = Field(
+        None, min_length=1, description="why a model is pushed whatever its scores; recorded; `run --accept` sets it"
+    )
+
+    @property
+    def minimum(self) -> tuple[float, float | None]:
+        """What mIoU and weak mIoU must reach."""
+        return (0.0, None) if self.accept else (self.min_miou, self.min_weak_miou)
+
+    @property
+    def max_drop(self) -> tuple[float, float]:
+        """By how much they may fall."""
+        return (1.0, 1.0) if self.accept else (self.max_miou_drop, self.max_weak_miou_drop)
 
 
 class RunConfig(Strict):

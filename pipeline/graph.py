@@ -76,11 +76,10 @@ def create_pipeline(
         ).with_id(name)
 
     def evaluator(name: str, model: BaseComponent, baseline=None, gated: bool = False) -> tfx.components.Evaluator:
-        gate = config.gate
-        minimum, drops = {"known_miou": gate.min_miou}, {"known_miou": gate.max_miou_drop}
-        if gate.min_weak_miou is not None and set(categories.weak) - set(config.categories.added):
-            minimum["known_weak_miou"] = gate.min_weak_miou
-            drops["known_weak_miou"] = gate.max_weak_miou_drop
+        (least, least_weak), (drop, drop_weak) = config.gate.minimum, config.gate.max_drop
+        minimum, drops = {"known_miou": least}, {"known_miou": drop}
+        if least_weak is not None and set(categories.weak) - set(config.categories.added):
+            minimum["known_weak_miou"], drops["known_weak_miou"] = least_weak, drop_weak
         return tfx.components.Evaluator(
             examples=examples.outputs["examples"],
             model=model.outputs["model"],
@@ -187,6 +186,7 @@ def create_pipeline(
             push_destination=tfx.proto.PushDestination(
                 filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
             ),
+            custom_config={"accepted_because": config.gate.accept} if config.gate.accept else None,  # for the record
         ).with_id("pusher")
 
     components = [examples, statistics, schema, anomalies, data_gate, cam, l_net]

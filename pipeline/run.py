@@ -13,15 +13,20 @@ from rich.console import Console
 from components.batch.faults import TooManyFaults
 from components.batch.lock import locked
 from components.trainers.run_fns import RUN_ID
+from pipeline.closing import print_closing
 from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import training_hash
 from pipeline.logs import RunLines, new_run_id
 from pipeline.metrics import publish, run_metrics
 from pipeline.model_card import write_model_card
+from pipeline.plan import Remaining, count, known_rates, plan, print_plan
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
+from pipeline.report.advice import advise
+from pipeline.report.evidence import gather
 from pipeline.runners.local import CHECKPOINTS, ComponentRun, LocalRunner, build
-from pipeline.summary import Summary, print_summary, summarise
+from pipeline.summary import Summary, duration, print_summary, summarise
+from pipeline.weights import fetch
 from trainer.errors import UserError
 
 _LOG = logging.getLogger("transferseg")
@@ -35,10 +40,12 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     ends the run; the summary holds its reason.
 
     Raises:
-      UserError: the dataset or the config is wrong, or another run is going on in `workdir`; nothing was started.
+      UserError: the dataset, the config or the weights are wrong, or another run is going on in `workdir`; nothing was
+        started.
       Preempted: the process was asked to stop; the next run continues.
     """
     check_inputs(config)
+    fetch(config.backbone, config.weights)
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     run_id = new_run_id()
@@ -54,16 +61,24 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
     log_to_file(workdir / "run.log", lines)
     os.environ[RUN_ID] = run_id
 
+    counts = count(config)
+    planned = plan(config, counts, known_rates(config, workdir))
+    left = Remaining(planned)
+    print_plan(planned, counts, console)
+
     def on_start(name: str, position: int, total: int) -> None:
         lines.component = name
-        console.print(f"[bold]{position:2}/{total}[/bold] {name} ...", highlight=False)
+        mine = left.of(name)
+        expected = f" about {duration(mine)}; the whole run {duration(left.seconds)} more" if mine else ""
+        console.print(f"[bold]{position:2}/{total}[/bold] {name} ...{expected}", highlight=False)
 
     def on_end(component: ComponentRun) -> None:
         level = logging.ERROR if component.error else logging.INFO
         _LOG.log(level, "%s: %s, %.1f s", component.name, component.state, component.wall_s, exc_info=component.error)
         lines.component = None
+        left.done(component.name, component.wall_s, component.state == "done")
         state = "[red]failed[/red]" if component.error else component.state
-        console.print(f"      {component.name}: {state}, {component.wall_s:.1f} s", highlight=False)
+        console.print(f"      {component.name}: {state}, {duration(component.wall_s)}", highlight=False)
 
     runner = LocalRunner(run_id, on_start, on_end)
     start = time.monotonic()
@@ -74,6 +89,9 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
         pass  # a gate or a component refused; the summary says which and why
     finally:
         summary = summarise(runner.components, categories, time.monotonic() - start, training_hash(config), run_id)
+        states = {name: entry["state"] for name, entry in summary.components.items()}
+        summary.planned = {name: seconds for name, seconds in planned.items() if states.get(name) == "done"}
+        summary.accepted_because = config.gate.accept if summary.pushed_model else None
         summary.write(workdir / "summary.json")
         metrics = run_metrics(config.name, runner.components, summary)
         if failure := publish(metrics, workdir, config.name, config.push_metrics):
@@ -81,11 +99,9 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
             console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
     write_model_card(config, runner.components, summary)
     report = write_report(workdir, config, runner.components, summary)
+    evidence = gather(workdir, config, runner.components)
     print_summary(summary, categories, console)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
-    if summary.pushed_model:
-        console.print(f"model:  {summary.pushed_model}", highlight=False, soft_wrap=True)
+    print_closing(summary, advise(config, workdir, runner.components, summary, evidence), report, console)
     for reason in summary.refused_because:
         _LOG.error("not pushed: %s", reason)
-        console.print(f"[red]not pushed:[/red] {reason}", highlight=False, soft_wrap=True)
     return summary

@@ -17,12 +17,7 @@ from pipeline.runners.local import ComponentRun
 from trainer.categories import Categories
 from trainer.session import WARNINGS
 
-_THRESHOLD_NAMES = {
-    "miou": "mIoU",
-    "weak_miou": "weak-category mIoU",
-    "known_miou": "mIoU",
-    "known_weak_miou": "weak-category mIoU",
-}
+_NAMES = {"miou": "mIoU", "weak_miou": "weak-category mIoU"}
 
 
 @dataclass
@@ -36,8 +31,10 @@ class Summary:
     per_class: dict[str, float | None] = field(default_factory=dict)
     pushed_model: str | None = None
     refused_because: list[str] = field(default_factory=list)
+    accepted_because: str | None = None  # a person's reason to push it whatever its scores
     warnings: list[str] = field(default_factory=list)
     components: dict[str, dict] = field(default_factory=dict)
+    planned: dict[str, float] = field(default_factory=dict)  # seconds that components were expected to take
     serving: dict = field(default_factory=dict)  # latency_ms, memory_mb, load_s, agreement: see ServingReport
     wall_s: float = 0.0
     config_hash: str = ""
@@ -110,42 +107,74 @@ def scalars(values: dict[str, dict]) -> dict[str, float | None]:
     return {name: None if isinstance(v, str) or math.isnan(v) else float(v) for name, v in numbers.items()}
 
 
+@dataclass(frozen=True)
+class Miss:
+    """A threshold of the gate that a model missed.
+
+    Attributes:
+      metric: "miou" or "weak_miou".
+      value: of the model, 0..1; if `is_change`, its difference to the blessed model's, -1..1. May be nan: n/a.
+      limit: the least that was allowed.
+    """
+
+    metric: str
+    value: float
+    limit: float
+    is_change: bool
+
+    def __str__(self) -> str:
+        name = _NAMES.get(self.metric, self.metric)
+        if self.is_change:
+            return (
+                f"{name} changed by {100 * self.value:+.2f} points against the blessed model; allowed is "
+                f"{100 * self.limit:+.2f}"
+            )
+        if math.isnan(self.value):
+            return f"{name} is n/a, below the threshold {100 * self.limit:.2f} %"
+        value, limit = 100 * self.value, 100 * self.limit
+        return f"{name} is {value:.2f} %, {limit - value:.2f} points below the threshold {limit:.2f} %"
+
+
+def misses(evaluation_uri: str) -> list[Miss]:
+    """The thresholds that the model missed; none if it was blessed, or not for its scores."""
+    result = tfma.load_validation_result(evaluation_uri)
+    found = []
+    for validated in result.metric_validations_per_slice if result else ():
+        for failure in validated.failures:
+            threshold, is_change = failure.metric_threshold, failure.metric_key.is_diff
+            change, least = threshold.change_threshold.absolute.value, threshold.value_threshold.lower_bound.value
+            metric = failure.metric_key.name.removeprefix("known_")
+            value = failure.metric_value.double_value.value
+            found.append(Miss(metric, value, change if is_change else least, is_change))
+    return found
+
+
 def refusals(evaluation_uri: str) -> list[str]:
     """One line per threshold the model missed: which number, by how much. Empty when it was blessed."""
     result = tfma.load_validation_result(evaluation_uri)
     if result is None or result.validation_ok:
         return []
-    lines = []
-    for validated in result.metric_validations_per_slice:
-        for failure in validated.failures:
-            name = _THRESHOLD_NAMES.get(failure.metric_key.name, failure.metric_key.name)
-            value = failure.metric_value.double_value.value
-            threshold = failure.metric_threshold
-            if failure.metric_key.is_diff:
-                allowed = threshold.change_threshold.absolute.value
-                lines.append(f"{name} changed by {value:+.4f} against the blessed model; allowed is {allowed:+.4f}")
-            else:
-                least = threshold.value_threshold.lower_bound.value
-                lines.append(f"{name} is {value:.4f}, {least - value:.4f} below the threshold {least:.4f}")
+    lines = [str(miss) for miss in misses(evaluation_uri)]
     return lines or ["the Evaluator did not bless the model: " + " ".join(str(result).split())]
 
 
 def print_summary(summary: Summary, categories: Categories, console: Console) -> None:
     """The closing table: IoU per class and means, then time per component."""
     compare = summary.strong_only_miou is not None
-    table = Table(title="IoU on the eval split", title_justify="left")
+    table = Table(title="IoU of each category, percent", title_justify="left")
     table.add_column("category")
-    table.add_column("supervision")
+    table.add_column("learned from")
     table.add_column("IoU", justify="right")
     if compare:
-        table.add_column("strong only", justify="right")
+        table.add_column("without tagged pictures", justify="right")
     strong = set(categories.strong)
     for name, value in summary.per_class.items():
         kind = "" if name == "background" else "masks" if name in strong else "tags"
         row = [name, kind, percent(value)]
         table.add_row(*row, *([percent(summary.strong_only_per_class.get(name))] if compare else []))
     table.add_section()
-    for name, value in (("strong mean", summary.strong_miou), ("weak mean", summary.weak_miou)):
+    means = {"mean of those with masks": summary.strong_miou, "mean of those with tags": summary.weak_miou}
+    for name, value in means.items():
         table.add_row(name, "", percent(value), *([""] if compare else []))
     table.add_row(
         "mean", "", percent(summary.miou), *([percent(summary.strong_only_miou)] if compare else []), style="bold"
@@ -155,15 +184,31 @@ def print_summary(summary: Summary, categories: Categories, console: Console) ->
     for warning in summary.warnings:
         console.print(f"[yellow]warning[/] {warning}")
 
-    times = Table(title="Time per component", title_justify="left")
+    times = Table(title="Time", title_justify="left")
     times.add_column("component")
-    times.add_column("seconds", justify="right")
+    if summary.planned:
+        times.add_column("planned", justify="right")
+    times.add_column("took", justify="right")
     times.add_column("")
-    for name, entry in summary.components.items():
-        times.add_row(name, f"{entry['wall_s']:.1f}", "" if entry["state"] == "done" else entry["state"])
-    times.add_section()
-    times.add_row("whole run", f"{summary.wall_s:.1f}", "")
+    for name, entry in [*summary.components.items(), ("whole run", {"wall_s": summary.wall_s, "state": "done"})]:
+        if name == "whole run":
+            times.add_section()
+        planned = sum(summary.planned.values()) if name == "whole run" else summary.planned.get(name)
+        row = [name, *(["" if planned is None else duration(planned)] if summary.planned else [])]
+        times.add_row(*row, duration(entry["wall_s"]), "" if entry["state"] == "done" else entry["state"])
     console.print(times)
+
+
+def duration(seconds: float) -> str:
+    """4.2 -> '4.2 s', 83 -> '1 min 23 s', 4000 -> '1 h 7 min'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def percent(value: float | None) -> str:

@@ -16,7 +16,8 @@ from components.image_example_gen.settings import DatasetSettings, layout_faults
 from components.image_example_gen.tags import Tags, read_tags_and_faults
 from components.image_example_gen.transform import plan_shards
 from pipeline.config import RunConfig
-from pipeline.problems import Problem, write_page
+from pipeline.problems import Problem, grouped, write_page
+from pipeline.weights import advice
 from trainer.categories import Categories
 from trainer.errors import UserError
 
@@ -32,6 +33,7 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
     settings, categories = config.dataset, config.categories.resolve()
     problems = [Problem.error(where, fault) for where, fault in layout_faults(settings)]
     problems += [Problem.error("categories", fault) for fault in order_faults(settings, categories)]
+    problems += _weights(config)
     tags: Tags = {}
     if settings.tags_path:
         try:
@@ -44,7 +46,9 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
         entries = inspect(plan_shards(settings, categories, tags), settings, categories, config.beam_args)
         counts = dict(Counter(entry["split"] for entry in entries if entry["split"]))
         problems += [
-            Problem.error(entry["key"], f"{entry['stage']}: {entry['reason']}") for entry in entries if entry["stage"]
+            Problem.error(entry["key"], f"{entry['stage']}: {entry['reason']}", "picture")
+            for entry in entries
+            if entry["stage"]
         ]
         problems += _splits(counts)
         problems += _classes(entries, categories)
@@ -61,9 +65,12 @@ def validate(config: RunConfig, html_path: Path | None, console: Console) -> lis
         write_page(html_path, config, problems, counts)
     if problems:
         table = Table("", "where", "what", title=f"{len(problems)} problems", title_justify="left")
-        for problem in problems:
-            colour = "red" if problem.severity == "error" else "yellow"
-            table.add_row(Text(problem.severity, colour), Text(problem.where), Text(problem.what))  # never as markup
+        for kind, several in grouped(problems):
+            for problem in several:
+                colour = {"high": "red", "some": "yellow", "little": "green"}[kind.cost]
+                table.add_row(
+                    Text(problem.severity, colour), Text(problem.where), Text(problem.what)
+                )  # never as markup
         console.print(table)
     if counts:
         usable = ", ".join(f"{counts.get(split, 0)} {split}" for split in (STRONG, WEAK, EVAL))
@@ -71,6 +78,14 @@ def validate(config: RunConfig, html_path: Path | None, console: Console) -> lis
     if not problems:
         console.print("[green]no problems[/]")
     return problems
+
+
+def _weights(config: RunConfig) -> Iterator[Problem]:
+    try:
+        if lines := advice(config.backbone, config.weights):
+            yield Problem.error("weights", " ".join(line.strip() for line in lines).removeprefix("weights: "))
+    except UserError as error:
+        yield Problem.error("weights", str(error).removeprefix("weights: "))
 
 
 def _splits(counts: dict[str, int]) -> Iterator[Problem]:
@@ -89,11 +104,15 @@ def _classes(entries: Sequence[dict], categories: Categories) -> Iterator[Proble
     train, evaluated = (Counter(tag for e in usable if e["evaluation"] == flag for tag in e["tags"]) for flag in (0, 1))
     for category, name in enumerate(categories.names[1:], start=1):
         if not train[category]:
-            yield Problem.error(name, "no training image shows it; add some or take the category out")
+            yield Problem.warning(
+                name, "no training image shows it: the model will never answer with it; add some", "unseen"
+            )
         elif train[category] < FEW:
-            yield Problem.warning(name, f"only {train[category]} training images show it; {FEW} or more are better")
+            yield Problem.warning(
+                name, f"only {train[category]} training images show it; {FEW} or more are better", "few"
+            )
         if not evaluated[category]:
-            yield Problem.warning(name, "no evaluation image shows it: its IoU will be n/a")
+            yield Problem.warning(name, "no evaluation image shows it: its IoU will be n/a", "unscored")
 
 
 def _blank(entries: Sequence[dict]) -> Iterator[Problem]:
@@ -106,6 +125,7 @@ def _blank(entries: Sequence[dict]) -> Iterator[Problem]:
                 f"{len(blank)} of {len(masked)} {kind} masks show no category (background or void alone): "
                 f"{_first(blank)}; "
                 "right only if there is nothing to see",
+                "blank",
             )
 
 
@@ -120,7 +140,7 @@ def _copies(entries: Sequence[dict]) -> Iterator[Problem]:
         for keys in names.values():
             if len(keys) > 1:
                 first, *others = keys
-                yield Problem.warning(first, f"the same file as {', '.join(others)}; keep one")
+                yield Problem.warning(first, f"the same file as {', '.join(others)}; keep one", "copy")
     by_case = defaultdict(dict)
     for entry in entries:
         by_case[entry["key"].casefold()][entry["key"]] = None
@@ -128,12 +148,16 @@ def _copies(entries: Sequence[dict]) -> Iterator[Problem]:
         if len(keys) > 1:
             first, *others = keys
             yield Problem.warning(
-                first, f"differs from {', '.join(others)} in case alone; some file systems take them for one: rename"
+                first,
+                f"differs from {', '.join(others)} in case alone; some file systems take them for one: rename",
+                "name",
             )
     listed_twice = {e["key"] for e in train} & {e["key"] for e in evaluated}
     for key, other in near_duplicates(train, evaluated):
         if key not in listed_twice:
-            yield Problem.warning(key, f"looks like {other} of the evaluation list: the scores would flatter; drop one")
+            yield Problem.warning(
+                key, f"looks like {other} of the evaluation list: the scores would flatter; drop one", "flattering"
+            )
 
 
 def _unlisted(tags: Tags, entries: Sequence[dict], settings: DatasetSettings) -> Iterator[Problem]:
@@ -142,7 +166,9 @@ def _unlisted(tags: Tags, entries: Sequence[dict], settings: DatasetSettings) ->
     listed = {entry["key"] for entry in entries}
     for where, verb, keys in ((settings.tags, "tags", tags), (settings.corrected, "names", settings.corrected_keys())):
         if unknown := [key for key in keys if key not in listed]:
-            yield Problem.warning(where, f"{verb} {len(unknown)} images that no list names: {_first(unknown)}")
+            yield Problem.warning(
+                where, f"{verb} {len(unknown)} images that no list names: {_first(unknown)}", "unused"
+            )
 
 
 def _first(keys: Sequence[str]) -> str:

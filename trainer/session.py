@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from trainer.curves import draw_curves
 from trainer.errors import UserError
 from trainer.hosts import LOST, hosts, total
 from trainer.panels import Panel
+from trainer.progress import progress
 from trainer.replicas import Batch, first, whole
 from trainer.run_state import Checkpoints, History, Preempted, StopSignal
 
@@ -73,14 +73,13 @@ class Session:
         chief = self._hosts.chief
         self._history = History(self._folders.logs, first_step=self.step) if chief else None
         self._board = tf.summary.create_file_writer(self._folders.logs) if chief else tf.summary.create_noop_writer()
-        self._bar = tqdm(
+        self._bar = progress(
             total=self._num_steps,
             initial=self.step,
             desc=f"      {self._folders.name}",
             unit="step",
             mininterval=1.0,
-            dynamic_ncols=True,
-            disable=not chief,
+            hidden=not chief,
         )
         self._stop.__enter__()
         return self

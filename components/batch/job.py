@@ -18,7 +18,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from tqdm import tqdm
 
 from components.batch.faults import refuse_above
 from components.batch.images import DEAD, ReadImages, Sample, Source
@@ -27,6 +26,7 @@ from components.batch.networks import BATCH_SIZE, RunNetworks
 from components.batch.output import DEAD_LETTERS, SCRATCH, SUMMARY
 from trainer.data.files import read_bytes, walk
 from trainer.errors import ImageFault, UserError, shown
+from trainer.progress import progress
 
 _POLL = 1.0  # seconds between looks at the output folder
 
@@ -187,7 +187,7 @@ def _progress(folder: Path, keys: Sequence[str], title: str) -> Iterator[None]:
     """A bar that counts the masks in `folder`: right for every runner, also when workers are other processes."""
     stop = threading.Event()
     names = {f"{key}.png" for key in keys}
-    bar = tqdm(total=len(names), desc=title, unit="image", dynamic_ncols=True)
+    bar = progress(total=len(names), desc=title, unit="image")
 
     def count() -> None:
         with os.scandir(folder) as entries:

@@ -80,12 +80,22 @@ def _telling(entry: dict) -> bool:
     return entry["thumbnail"] is not None and float(np.std(entry["thumbnail"])) > _PLAIN
 
 
+def thumbnail(root: str, key: str) -> list[int] | None:
+    """Grey pixels (256 of 0..255) of a readable image, for `near_duplicates`; None of others."""
+    try:
+        return _thumbnail(read_bytes(voc.image_path(root, key)))
+    except ImageFault:
+        return None
+
+
+def _thumbnail(data: bytes) -> list[int] | None:
+    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    if grey is None:  # a GIF: OpenCV reads none
+        return None
+    return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel().tolist()
+
+
 def _look(root: str, key: str) -> dict:
     """Digest of a readable image's file, and a grey thumbnail of it."""
     data = read_bytes(voc.image_path(root, key))
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
-    thumbnail = None if grey is None else cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return {
-        "digest": hashlib.sha256(data).hexdigest(),
-        "thumbnail": None if thumbnail is None else thumbnail.ravel().tolist(),  # a GIF: OpenCV reads none
-    }
+    return {"digest": hashlib.sha256(data).hexdigest(), "thumbnail": _thumbnail(data)}

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import apache_beam as beam
 import tensorflow as tf
-from tqdm import tqdm
 
 from components.batch.faults import dead_letter, first_of
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
@@ -22,6 +21,7 @@ from components.image_example_gen.tags import Tags, read_tags
 from trainer import features
 from trainer.categories import Categories
 from trainer.errors import ImageFault, UserError
+from trainer.progress import progress
 from trainer.threads import in_threads
 
 SHARD_SIZE = 256  # open: images a shard, about 25 MB of VOC
@@ -231,7 +231,7 @@ def write_shards(uri: str, settings: DatasetSettings, categories: Categories) ->
     write, summary = WriteShard(uri, settings, categories), Summary()
     shards = plan_shards(settings, categories)
     written = in_threads(lambda shard: [*write.process(shard)], shards)
-    for summaries in tqdm(written, desc="      examples", total=len(shards), unit="shard"):
+    for summaries in progress(written, desc="      examples", total=len(shards), unit="shard"):
         for one in summaries:
             summary.merge(one)
     write_summary(summary, uri)

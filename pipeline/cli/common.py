@@ -16,6 +16,7 @@ PATH = click.Path(path_type=Path)
 EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many records were bad
 EXIT_BAD_INPUT = 2
 EXIT_CRASHED = 3
+_WIDE = 2000  # columns
 
 
 def _log_to(_: click.Context, __: click.Parameter, path: Path | None) -> None:
@@ -66,10 +67,15 @@ def say(text: object) -> None:
 
 
 def console(json_path: Path | None = None):
-    """For tables and progress; it leaves the standard output to --json -. Colours are for terminals alone."""
+    """For tables and progress; it leaves the standard output to --json -.
+
+    Colours are for terminals alone. In a file or a pipe a line is as long as what it says: nothing is wrapped.
+    """
     from rich.console import Console
 
-    return Console(quiet=is_quiet(), stderr=str(json_path) == "-")
+    to_error = str(json_path) == "-"
+    stream = sys.stderr if to_error else sys.stdout
+    return Console(quiet=is_quiet(), stderr=to_error, width=None if stream.isatty() else _WIDE)
 
 
 def write_json(path: Path | None, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -41,16 +42,28 @@ def demo(workdir: Path, json_path: Path | None) -> None:
 @click.option("--config", type=PATH, default=Path("transferseg.yaml"), show_default=True, help="file to write")
 @click.option("--weak", default="", metavar="A,B", help="categories to learn from tags although they have masks")
 @click.option("--categories", default="", metavar="A,B", help="names by id, where the files do not say; or a file")
-@click.option("--weights", default="imagenet", show_default=True, help="without a GPU: MobileNetV2's weights, or null")
-def init(folder: Path, output: Path, config: Path, weak: str, categories: str, weights: str) -> None:
+@click.option("--val", type=PATH, help="list of the pictures to judge by [default: FOLDER/val.txt, else every tenth]")
+@click.option("--weights", default="imagenet", show_default=True, help="what networks begin with: a .h5 file, or null")
+@click.option("--force", is_flag=True, help="replace the config if it is there")
+def init(
+    folder: Path, output: Path, config: Path, weak: str, categories: str, val: Path | None, weights: str, force: bool
+) -> None:
     """Looks at a folder, recognises the dataset in it and writes a config that runs.
 
-    Example: transferseg init photos --weak tram,kite
+    What is only tagged is learned from tags, what has masks from masks. Pictures to judge by are held out if no list
+    says which: masks of the former first, then a tenth of each of the latter.
+
+    Example: transferseg init photos
     """
+    from pipeline.init.asked import Asked
+
+    names = names_of(categories)
+    chosen = None if weights == "null" else weights
+    asked = Asked(folder, output, config, names_of(weak, "--weak") or (), names, chosen, val, force)
+    asked.check()  # before the slow import of what reads datasets
     from pipeline.init.command import init as run_init
 
-    chosen = None if weights == "null" else weights
-    run_init(folder, output, config, names_of(weak, "--weak") or (), names_of(categories), console(), chosen)
+    run_init(asked, console())
 
 
 @cli.command()
@@ -81,8 +94,16 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value, e.g. backbone=tiny"
 )
+@click.option("--accept", metavar="REASON", help="push the model whatever its scores, and record why")
 @JSON
-def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, ...], json_path: Path | None) -> None:
+def run(
+    config: Path,
+    workdir: Path | None,
+    runner: str,
+    overrides: tuple[str, ...],
+    accept: str | None,
+    json_path: Path | None,
+) -> None:
     """Runs the pipeline of a config file: exit 0 pushed, 1 refused by the gate, 2 bad input.
 
     A run that was stopped or killed continues where it was. With --runner kubeflow nothing is run: the pipeline is
@@ -91,8 +112,10 @@ def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, .
     Example: transferseg run configs/voc-split-1.yaml --set dataset.root=/data/VOC2012 --workdir runs/one
     """
     from pipeline.config import check_inputs, load_config
+    from pipeline.weights import fetch
 
-    loaded = load_config(config, list(overrides))
+    reason = [f"gate.accept={json.dumps(accept)}"] if accept is not None else []
+    loaded = load_config(config, [*overrides, *reason])
     workdir = workdir or Path("build") / loaded.name
     if runner == "kubeflow":
         from pipeline.runners.kubeflow import compile_pipeline
@@ -103,6 +126,7 @@ def run(config: Path, workdir: Path | None, runner: str, overrides: tuple[str, .
             console(json_path).print(line, highlight=False, soft_wrap=True)
         return
     check_inputs(loaded)
+    fetch(loaded.backbone, loaded.weights)
     from pipeline.run import run_local  # takes seconds to import: only for a config that is right
 
     finish(run_local(loaded, workdir, console(json_path)), json_path)
@@ -159,9 +183,11 @@ def experiment(
     """
     from pipeline.config import check_inputs, load_config
     from pipeline.experiment.command import run_experiment
+    from pipeline.weights import fetch
 
     loaded = load_config(config, list(overrides))
     check_inputs(loaded)
+    fetch(loaded.backbone, loaded.weights)
     names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
     workdir = workdir or Path("build") / f"experiment-{loaded.name}"
     run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out or workdir / "results", console())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +15,17 @@ from components.image_example_gen.settings import check_dataset
 from pipeline.config import RunConfig
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.networks import Networks, seconds_of
+from pipeline.experiment.pace import name_of, plan_rows
 from pipeline.experiment.scoring import score
 from pipeline.experiment.table import MEANS, Row, with_ratios, write_tables
 from pipeline.graph import training_hash
+from pipeline.plan import Remaining, count, known_rates, plan
+from pipeline.summary import duration
 from trainer.categories import Categories, named_split
 from trainer.errors import UserError
 
 OWN = "own"
+_FOUND_AGAIN_S = 10  # open: a row that takes less was there already
 CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
 
 
@@ -59,11 +64,14 @@ def run_experiment(
     resolved = resolve(config, splits)
     for categories in resolved.values():
         check_dataset(config.dataset, categories)
+    left = _plan(config, [(split, method, seed) for seed in seeds for split in resolved for method in methods], workdir)
     for seed in seeds:
         networks = Networks(config.model_copy(update={"seed": seed}), workdir)
         for split, categories in resolved.items():
             for method in methods:
-                console.print(f"[bold]{split}[/bold] {method}, seed {seed} ...", highlight=False)
+                name, start = name_of(split, method, seed), time.monotonic()
+                expected = f"about {duration(left.of(name) or 0)}; the whole {duration(left.seconds)} more"
+                console.print(f"[bold]{split}[/bold] {method}, seed {seed} ... {expected}", highlight=False)
                 trained = METHODS[method.removesuffix(CRF)](networks, categories)
                 found = score(networks, categories, trained, crf=method.endswith(CRF))
                 row = {"split": split, "method": method, "seed": seed, "strong": list(categories.strong)}
@@ -74,7 +82,14 @@ def run_experiment(
                 means = ", ".join(f"{name} {row[name]:.3f}" for name in MEANS if row[name] is not None)
                 console.print(f"    {means}", highlight=False)
                 write_tables(with_ratios(rows), out, about)
+                took = time.monotonic() - start
+                left.done(name, took, worked=took > _FOUND_AGAIN_S)
     return with_ratios(rows)
+
+
+def _plan(config: RunConfig, rows: Sequence[tuple[str, str, int]], workdir: Path) -> Remaining:
+    everything = config.model_copy(update={"compare_strong_only": True, "cam_from": None, "l_net_from": None})
+    return plan_rows(rows, plan(everything, count(config), known_rates(config, workdir)))
 
 
 def resolve(config: RunConfig, splits: Sequence[str]) -> dict[str, Categories]:

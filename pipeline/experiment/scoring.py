@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from components.image_example_gen.records import EVAL
 from pipeline.experiment.networks import Networks
@@ -22,6 +21,7 @@ from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_mask
+from trainer.progress import progress
 from trainer.threads import in_threads
 
 _BATCH = 8
@@ -72,7 +72,7 @@ def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Mod
 
 def _summed(count: Callable[[tf.Tensor], np.ndarray], items: tf.data.Dataset, number: int) -> np.ndarray:
     total, items = np.zeros((2, number, number), np.int64), list(items)
-    for counts in tqdm(in_threads(count, items), desc="      scores", total=len(items)):
+    for counts in progress(in_threads(count, items), desc="      scores", total=len(items)):
         total += counts
     return total
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from components.image_example_gen.records import WEAK
 from pipeline.experiment.networks import Networks
 from trainer.baselines.example_files import write_labels
 from trainer.baselines.transfer_net import check_size, train_transfer_net, transfer_labels
 from trainer.categories import Categories
 from trainer.models.transfer_net import build_transfer_net
+from trainer.progress import progress
 
 
 def labelled(networks: Networks, categories: Categories) -> str:
@@ -31,7 +30,7 @@ def labelled(networks: Networks, categories: Categories) -> str:
         number = len(categories.foreground)
         net = networks.load(lambda: build_transfer_net(config.backbone, number, None, config.seed), trained)
         found = transfer_labels(net, [weak], number, config.image_size)
-        labels = dict(tqdm(found, desc="      TransferNet labels", unit="image"))
+        labels = dict(progress(found, desc="      TransferNet labels", unit="image"))
         write_labels([weak], labels, partial)
 
     return f"{networks.step('transfer_labels', make, trained.name)}/*.gz"

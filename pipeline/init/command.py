@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,70 +14,64 @@ from rich.console import Console
 
 from components.dataset_import.writer import FAULTS, import_dataset
 from pipeline.config import load_config
+from pipeline.init.asked import Asked
 from pipeline.init.dataset import Found, look
-from pipeline.init.recognise import is_ours, names_in, recognise
+from pipeline.init.recognise import NamesMissing, names_in, recognise
+from pipeline.init.table import print_found
+from pipeline.plan import count, plan, print_plan, probe
+from pipeline.weights import advice
 from trainer.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError
 
 _MAX_DEAD_SHARE = 0.1  # open, as import's: more unreadable pictures have a common cause
 
 
-def init(
-    folder: Path,
-    output: Path,
-    config: Path,
-    weak: Sequence[str],
-    names: Sequence[str] | None,
-    console: Console,
-    weights: str | None = "imagenet",
-) -> Path:
-    """Writes a config for a dataset.
-
-    Args:
-      folder: the dataset, of any known kind.
-      output: where it is brought to if it is not in our layout; an existing dataset there is extended.
-      config: file to write.
-      weak: categories to count as weak although they have masks.
-      names: categories by id, where the files do not say.
-      weights: for a machine without a GPU, see the config.
+def init(asked: Asked, console: Console) -> Path:
+    """Writes a config that runs, for a dataset of any known kind.
 
     Returns:
       The config file.
 
     Raises:
-      UserError: unknown kind, no masks, too many unreadable pictures, or `config` exists.
+      UserError: see `Asked.check`, `recognise` and `look`; too many pictures are not readable; the command that would
+        make a config is in the message wherever there is one.
     """
-    if config.exists():
-        raise UserError(f"{config}: is there already; delete it or give another name with --config")
-    if not config.absolute().parent.is_dir():
-        raise UserError(f"--config {config}: no folder {config.parent}; make it first")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    root = folder
-    if is_ours(folder):
-        _say(console, f"{folder}: VOC's layout, used as it is")
-    else:
-        root = output
-        for part in recognise(folder, names):
-            done = import_dataset(part.read(), output, part.split, replace=True)
-            _say(
-                console,
-                f"{folder}: {part.kind}, {done['images']} images ({part.split}), {done['masks']} with a mask, "
-                f"{done['dead']} not readable -> {output}",
-            )
-            for note in done["notes"]:
-                _say(console, f"  {note}")
-            if done["first_fault"]:
-                _say(console, f"  not used: {done['first_fault']}; all: {output / FAULTS}")
-            _check_readable(done, output)
+    asked.check()
+    folder, root, names = asked.folder, asked.output, asked.names
+    try:
+        place, parts = recognise(folder, names)
+    except NamesMissing as error:
+        example = [f"name{number}" for number in range(1, error.number + 1)]
+        raise UserError(f"{error}: {asked.command(names=example)}") from None
+    if not parts:
+        root = place
+        _say(console, f"{root}: VOC's layout, used as it is")
+    for part in parts:
+        done = import_dataset(part.read(), root, part.split, replace=True)
+        _say(
+            console,
+            f"{place}: {part.kind}, {done['images']} images ({part.split}), {done['masks']} with a mask, "
+            f"{done['dead']} not readable -> {root}",
+        )
+        for note in done["notes"]:
+            _say(console, f"  {note}")
+        if done["first_fault"]:
+            _say(console, f"  not used: {done['first_fault']}; all: {root / FAULTS}")
+        _check_readable(done, root)
     if not names and names_in(root) is None:
         _say(console, f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
-    found = look(root, list(weak), list(names) if names and root == folder else None, imported=root != folder)
-    _tell(found, console)
-    config.write_text(_render(folder, root, config, found, weights))
-    load_config(config)  # a config written here is right or is a bug
-    _say(console, f"wrote {config}; next: transferseg validate {config}")
-    return config
+    found = look(root, asked, names if not parts else None, imported=bool(parts))
+    print_found(found, root, console)
+    asked.config.write_text(_render(asked, root, found))
+    config = load_config(asked.config)  # a config written here is right or is a bug
+    counts = count(config)
+    print_plan(plan(config, counts, probe(config)), counts, console)
+    for line in advice(config.backbone, config.weights):
+        _say(console, line)
+    steps = [f"transferseg {step} {shlex.quote(str(asked.config))}" for step in ("validate", "run")]
+    _say(console, f"Wrote {asked.config}. Next, to see every bad file: {steps[0]}")
+    _say(console, f"Then: {steps[1]} --workdir runs/first")
+    return asked.config
 
 
 def _say(console: Console, text: str) -> None:
@@ -93,43 +88,34 @@ def _check_readable(done: dict[str, Any], output: Path) -> None:
         )
 
 
-def _tell(found: Found, console: Console) -> None:
-    learned = [name for name in found.weak if found.images[name]]
-    unseen = [name for name in found.weak if not found.images[name]]
-    for title, names in (("masks", found.strong), ("tags", learned), ("in no training image", unseen)):
-        listed = ", ".join(f"{name} ({found.images[name]})" for name in names)
-        if names:
-            _say(console, f"  {title}: {listed}")
-    if not learned:
-        _say(console, "  every category has masks; those to be learned from tags are given with --weak a,b")
-    if found.empty:
-        _say(console, f"  {found.empty} masks show no category: only background or void (255)")
-
-
-def _render(folder: Path, root: Path, config: Path, found: Found, weights: str | None) -> str:
+def _render(asked: Asked, root: Path, found: Found) -> str:
     import tensorflow as tf  # slow to import: only to look for a GPU
 
-    split = None
-    if found.names == VOC and not found.tags and not any(found.images[name] for name in found.weak):
-        split = "voc-split-1"
-    elif found.names == VOC:
-        split = next((name for name, strong in VOC_SPLITS.items() if set(strong) == set(found.strong)), None)
     environment = Environment(
         loader=PackageLoader("pipeline.init", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("config.yaml.jinja").render(
-        source=folder,
-        path=config,
-        name=_name(config.stem),
+        source=asked.folder,
+        path=asked.config,
+        name=_name(asked.config.stem),
         root=_scalar(str(root.resolve())),
         found=found,
-        split=split,
+        split=_split(found),
         order=_inline(found.names),
         strong=_inline(found.strong),
         weak=_inline(found.weak),
+        weak_scored=any(found.scored[name] for name in found.weak),
         gpu=bool(tf.config.list_physical_devices("GPU")),
-        weights=_scalar(weights),
+        weights=_scalar(asked.weights),
     )
+
+
+def _split(found: Found) -> str | None:
+    """The paper's split that the dataset is, as far as it shows VOC's categories."""
+    if found.names != VOC:
+        return None
+    shown = {name for name in VOC if found.images[name]}
+    return next((name for name, strong in VOC_SPLITS.items() if shown & set(strong) == set(found.strong)), None)
 
 
 def _name(stem: str) -> str:

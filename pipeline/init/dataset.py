@@ -1,24 +1,21 @@
-"""What a folder in our layout holds: names, which have masks, lists; and a held-out list if it has none."""
+"""What a folder in our layout holds, and how it is to be learned from; refused where nothing could be."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
-from components.batch.masks import write_atomic
-from components.dataset_import.writer import TAGS
 from components.image_example_gen import voc
+from pipeline.init.asked import Asked
+from pipeline.init.lists import make_lists
+from pipeline.init.pictures import Picture, choose_weak, count, read_pictures
 from pipeline.init.recognise import names_in
-from trainer.categories import VOC
-from trainer.data.files import read_bytes
-from trainer.data.masks import ids_in, read_mask
-from trainer.data.tags_table import read_tags_table
-from trainer.errors import ImageFault, UserError
+from trainer.categories import VOC, VOC_SPLITS
+from trainer.errors import UserError
 
-HOLD_OUT = 10  # open: every tenth image with a mask is for evaluation, where no list says which are
+VOC_SPLIT = "voc-split-1"  # what is tried first of VOC as it comes
 
 
 @dataclass(frozen=True)
@@ -27,13 +24,12 @@ class Found:
 
     Attributes:
       names: categories by id.
-      strong, weak: names with masks in the training list, names with tags alone.
+      strong, weak: names that masks teach, names that tags alone teach (also those in no training image).
       train, val: names of the lists.
+      source: of the evaluation list, see `make_lists`.
       tags: whether there is a tags file.
-      images: training images by category; `num_train` and `num_val` count lists.
-      held_out: whether the evaluation list was made here.
-      empty: masks that show no category.
-      weak_scored: whether masks of evaluation images show a weak category.
+      trained, evaluated: the pictures of the lists.
+      left_out: (key, reason) of the pictures that cannot be trained on.
     """
 
     names: list[str]
@@ -41,103 +37,120 @@ class Found:
     weak: list[str]
     train: str
     val: str
+    source: str
     tags: bool
-    images: Counter
-    num_train: int
-    num_val: int
-    held_out: bool
-    weak_scored: bool
-    empty: int
+    trained: list[Picture]
+    evaluated: list[Picture]
+    left_out: list[tuple[str, str]]
+
+    @property
+    def images(self) -> Counter:
+        """Training pictures by category."""
+        return Counter(name for picture in self.trained for name in picture.names)
+
+    @property
+    def scored(self) -> Counter:
+        """Evaluation masks by category."""
+        return Counter(name for picture in self.evaluated for name in picture.pixels or ())
 
 
-def look(root: Path, weak: list[str], names: list[str] | None, imported: bool = False) -> Found:
-    """Reads lists, tags and masks; makes lists if there are none.
+def look(root: Path, asked: Asked, names: Sequence[str] | None, imported: bool) -> Found:
+    """Reads tags and masks, decides who is weak, makes the lists that are not there.
 
     Args:
       root: folder in our layout.
-      weak: categories that are to count as weak although they have masks.
+      asked: with the weak categories and the list that a person gave.
       names: categories by id; None: categories.txt, or VOC's.
-      imported: whether the images were brought in just now, perhaps once more: those held out before stay held out.
+      imported: the images were brought in just now.
 
     Raises:
-      UserError: a name in `weak` is unknown, or fewer than two images have a mask.
+      UserError: an unknown name in `asked.weak`, or no masks or no tags to learn from; with the command that helps.
     """
-    names = names or names_in(root) or list(VOC)
-    tags = _tags(root)
-    keys = voc.keys(root)
-    shown = {key: _shown(root, key, names) for key in tqdm(keys, desc="masks", unit="image", leave=False)}
-    masked = [key for key in keys if shown[key] is not None]
+    names = list(names or names_in(root) or VOC)
+    if unknown := sorted(set(asked.weak) - set(names)):
+        raise UserError(f"--weak {unknown[0]}: no such category; there are {', '.join(names)}")
+    pictures, has_tags = read_pictures(root, names)
+    masked = [picture for picture in pictures if picture.pixels]
     if len(masked) < 2:
         raise UserError(
-            f"{root}: {len(masked) or 'no'} image has a mask. L-Net learns from masks of some categories, yours "
-            f"or others': bring a dataset that has some into the same folder first (transferseg import ... --output "
-            f"{root}), or label with an L-Net that you have (transferseg label --mode class-agnostic)"
+            f"{root}: {len(masked) or 'no'} image has a mask that shows a category. L-Net learns from masks of some "
+            f"categories, yours or others': bring a dataset that has some into the same folder first (transferseg "
+            f"import voc --root VOC2012 --list trainval --output {root}), then {asked.command()}; or label with an "
+            "L-Net that you have (transferseg label --mode class-agnostic)"
         )
-    train, val, held_out = _lists(root, keys, masked, imported)
-    listed = voc.list_keys(root, train)
-    images = Counter(name for key in listed for name in (tags.get(key) or shown.get(key) or ()))
-    with_masks = {name for key in listed if shown.get(key) for name in shown[key]}
-    unknown = sorted(set(weak) - set(names))
-    if unknown:
-        raise UserError(f"--weak {unknown[0]}: no such category; there are {', '.join(names)}")
-    used = [name for name in names if name in images or name in with_masks]
-    strong = [name for name in used if name in with_masks and name not in weak]
-    evaluated = voc.list_keys(root, val)
-    learned = [name for name in names if name not in strong]
-    return Found(
+    weak = choose_weak(pictures, asked.weak)
+    if not weak:
+        weak = _weak_by_itself(root, names, pictures, asked)
+    val = asked.val or (asked.folder / "val.txt" if (asked.folder / "val.txt").is_file() else None)
+    train, evaluation, source = make_lists(root, pictures, weak, val, imported)
+    by_key = {picture.key: picture for picture in pictures}
+    trained, evaluated = (
+        [by_key[key] for key in dict.fromkeys(voc.list_keys(root, split)) if key in by_key]
+        for split in (train, evaluation)
+    )
+    learned = {name for picture in trained if picture.pixels for name in picture.pixels} - weak
+    strong = [name for name in names if name in learned]
+    others = {picture.key for picture in evaluated}
+    left_out = [(p.key, fault) for p in pictures if p.key not in others and (fault := p.fault(weak))]
+    found = Found(
         names,
         strong,
-        learned,
+        [name for name in names if name not in learned],
         train,
-        val,
-        bool(tags),
-        images,
-        len(listed),
-        len(evaluated),
-        held_out,
-        any(not set(learned).isdisjoint(shown.get(key) or ()) for key in evaluated),
-        sum(not shown[key] for key in masked),
+        evaluation,
+        source,
+        has_tags,
+        trained,
+        evaluated,
+        left_out,
+    )
+    _check(root, found, asked)
+    return found
+
+
+def _weak_by_itself(root: Path, names: list[str], pictures: list[Picture], asked: Asked) -> set[str]:
+    """Of VOC the weak half of the paper's first split.
+
+    Raises:
+      UserError: every category of another dataset has masks.
+    """
+    if names == VOC:
+        return set(VOC) - set(VOC_SPLITS[VOC_SPLIT])
+    masked, _ = count(pictures)
+    alone = Counter(next(iter(p.names)) for p in pictures if len(p.names) == 1)
+    if len(masked) < 2:
+        [only] = masked
+        raise UserError(
+            f"{root}: every picture with a category shows {only}, in masks; tags can teach a second category. Add "
+            f"pictures of one, with lines in the tags table (image,tags), then {asked.command()}"
+        )
+    # Taken away as a teacher, the category should leave as many pictures of the others alone as can be.
+    best = max(masked, key=lambda name: (sum(n for other, n in alone.items() if other != name), masked[name], name))
+    raise UserError(
+        f"{root}: every category has masks, and none is only tagged: {', '.join(n for n in names if masked[n])}. Say "
+        f"which are to be learned from tags alone (their masks then serve as evaluation): "
+        f"{asked.command(weak=[best])}"
     )
 
 
-def _lists(root: Path, keys: list[str], masked: list[str], imported: bool) -> tuple[str, str, bool]:
-    """Names of the training and evaluation lists, and whether they were made here."""
-    folder = voc.list_path(root, "").parent
-    have = [path.stem for path in folder.glob("*.txt")] if folder.is_dir() else []
-    train = next((name for name in ("train_aug", "train", "trainval") if name in have), None)
-    val = next((name for name in ("val", "test") if name in have), None)
-    if train and val and not imported:
-        return train, val, False
-    folder.mkdir(parents=True, exist_ok=True)
-    known = voc.list_keys(root, train) if train else keys
-    if val:
-        held = set(voc.list_keys(root, val))
-    else:
-        listed = [key for key in known if key in set(masked)]
-        held = set(listed[HOLD_OUT - 1 :: HOLD_OUT] or listed[1:][-1:])
-        _write_list(folder, "val", sorted(held))
-    if not train or held.intersection(known):
-        train = "train"
-        _write_list(folder, train, [key for key in known if key not in held])
-    return train, val or "val", not val
-
-
-def _write_list(folder: Path, name: str, keys: list[str]) -> None:
-    write_atomic(str(folder / f"{name}.txt"), "".join(f"{key}\n" for key in keys).encode())
-
-
-def _tags(root: Path) -> dict[str, tuple[str, ...]]:
-    """Names by key, of the tags table in a dataset's folder; lines that name no picture are named by `validate`."""
-    if not (root / TAGS).exists():
-        return {}
-    rows, _ = read_tags_table(root / TAGS).by_image(lambda name: voc.find_key(root, name))
-    return {key: row.tags for key, row in rows.items()}
-
-
-def _shown(root: Path, key: str, names: list[str]) -> list[str] | None:
-    """Names in an image's mask; None without one; none for one that cannot be read, which `validate` names."""
-    try:
-        path = voc.find_mask(root, key)
-        return path and [names[i - 1] for i in ids_in(read_mask(read_bytes(path), len(names)))]
-    except ImageFault:
-        return []
+def _check(root: Path, found: Found, asked: Asked) -> None:
+    """Raises UserError if a run of this would stop at its first gate."""
+    weak = set(found.weak)
+    num_weak = sum(not picture.names.isdisjoint(weak) for picture in found.trained)
+    if not num_weak:
+        raise UserError(
+            f"{root}: no training picture shows a category that is learned from tags ({', '.join(found.weak)}); add "
+            f"some, or take them off --weak, then {asked.command(weak=())}"
+        )
+    if num_weak == len(found.trained):
+        told = ", ".join(sorted({n for p in found.trained for n in p.pixels or ()} - weak)) or "none"
+        raise UserError(
+            f"{root}: every training picture shows a category that is learned from tags ({', '.join(found.weak)}), and "
+            f"of such pictures masks are not used: L-Net has nothing to learn from (categories with masks: {told}). "
+            f"Add pictures with masks that show none of these, then {asked.command()}"
+        )
+    if not found.evaluated:
+        raise UserError(
+            f"{voc.list_path(root, found.val)}: names no picture that is there; name some that have masks, or take "
+            "the file away: init then holds some out"
+        )

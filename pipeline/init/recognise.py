@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,11 +18,13 @@ from components.dataset_import.samples import Contents
 from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.yolo import read_yolo
 from components.image_example_gen import voc
+from trainer.categories import VOID
 from trainer.data.category_names import read_names
-from trainer.data.files import read_json
-from trainer.data.names import plain, suffix_of
+from trainer.data.files import read_bytes, read_json
+from trainer.data.masks import ids_in, read_mask
+from trainer.data.names import MASK_SUFFIXES, plain, suffix_of
 from trainer.data.tags_table import is_tags_table, read_tags_table
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError
 
 KNOWN = (
     "VOC (JPEGImages/ with SegmentationClass/ or Annotations/), COCO (a JSON and its images; Roboflow's too), "
@@ -28,6 +32,9 @@ KNOWN = (
     "picture), YOLO segmentation (data.yaml, images/, labels/), TFRecords with categories.txt, pictures with tags.csv "
     "or a folder masks/"
 )
+_DEPTH = 3  # open: folders of folders that an archive may have been unpacked into
+_JSON_FILES = 50  # open: of one export, in one folder
+_LOOKED_AT = 300  # open: masks that are opened to count ids
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -45,21 +52,65 @@ def is_ours(folder: Path) -> bool:
     return (folder / voc.IMAGES).is_dir() and (folder / voc.MASKS).is_dir() and not (folder / "labelmap.txt").exists()
 
 
-def recognise(folder: Path, names: Sequence[str] | None) -> list[Part]:
-    """How to read a folder that is not laid out as ours.
+class NamesMissing(UserError):
+    """Masks or records hold ids and nobody says what they mean. `number`: how many names are wanted, at least."""
+
+    def __init__(self, text: str, number: int):
+        super().__init__(text)
+        self.number = number
+
+
+def recognise(folder: Path, names: Sequence[str] | None) -> tuple[Path, list[Part]]:
+    """How to read a folder.
 
     Args:
-      folder: any.
+      folder: any; a dataset may lie in the only folder below it that holds one (an archive, unpacked).
       names: categories by id, where the files do not say.
 
+    Returns:
+      (where the dataset lies, its parts; none if it is laid out as training reads it).
+
     Raises:
-      UserError: nothing known, or names are missing.
+      UserError: nothing known, or several datasets, with what would take one.
+      NamesMissing: the files do not say what their ids mean.
     """
-    names = names or names_in(folder)
+    if is_ours(folder):
+        return folder, []
+    if parts := list(_parts(folder, names or names_in(folder))):
+        return folder, parts
+    found: list[tuple[Path, list[Part]]] = []
+    for place in _below(folder):
+        if any(place.is_relative_to(other) for other, _ in found):
+            continue
+        parts = [] if is_ours(place) else list(_parts(place, names or names_in(place) or names_in(folder)))
+        if parts or is_ours(place):
+            found.append((place, parts))
+    if not found:
+        raise UserError(f"{folder}: no dataset of a known kind. Known: {KNOWN}")
+    if len(found) > 1:
+        ways = "; or ".join(f"transferseg init {shlex.quote(str(place))}" for place, _ in found[:5])
+        raise UserError(f"{folder}: holds {len(found)} datasets; begin with one of them: {ways}")
+    return found[0]
+
+
+def _parts(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     for find in (_cvat, _voc, _sbd, _json, _yolo, _labelme, _tfrecords, _pictures):
         if parts := list(find(folder, names)):
-            return parts
-    raise UserError(f"{folder}: no dataset of a known kind. Known: {KNOWN}")
+            yield from parts
+            return
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Folders at most _DEPTH below, nearest first, those of tools left out."""
+    level = [folder]
+    for _ in range(_DEPTH):
+        level = [
+            path
+            for above in level
+            for path in sorted(above.iterdir())
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith((".", "__"))
+        ]
+        yield from level
 
 
 def names_in(folder: Path) -> list[str] | None:
@@ -91,15 +142,14 @@ def _json(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     Of several COCO files of one split the one named instances* is taken.
     """
     found: dict[str, Part] = {}
-    places = [folder, folder / "annotations", *(folder / name for name in _SPLITS if (folder / name).is_dir())]
-    for path in (path for place in places for path in sorted(place.glob("*.json"))):
+    for path in _json_files(folder):
         try:
             data = read_json(path, "a JSON file")
         except UserError:
             continue
         split = _split_of(path, folder)
-        if isinstance(data, list) and data and isinstance(data[0], dict) and "data" in data[0]:
-            given = data[0]["data"]
+        if isinstance(data, list) and data and isinstance(data[0], dict) and {"data", "annotation_id"} & set(data[0]):
+            given = data[0].get("data")
             texts = [text for text in given.values() if isinstance(text, str)] if isinstance(given, dict) else []
             images = _folder_of(folder, texts)
             yield Part("Label Studio", split, lambda path=path, images=images: read_label_studio(str(path), images))
@@ -113,6 +163,20 @@ def _json(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
             masks = str(path.with_suffix("")) if isinstance(first, dict) and "segments_info" in first else None
             found[split] = Part("COCO", split, lambda p=path, i=images, m=masks: read_coco(str(p), i, m))
     yield from found.values()
+
+
+def _json_files(folder: Path) -> Iterator[Path]:
+    """Those of the folder, of `annotations` and of the splits' folders; without any there, those further below.
+
+    A folder that holds a JSON for each picture is none of an export's.
+    """
+    places = [folder, folder / "annotations", *(folder / name for name in _SPLITS if (folder / name).is_dir())]
+    for group in (places, _below(folder)):
+        files = (sorted(place.glob("*.json")) for place in group)
+        paths = [path for several in files if len(several) <= _JSON_FILES for path in several]
+        if paths:
+            yield from paths
+            return
 
 
 def _split_of(path: Path, folder: Path) -> str:
@@ -147,7 +211,7 @@ def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     if not files:
         return
     if names is None:
-        raise UserError(f"{folder}: TFRecords hold ids: give the names with --categories a,b,c (id 1, 2, 3)")
+        raise NamesMissing(f"{folder}: TFRecords hold ids: give the names with --categories a,b,c (id 1, 2, 3)", 3)
     splits = {path: _split_of(path, folder) for path in files}
     for split in dict.fromkeys(splits.values()):
         mine = [str(path) for path in files if splits[path] == split]
@@ -167,12 +231,26 @@ def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     if tables and tags is None:
         read_tags_table(tables[0])  # says what is wrong with it
     if masks is not None and names is None:
-        raise UserError(f"{masks}: masks hold ids: give the names with --categories a,b,c (id 1, 2, 3)")
+        number = _highest_id(masks)
+        raise NamesMissing(
+            f"{masks}: masks hold ids up to {number}: give the names with --categories, or a line each in "
+            f"{folder / voc.CATEGORIES}; those that are only tagged come last",
+            number,
+        )
     yield Part(
         "pictures",
         "train",
         lambda: read_folder(str(images), str(masks) if masks else None, str(tags) if tags else None, names),
     )
+
+
+def _highest_id(masks: Path) -> int:
+    """The highest category id in a sample of the masks; 1 if they are black and white or cannot be read."""
+    highest = 1
+    for path in islice((path for path in sorted(masks.rglob("*")) if suffix_of(path.name, MASK_SUFFIXES)), _LOOKED_AT):
+        with contextlib.suppress(ImageFault):
+            highest = max(highest, *ids_in(read_mask(read_bytes(path), VOID)), 1)
+    return highest
 
 
 def _folder_of(root: Path, names: Sequence[object]) -> str:

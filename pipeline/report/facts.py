@@ -63,7 +63,7 @@ def verdict(components: list[ComponentRun], summary: Summary) -> Verdict:
     if failed:
         return Verdict("failed", f"Stopped in {failed[0]}", summary.refused_because)
     if summary.pushed_model:
-        return Verdict("pushed", "Pushed", [])
+        return Verdict("pushed", "Pushed whatever its scores" if summary.accepted_because else "Pushed", [])
     if summary.refused_because:
         return Verdict("refused", "Refused: the model was not pushed", summary.refused_because)
     return Verdict("unfinished", "Not finished: no model was judged", [])
@@ -148,13 +148,14 @@ def curves(components: list[ComponentRun]) -> list[Picture]:
     return pictures
 
 
-def times(components: list[ComponentRun]) -> list[dict[str, Any]]:
-    """A row for each component with name, state, wall_s and share (of the longest)."""
+def times(components: list[ComponentRun], summary: Summary) -> list[dict[str, Any]]:
+    """A row for each component with name, state, planned_s (None: nobody knew), wall_s and share (of the longest)."""
     longest = max((component.wall_s for component in components), default=0) or 1
     return [
         {
             "name": component.name,
             "state": component.state,
+            "planned_s": summary.planned.get(component.name),
             "wall_s": component.wall_s,
             "share": component.wall_s / longest,
         }

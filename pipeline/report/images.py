@@ -11,7 +11,7 @@ import numpy as np
 from components.batch.masks import encode
 from trainer.categories import palette
 
-_SIDE = 200  # open: pixels of the longer side
+_SIDE = 360  # open: pixels of the longer side
 _HEAT = 0.6  # open: opacity of a heat map over its image
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 82]
 
@@ -26,7 +26,7 @@ class Picture:
 
 
 def photo(image: np.ndarray) -> str:
-    """uint8 [H, W, 3] RGB -> data URI of a JPEG of at most 200 pixels a side."""
+    """uint8 [H, W, 3] RGB -> data URI of a JPEG of at most 360 pixels a side."""
     return _jpeg(_shrink(image, cv2.INTER_AREA))
 
 

@@ -13,16 +13,19 @@ from tfx.utils import path_utils
 
 from pipeline.config import RunConfig, dump_config
 from pipeline.report import facts
+from pipeline.report.advice import advise
 from pipeline.report.dag import BOX, lay_out
+from pipeline.report.evidence import Evidence, gather
 from pipeline.report.images import colour
 from pipeline.report.lineage import lineage
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
+from pipeline.report.scoring import judged_model
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary, percent
+from pipeline.summary import Summary, duration, percent
 from trainer.categories import VOID, Categories
 
+_OF_ONE_RUN = ("components", "wall_s", "run_id", "planned")  # what another run of the same results has otherwise
 _HEAD = 2000  # the content key stands within the page's first bytes
-_SCORED, _SCORED_SLOW = 60, 16  # open: eval images scored to choose the shown ones; VGG-16 takes .3 s each
 
 
 def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun], summary: Summary) -> Path:
@@ -46,7 +49,7 @@ def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun
         with open(path, encoding="utf-8") as file:
             if key in file.read(_HEAD):
                 return path
-    page = _render(config, components, summary, key)
+    page = _render(workdir, config, components, summary, key)
     partial = path.with_suffix(".partial")
     partial.write_text(page, encoding="utf-8")
     os.replace(partial, path)
@@ -55,7 +58,7 @@ def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun
 
 def _content_key(config: RunConfig, components: list[ComponentRun], summary: Summary) -> str:
     """Changes with everything the page shows but times, cache states and the run's id."""
-    results = {name: value for name, value in asdict(summary).items() if name not in ("components", "wall_s", "run_id")}
+    results = {name: value for name, value in asdict(summary).items() if name not in _OF_ONE_RUN}
     artifacts = [
         [component.name, sorted(artifact.uri for group in component.outputs.values() for artifact in group)]
         for component in components
@@ -63,9 +66,11 @@ def _content_key(config: RunConfig, components: list[ComponentRun], summary: Sum
     return hashlib.sha256(json.dumps([results, artifacts, config.model_dump_json()]).encode()).hexdigest()
 
 
-def _render(config: RunConfig, components: list[ComponentRun], summary: Summary, key: str) -> str:
+def _render(workdir: Path, config: RunConfig, components: list[ComponentRun], summary: Summary, key: str) -> str:
     categories = config.categories.resolve()
     labels = facts.label_quality(facts.output(components, "weak_labels"), categories)
+    evidence = gather(workdir, config, components)
+    rows = facts.score_rows(summary, categories)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -73,14 +78,16 @@ def _render(config: RunConfig, components: list[ComponentRun], summary: Summary,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["percent"] = percent
+    environment.filters |= {"percent": percent, "duration": duration}
     return environment.get_template("page.html.jinja").render(
         key=key,
         name=config.name,
         summary=summary,
         verdict=facts.verdict(components, summary),
-        scores=facts.score_rows(summary, categories),
-        times=facts.times(components),
+        advice=advise(config, workdir, components, summary, evidence),
+        scores=[row | {"cause": None if row["iou"] else evidence.cause(row["name"])} for row in rows],
+        times=facts.times(components, summary),
+        planned_s=sum(seconds for seconds in summary.planned.values()),
         graph=lay_out(components),
         box=BOX,
         lineage=lineage(components),
@@ -92,7 +99,7 @@ def _render(config: RunConfig, components: list[ComponentRun], summary: Summary,
         dataset=facts.dataset(facts.output(components, "examples")),
         labels=labels,
         label_rows=_label_rows(components, labels, categories),
-        prediction_rows=_prediction_rows(config, components, categories),
+        prediction_rows=_prediction_rows(components, evidence, categories),
         categories=categories,
         legend=[(name, colour(i)) for i, name in enumerate(categories.names)] + [("void", colour(VOID))],
         config=dump_config(config),
@@ -107,11 +114,9 @@ def _label_rows(components: list[ComponentRun], labels: dict | None, categories:
     return weak_label_rows(labelled, cam, l_net, labels["confidences"], categories)
 
 
-def _prediction_rows(config: RunConfig, components: list[ComponentRun], categories: Categories) -> list[Row]:
-    """Of the last model there is: the refined one, else the one before it."""
-    model = facts.output(components, "p_net", "model") or facts.output(components, "segmentation", "model")
-    if model is None:
+def _prediction_rows(components: list[ComponentRun], evidence: Evidence, categories: Categories) -> list[Row]:
+    if not evidence.pictures:
         return []
-    examples = facts.output(components, "examples")
-    limit = _SCORED_SLOW if config.backbone == "vgg16" else _SCORED
-    return prediction_rows(examples, path_utils.serving_model_path(model), limit, categories)
+    return prediction_rows(
+        facts.output(components, "examples"), judged_model(components), evidence.pictures, categories
+    )

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from components.batch.networks import BATCH_SIZE, Networks
-from components.image_example_gen.records import EVAL, WEAK
+from components.image_example_gen.records import WEAK
 from components.weak_labels.examples import key_of, read_examples, split_files, tags_of
 from components.weak_labels.geometry import map_on_stored_pixels
+from pipeline.report.evidence import cause_of
 from pipeline.report.images import Picture, heat, mask, photo
-from serving.saved_model import load_saved_model
-from trainer import features
-from trainer.categories import VOID, Categories
-from trainer.metrics import confusion_matrix, scores
-from trainer.preprocessing import decode_image, decode_mask
+from pipeline.report.scoring import Scored, eval_examples, image_bytes, names_in, predict, truth_of
+from pipeline.summary import percent
+from trainer.categories import Categories
+from trainer.preprocessing import decode_image
 
 _ROWS = 8  # open: shown of each kind
 _DOUBTFUL = 3  # open: least certain predictions shown besides
@@ -34,6 +32,7 @@ class Row:
     title: str
     note: str
     pictures: list[Picture]
+    cause: str | None = None  # why it came out as badly as can be
 
 
 def weak_label_rows(
@@ -52,7 +51,7 @@ def weak_label_rows(
     if not shown:
         return []
     networks = Networks([cam, l_net], BATCH_SIZE, None)
-    answers = networks.run([_bytes(example, features.IMAGE) for example in shown])
+    answers = networks.run([image_bytes(example) for example in shown])
     rows = []
     for example, (activation, objectness) in zip(shown, answers, strict=True):
         key, tags = key_of(example), tags_of(example)
@@ -68,47 +67,36 @@ def weak_label_rows(
         for tag, name in zip(tags, names, strict=True):
             uri = heat(image, maps[..., tag - 1])
             pictures.append(Picture(uri, f"Activation map of {name} in {key}", f"CAM: {name}"))
-        label = _truth(example)
+        label = truth_of(example)
         pictures.append(Picture(mask(label), f"Weak label of {key}: {_shown(label, categories)}", "weak label"))
-        rows.append(Row(key, f"tags: {', '.join(names)} · confidence {confidences[key]:.2f}", pictures))
+        rows.append(Row(key, f"tags: {', '.join(names)} · confidence {percent(confidences[key])} %", pictures))
     return rows
 
 
-def prediction_rows(examples_uri: str, model: str, limit: int, categories: Categories) -> list[Row]:
-    """image | truth | prediction: the worst, middle, best and least certain of the first `limit` eval images.
+def prediction_rows(examples_uri: str, model: str, scored: list[Scored], categories: Categories) -> list[Row]:
+    """image | truth | prediction: the worst, middle, best and least certain of the scored pictures.
 
-    Images are ranked by mean IoU over the foreground categories in their truth or prediction, and by the mean
-    probability of the winning class.
+    Args:
+      scored: from `scored_pictures`, worst first.
     """
-    networks = Networks([model], BATCH_SIZE, None)
-    ask = load_saved_model(model).signatures["scores"]
-    scored = []
-    examples = _read(examples_uri, EVAL, limit)
-    while batch := list(itertools.islice(examples, BATCH_SIZE)):
-        images = [_bytes(example, features.IMAGE) for example in batch]
-        certain = ask(image_bytes=tf.constant(images))["confidence"].numpy()
-        for example, [answer], confidence in zip(batch, networks.run(images), certain, strict=True):
-            predicted = np.array(Image.open(io.BytesIO(answer["mask_bytes"])))
-            predicted[predicted >= categories.num_classes] = VOID  # of a model refused for having other classes
-            score = _foreground_iou(_truth(example), predicted, categories)
-            if score is not None:
-                scored.append((score, key_of(example), float(confidence), example, predicted))
-    scored.sort(key=lambda item: item[:2])
-    rows = []
-    chosen = _worst_middle_best(len(scored))
-    doubtful = sorted(range(len(scored)), key=lambda i: scored[i][2])[:_DOUBTFUL]
-    chosen += [(i, "least certain") for i in doubtful if i not in dict(chosen)]
-    for i, place in chosen:
-        score, key, confidence, example, predicted = scored[i]
-        truth = _truth(example)
+    chosen = dict(_worst_middle_best(len(scored)))
+    doubtful = sorted(range(len(scored)), key=lambda i: scored[i].confidence)[:_DOUBTFUL]
+    chosen |= {i: "least certain" for i in doubtful if i not in chosen}
+    wanted = {scored[i].key: (scored[i], place) for i, place in chosen.items()}
+    examples = (example for example in eval_examples(examples_uri) if key_of(example) in wanted)
+    rows = {}
+    for example, predicted, _ in predict(model, itertools.islice(examples, len(wanted)), categories):
+        truth = truth_of(example)
+        result, place = wanted[key_of(example)]
         pictures = [
-            Picture(photo(_image(example)), f"Image {key}", "image"),
-            Picture(mask(truth), f"Truth of {key}: {_shown(truth, categories)}", "truth"),
-            Picture(mask(predicted), f"Prediction for {key}: {_shown(predicted, categories)}", "prediction"),
+            Picture(photo(_image(example)), f"Image {result.key}", "image"),
+            Picture(mask(truth), f"Truth of {result.key}: {_shown(truth, categories)}", "truth"),
+            Picture(mask(predicted), f"Prediction for {result.key}: {_shown(predicted, categories)}", "prediction"),
         ]
-        note = f"{place} · IoU of its objects {100 * score:.1f} · confidence {confidence:.2f}"
-        rows.append(Row(key, note, pictures))
-    return rows
+        note = f"{place} · IoU of its objects {percent(result.mean)} % · confidence {percent(result.confidence)} %"
+        cause = cause_of(result) if result.mean == 0 else None
+        rows[result.key] = Row(result.key, note, pictures, cause)
+    return [rows[key] for key in wanted if key in rows]
 
 
 def _read(uri: str, split: str, limit: int) -> Iterator[tf.train.Example]:
@@ -133,24 +121,9 @@ def _worst_middle_best(count: int) -> list[tuple[int, str]]:
     )
 
 
-def _foreground_iou(truth: np.ndarray, predicted: np.ndarray, categories: Categories) -> float | None:
-    per_class = scores(confusion_matrix(truth, predicted, categories.num_classes), categories).per_class
-    known = [value for name, value in per_class.items() if name != "background" and not np.isnan(value)]
-    return float(np.mean(known)) if known else None
-
-
 def _shown(ids: np.ndarray, categories: Categories) -> str:
-    names = [categories.names[i] for i in np.unique(ids) if 0 < i < categories.num_classes]
-    return ", ".join(names) or "background only"
-
-
-def _bytes(example: tf.train.Example, feature: str) -> bytes:
-    return example.features.feature[feature].bytes_list.value[0]
+    return ", ".join(names_in(ids, categories)) or "background only"
 
 
 def _image(example: tf.train.Example) -> np.ndarray:
-    return decode_image(tf.constant(_bytes(example, features.IMAGE))).numpy()
-
-
-def _truth(example: tf.train.Example) -> np.ndarray:
-    return decode_mask(tf.constant(_bytes(example, features.MASK))).numpy()
+    return decode_image(tf.constant(image_bytes(example))).numpy()

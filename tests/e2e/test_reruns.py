@@ -65,7 +65,7 @@ def test_a_model_below_the_threshold_is_refused_and_not_pushed(pushed):
     assert done.returncode == 1
     assert summary["pushed_model"] is None
     [reason] = summary["refused_because"]
-    assert re.search(r"weak-category mIoU is 0\.\d+, 0\.\d+ below the threshold 0\.9990", reason)
+    assert re.search(r"weak-category mIoU is [\d.]+ %, [\d.]+ points below the threshold 99\.90 %", reason)
     assert reason in done.stdout
     assert 'success{pipeline="discs"} 0.0' in metrics(pushed)
     assert versions(pushed) == before
@@ -85,11 +85,11 @@ def server(pushed):
 # Ways to be bad, one for each gate; tests/components/test_serving_validator.py has every other of the serving check.
 # Each number of steps is a new p_net for the cache, which keeps every other stage.
 PLANTED = {
-    "worse": (20, {}, r"^mIoU is 0\.\d+, 0\.\d+ below the threshold 0\.4000"),
+    "worse": (20, {}, r"^mIoU is [\d.]+ %, [\d.]+ points below the threshold 40\.00 %"),
     "worse on weak": (
         21,
         {"gate.min_miou": 0, "gate.max_miou_drop": 1, "gate.min_weak_miou": 0},
-        r"^weak-category mIoU changed by -0\.\d+ against the blessed model; allowed is -0\.05",
+        r"^weak-category mIoU changed by -[\d.]+ points against the blessed model; allowed is -5\.00",
     ),
     "nan": (22, {}, r"^serving check: 1 weights hold NaN or infinity"),
 }

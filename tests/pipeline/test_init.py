@@ -1,8 +1,12 @@
 """`transferseg init`: every kind of folder becomes a config that loads; what it cannot know it says."""
 
+import re
+import shlex
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -14,6 +18,9 @@ import foreign_datasets as foreign
 
 from pipeline.cli import cli
 from pipeline.config import load_config
+from pipeline.init.lists import hold_out
+from pipeline.init.pictures import Picture, choose_weak
+from pipeline.plan import Rates
 from pipeline.validate import find_problems
 from trainer.categories import VOC
 from trainer.errors import UserError
@@ -24,8 +31,15 @@ def originals():
     return foreign.drawn_originals(24)
 
 
+@pytest.fixture(autouse=True)
+def _no_probe(monkeypatch):
+    """What the networks cost here is tests/pipeline/test_plan.py's matter."""
+    monkeypatch.setattr("pipeline.init.command.probe", lambda config: Rates(0.01, 0.02, 0.03, 0.01))
+
+
 def init(place, folder, *arguments):
-    command = ["init", str(folder), "--output", str(place / "data"), "--config", str(place / "mine.yaml"), *arguments]
+    command = ["init", str(folder), "--output", str(place / "data"), "--config", str(place / "mine.yaml")]
+    command += ["--weights", "null", *arguments]
     return CliRunner().invoke(cli, command, catch_exceptions=False)
 
 
@@ -57,7 +71,7 @@ def test_every_kind_is_recognised_and_gives_a_config_that_runs(write, originals,
     assert originals[0].tags[0] in categories.weak and len(categories.strong) > 5
     problems, counts = find_problems(config)
     assert [problem for problem in problems if problem.severity == "error"] == []
-    assert sum(counts.values()) == 24 and counts["eval"] == 2 and counts["weak"] >= 1 and counts["strong"] >= 1
+    assert sum(counts.values()) == 24 and 2 <= counts["eval"] <= 6 and counts["weak"] >= 1 and counts["strong"] >= 1
 
 
 @pytest.fixture
@@ -76,7 +90,10 @@ def photos(originals, tmp_path):
 def test_pictures_with_masks_for_some_and_tags_for_the_rest(photos, tmp_path):
     done = init(tmp_path, photos, "--categories", "even,odd,kite")
     assert "24 images (train), 20 with a mask, 0 not readable" in done.output
-    assert "masks: even (18), odd (18)" in done.output and "tags: kite (4)" in done.output
+    assert row(done, "even") == ["masks", 18, 17, 0, 2] and row(done, "kite") == ["tags", 4, 0, 4, 0]
+    assert row(done, "pictures") == ["", 22, 18, 4, 2]
+    assert re.search(r"│ segmentation +│ +\d+ s │", done.output) and "22 pictures, " in done.output
+    assert "no picture to judge by shows kite" in done.output and "kite: only 4 pictures" in done.output
     config = yaml.safe_load((tmp_path / "mine.yaml").read_text())
     assert config["categories"] == {"order": ["even", "odd", "kite"], "strong": ["even", "odd"], "weak": ["kite"]}
     assert config["dataset"]["tags"] == "tags.csv"
@@ -84,11 +101,19 @@ def test_pictures_with_masks_for_some_and_tags_for_the_rest(photos, tmp_path):
     assert counts == {"strong": 18, "weak": 4, "eval": 2}
 
 
-def test_what_was_held_out_stays_held_out(photos, tmp_path):
+def row(done, name):
+    """The cells of the closing table."""
+    [cells] = [line.split("│")[2:-1] for line in done.output.splitlines() if re.match(rf"│ {name} +│", line)]
+    return [cells[0].strip(), *map(int, cells[1:])]
+
+
+def test_what_was_held_out_stays_held_out_and_force_replaces_the_config(photos, tmp_path):
     init(tmp_path, photos, "--categories", "even,odd,kite")
     evaluated = (tmp_path / "data/ImageSets/Segmentation/val.txt").read_text()
-    (tmp_path / "mine.yaml").unlink()
-    init(tmp_path, photos, "--categories", "even,odd,kite", "--weak", "odd")
+    again = ("--categories", "even,odd,kite")
+    with pytest.raises(UserError, match="is there already; replace it with --force .*kite --weights null --force"):
+        init(tmp_path, photos, *again)
+    assert init(tmp_path, photos, *again, "--force").exit_code == 0
     assert (tmp_path / "data/ImageSets/Segmentation/val.txt").read_text() == evaluated
     problems, counts = find_problems(load_config(tmp_path / "mine.yaml"))
     assert counts["eval"] == 2 and sum(counts.values()) == 24
@@ -116,13 +141,145 @@ def test_many_pictures_that_cannot_be_used_are_refused(photos, tmp_path):
     assert not (tmp_path / "mine.yaml").exists()
 
 
+@pytest.mark.parametrize("given", [[], ["--val", "mine.txt"]])
+def test_a_persons_own_list_judges(given, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = Path("mine.txt") if given else photos / "val.txt"
+    place.write_text("drawn_3.jpg\ndrawn_5\n")
+    done = init(tmp_path, photos, "--categories", "even,odd,kite", *given)
+    assert "2 pictures with masks (list val, your list)" in done.output
+    lists = tmp_path / "data/ImageSets/Segmentation"
+    assert (lists / "val.txt").read_text() == "drawn_3\ndrawn_5\n" and "drawn_3\n" not in (
+        lists / "train.txt"
+    ).read_text()
+    place.write_text("drawn_21.jpg\nnobody\n")
+    with pytest.raises(UserError, match="'drawn_21.jpg' has no mask.*no picture 'nobody'"):
+        init(tmp_path, photos, "--categories", "even,odd,kite", "--force", *given)
+
+
+def test_where_every_category_has_masks_the_proposed_command_makes_a_config(photos, tmp_path):
+    (photos / "list.csv").unlink()
+    for path in photos.glob("drawn_2?.jpg"):
+        path.unlink()
+    for number in range(10):  # the first ten show odd alone
+        path = photos / "masks" / f"drawn_{number}.png"
+        Image.fromarray((np.array(Image.open(path)) > 0).astype(np.uint8) * 2).save(path)
+    with pytest.raises(UserError, match="every category has masks") as refused:
+        init(tmp_path, photos, "--categories", "even,odd")
+    assert not (tmp_path / "mine.yaml").exists()
+    command = re.search(r"transferseg (init .*)", str(refused.value))[1]
+    done = CliRunner().invoke(cli, shlex.split(command), catch_exceptions=False)
+    assert done.exit_code == 0 and load_config(tmp_path / "mine.yaml").categories.weak == ["even"]
+    assert row(done, "odd")[0] == "masks"
+    (tmp_path / "mine.yaml").unlink()
+    with pytest.raises(UserError, match="every training picture shows a category that is learned from tags"):
+        init(tmp_path, photos, "--categories", "even,odd", "--weak", "even,odd")
+
+
+def test_names_that_are_missing_are_counted(photos, tmp_path):
+    with pytest.raises(UserError, match="hold ids up to 2: .* --categories name1,name2 --weights null$"):
+        init(tmp_path, photos)
+
+
+def test_an_unpacked_archive_is_looked_into_and_two_of_them_are_named(originals, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "zips" / name / "job").mkdir(parents=True)
+    foreign.cvat(originals, tmp_path / "zips" / "one" / "job")
+    done = init(tmp_path, tmp_path / "zips", "--weak", originals[0].tags[0])
+    assert done.exit_code == 0 and "one/job: CVAT, 24 images" in done.output
+    foreign.pictures_with_masks(originals, tmp_path / "zips" / "two" / "job")
+    with pytest.raises(UserError, match="holds 2 datasets; .*init .*one/job; or transferseg init .*two/job"):
+        init(tmp_path, tmp_path / "zips", "--categories", ",".join(VOC), "--force")
+
+
+def test_look_alikes_across_the_lists_are_warned_about(photos, tmp_path):
+    (photos / "val.txt").write_text("drawn_3\ndrawn_5\n")
+    generator = np.random.default_rng(1)
+    scene = cv2.resize(generator.integers(0, 256, (3, 4, 3)).astype(np.uint8), (57, 43), interpolation=cv2.INTER_CUBIC)
+    for number, name in ((3, "drawn_3"), (4, "drawn_4")):
+        size = Image.open(photos / f"{name}.jpg").size
+        Image.fromarray(cv2.resize(scene, size)).save(photos / f"{name}.jpg", quality=80 + number)
+    done = init(tmp_path, photos, "--categories", "even,odd,kite")
+    assert "drawn_4 is trained on and looks like drawn_3, which it is judged by" in done.output
+    assert done.output.count("looks like") == 1
+
+
+def pictures(**groups):
+    """name -> (how many, names in the mask or None, tags)."""
+    return [
+        Picture(f"{name}{i:03}", None if pixels is None else frozenset(pixels), frozenset(tags))
+        for name, (number, pixels, tags) in groups.items()
+        for i in range(number)
+    ]
+
+
+def test_who_is_weak():
+    masked = {"a": (50, ["cat"], ["cat"]), "b": (40, ["dog"], ["dog"])}
+    assert choose_weak(pictures(**masked), []) == set()
+    assert choose_weak(pictures(**masked), ["dog"]) == {"dog"}
+    few_masks = masked | {"c": (4, ["kite"], ["kite"]), "d": (30, None, ["kite"])}
+    assert choose_weak(pictures(**few_masks), []) == {"kite"}
+    beside = few_masks | {"d": (90, None, ["kite", "cat"])}  # cat is only tagged where kite is: its masks are good
+    assert choose_weak(pictures(**beside), []) == {"kite"}
+    some_tags = masked | {"e": (9, None, ["cat"])}
+    assert choose_weak(pictures(**some_tags), []) == {"cat"}
+    assert choose_weak(pictures(**few_masks, e=(9, None, ["cat"])), []) == {"kite"}
+    tags_win = {"a": (20, ["cat"], []), "b": (30, None, ["cat"]), "c": (5, ["dog"], []), "d": (30, None, ["dog"])}
+    assert choose_weak(pictures(**tags_win), []) == {"dog"}  # one must teach with masks
+
+
+def test_what_is_held_out():
+    found = pictures(
+        cat=(50, ["cat"], []),
+        dog=(7, ["dog"], []),
+        rare=(3, ["owl"], []),
+        few=(4, ["kite"], []),
+        kite=(40, None, ["kite"]),
+    )
+    held = hold_out(found, {"kite"})
+    assert held == hold_out(found[::-1], {"kite"})
+    number = {name: sum(key.startswith(name) for key in held) for name in ("cat", "dog", "rare", "few", "kite")}
+    assert number == {"cat": 5, "dog": 1, "rare": 0, "few": 4, "kite": 0}
+    asked = hold_out(pictures(cat=(40, ["cat"], []), dog=(40, ["dog"], [])), {"dog"})
+    assert sum(key.startswith("dog") for key in asked) == 10  # a fourth: the others still teach their tags
+
+
+def test_offline_the_missing_file_is_named_and_run_ends_at_once(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.weights._unreachable", lambda url: "no route")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = init(tmp_path, photos, "--categories", "even,odd,kite", "--weights", "imagenet")
+    file = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    assert done.exit_code == 0 and f"weights: {file} (9406464 bytes) is not in {tmp_path}/.keras/models" in done.output
+    [found] = [p for p in find_problems(load_config(tmp_path / "mine.yaml"))[0] if p.where == "weights"]
+    assert found.severity == "error" and file in found.what and "/path/to/" in found.what
+    monkeypatch.setattr("trainer.weights.keras.utils.get_file", offline)
+    monkeypatch.setattr("keras.src.applications.mobilenet_v2.data_utils.get_file", offline)
+    with pytest.raises(UserError, match=f"weights: 'imagenet' could not be downloaded; put {file} .*no route"):
+        command = ["run", str(tmp_path / "mine.yaml"), "--workdir", str(tmp_path / "run")]
+        CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / ".keras" / "models").mkdir(parents=True)
+    (tmp_path / ".keras" / "models" / file).write_bytes(b"")
+    assert not any(p.where == "weights" for p in find_problems(load_config(tmp_path / "mine.yaml"))[0])
+
+
+def offline(*_, **__):
+    raise OSError("no route")
+
+
 def test_a_few_masks_leave_one_for_evaluation(originals, tmp_path):
-    foreign.pictures_with_masks(originals[:3], tmp_path / "few")
-    init(tmp_path, tmp_path / "few", "--categories", ",".join(VOC))
+    foreign.pictures_with_masks(
+        [foreign.Original(o.key, o.image, (o.mask > 0) * np.uint8(i % 2 + 1)) for i, o in enumerate(originals[:4])],
+        tmp_path / "few",
+    )
+    init(tmp_path, tmp_path / "few", "--categories", "even,odd", "--weak", "odd")
     assert len((tmp_path / "data/ImageSets/Segmentation/val.txt").read_text().split()) == 1
 
 
-def test_vocs_own_layout_is_used_as_it_is(originals, tmp_path):
+def test_vocs_own_layout_is_used_as_it_is(tmp_path):
+    originals = foreign.drawn_originals(24)
+    for one in originals[:6]:
+        one.mask[np.isin(one.mask, range(1, 21))] = VOC.index("cat") + 1  # strong, and alone
     foreign.voc(originals, tmp_path / "voc")
     lists = tmp_path / "voc" / "ImageSets/Segmentation"
     (lists / "train.txt").write_text("".join(f"{one.key}\n" for one in originals[:20]))

@@ -21,7 +21,9 @@ def test_the_page_needs_nothing_else_and_is_small(page):
     assert len(page.source) < 4_000_000
     assert [values for tag, values in page.tags if tag == "script"] == [{}]  # one, in the page
     links = [values[name] for _, values in page.tags for name in ("src", "href") if name in values]
-    assert links and all(link.startswith("data:") for link in links)
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    targets = {values["id"] for _, values in page.tags if "id" in values}
+    assert {link[1:] for link in links if link.startswith("#")} <= targets
     assert "url(" not in page.source and "@import" not in page.source
 
 
@@ -50,13 +52,13 @@ def test_masks_have_the_palettes_colours_and_maps_the_images_shape(page):
 
 
 def test_weak_labels_run_from_least_to_most_certain(page):
-    confidences = [float(value) for value in re.findall(r"tags: [^<]*confidence (0\.\d+|1\.00)", page.source)]
+    confidences = [float(value) for value in re.findall(r"tags: [^<]*confidence ([\d.]+) %", page.source)]
     assert confidences == sorted(confidences)
-    assert (confidences[0], confidences[-1]) == (0.1, 1.0)
+    assert (confidences[0], confidences[-1]) == (10, 100)
 
 
 def test_predictions_are_the_worst_the_middle_and_the_best(page):
-    found = re.findall(r"<span>(\S+).*? · IoU of its objects ([\d.]+) · confidence ([\d.]+)", page.source)
+    found = re.findall(r"<span>(\S+).*? · IoU of its objects ([\d.]+) % · confidence ([\d.]+) %", page.source)
     values = [float(value) for place, value, _ in found if place != "least"]
     assert len(values) == 8 and values == sorted(values)
     doubtful = [float(confidence) for place, _, confidence in found if place == "least"]
@@ -71,7 +73,7 @@ def test_figures_of_the_run_are_there(page, finished):
         assert f"{100 * value:.1f}" in page.text
     assert "odd" in page.text and "has ids [<99>]" in page.text  # escaped in the source, whole for the reader
     assert "10 of 11" in page.text and "truncated" in page.text
-    assert "12.5" in page.text and "cached" in page.text
+    assert "12 s" in page.text and "1 min 39 s" in page.text and "cached" in page.text
     assert "image_size: 33" in page.text
 
 
@@ -95,9 +97,9 @@ def test_same_results_leave_the_page_as_it_is(finished, tmp_path):
     cached = [ComponentRun(run.name, 0.01, True, run.outputs) for run in finished]
     summary.wall_s, summary.components = 1.0, {"cam": {"wall_s": 0.01, "cached": True}}
     assert "<!-- first -->" in write_report(tmp_path, CONFIG, cached, summary).read_text()
-    summary.refused_because = ["mIoU is 0.1000, 0.2000 below the threshold 0.3000"]
+    summary.refused_because = ["mIoU is 10.00 %, 20.00 points below the threshold 30.00 %"]
     again = write_report(tmp_path, CONFIG, cached, summary).read_text()
-    assert "<!-- first -->" not in again and "0.2000 below the threshold" in again
+    assert "<!-- first -->" not in again and "20.00 points below the threshold" in again
 
 
 @pytest.mark.parametrize("done", range(7))

@@ -62,7 +62,7 @@ def test_in_a_browser(width, page, tmp_path):
     found = json.loads(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout)[1])
     assert found["errors"] == [] and found["broken"] == 0 and found["unlabelled"] == 0
     assert found["images"] > 50 and found["sliders"] == found["rows"] > 10
-    assert found["focused"] and (found["before"], found["after"]) == ("image", "prediction")
+    assert found["focused"] and (found["before"], found["after"]) == ("prediction over image", "truth")
     assert found["opacity"] == "1" and found["wide"] <= 0 and found["boxes"] == 7
 
 

@@ -1,0 +1,101 @@
+"""Which pictures are evaluated on: a person's own list, an earlier one, or a share that is held out here."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from components.batch.masks import write_atomic
+from components.image_example_gen import voc
+from pipeline.init.pictures import Picture
+from trainer.errors import ImageFault, UserError, some
+
+SHARE = 10  # open: of a category's pictures with masks, every tenth is held out
+_MOST = 4  # open: of a weak category's pictures at most every fourth, though their masks teach nothing
+_RARE = 5  # open: categories of fewer masks have none held out for their own sake
+
+
+def hold_out(pictures: Sequence[Picture], weak: Collection[str]) -> set[str]:
+    """Keys of the pictures to evaluate on; the same pictures give the same keys.
+
+    Masks of weak pictures go first: training would drop them. Then a tenth of each strong category's, rare ones first.
+    """
+    order = sorted((picture for picture in pictures if picture.pixels), key=lambda picture: picture.key)
+    random.Random(0).shuffle(order)  # neighbours in a folder are often of one scene
+    held: dict[str, Picture] = {}
+    whole, out = Counter(name for picture in pictures for name in picture.names), Counter()
+    for picture in order:
+        mine = picture.names.intersection(weak)
+        if mine and all(_MOST * (out[name] + 1) <= whole[name] for name in mine):
+            held[picture.key] = picture
+            out.update(mine)
+    masked = Counter(name for picture in order for name in picture.pixels if name not in weak)
+    for name in sorted(masked, key=lambda name: (masked[name], name)):
+        wanted = max(round(masked[name] / SHARE), masked[name] >= _RARE)
+        wanted -= sum(name in picture.pixels for picture in held.values())
+        strong = [p for p in order if name in p.pixels and p.key not in held and p.names.isdisjoint(weak)]
+        held |= {picture.key: picture for picture in strong[: max(wanted, 0)]}
+    if not held and len(order) > 1:
+        strong = [picture for picture in order if picture.names.isdisjoint(weak)]
+        held = {picture.key: picture for picture in (strong[1:] or order)[:1]}
+    return set(held)
+
+
+def make_lists(
+    root: Path, pictures: Sequence[Picture], weak: Collection[str], val: Path | None, imported: bool
+) -> tuple[str, str, str]:
+    """Writes the lists that are not there.
+
+    Args:
+      val: a person's own list of the pictures to evaluate on.
+      imported: the images were brought in just now, perhaps once more: those held out before stay held out.
+
+    Returns:
+      (name of the training list, of the evaluation list, where the latter is from: "given", "there" or "held out").
+
+    Raises:
+      UserError: `val` names a picture that is not there or has no mask.
+    """
+    folder = voc.list_path(root, "").parent
+    have = {path.stem for path in folder.glob("*.txt")} if folder.is_dir() else set()
+    train = next((name for name in ("train_aug", "train", "trainval") if name in have), None)
+    evaluation = next((name for name in ("val", "test") if name in have), None)
+    source = "there" if evaluation else "held out"
+    if val:
+        held, source = _given(root, val, pictures), "given"
+        evaluation = "val" if imported or not evaluation else f"{evaluation}_given"
+        _write(folder, evaluation, sorted(held))
+    elif evaluation:
+        held = set(voc.list_keys(root, evaluation))
+    else:
+        held, evaluation = hold_out(pictures, weak), "val"
+        _write(folder, evaluation, sorted(held))
+    known = voc.list_keys(root, train) if train else [picture.key for picture in pictures]
+    by_key = {picture.key: picture for picture in pictures}
+    kept = [key for key in known if key not in held and (key not in by_key or not by_key[key].fault(weak))]
+    if not train or kept != known:
+        train = "train" if imported or not train else f"{train}_usable"
+        _write(folder, train, kept)
+    return train, evaluation, source
+
+
+def _given(root: Path, path: Path, pictures: Sequence[Picture]) -> set[str]:
+    masked = {picture.key for picture in pictures if picture.pixels is not None}
+    keys, faults = set(), []
+    for name in voc.list_names(path):
+        try:
+            keys.add(key := voc.find_key(root, name))
+            if key not in masked:
+                faults.append(f"{path}: '{name}' has no mask, so it cannot be evaluated on; draw one, or take it out")
+        except ImageFault as fault:
+            faults.append(f"{path}: {fault}")
+    if faults or not keys:
+        raise UserError(some(faults) or f"{path}: lists no picture; write one name a line")
+    return keys
+
+
+def _write(folder: Path, name: str, keys: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(str(folder / f"{name}.txt"), "".join(f"{key}\n" for key in keys).encode())

@@ -1,0 +1,124 @@
+"""How each picture of the evaluation list came out; kept in the work folder for report, advice and people."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tfx.utils import path_utils
+
+from components.batch.networks import BATCH_SIZE, Networks
+from components.image_example_gen.records import EVAL
+from components.weak_labels.examples import key_of, read_examples, split_files
+from pipeline.config import RunConfig
+from pipeline.report import facts
+from pipeline.runners.local import ComponentRun
+from serving.saved_model import load_saved_model
+from trainer import features
+from trainer.categories import VOID, Categories
+from trainer.metrics import confusion_matrix, scores
+from trainer.preprocessing import decode_mask
+
+PICTURES = "pictures.json"
+_SCORED, _SCORED_SLOW = 60, 16  # open: pictures that are scored one by one; VGG-16 takes .3 s each
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A picture's result.
+
+    Attributes:
+      key: its name.
+      confidence: mean probability of the winning class, 0..1.
+      iou: 0..1 of each category in its truth or its prediction, background left out; not empty.
+      truth, prediction: categories that each shows.
+    """
+
+    key: str
+    confidence: float
+    iou: dict[str, float]
+    truth: list[str]
+    prediction: list[str]
+
+    @property
+    def mean(self) -> float:
+        """IoU of its objects, 0..1."""
+        return float(np.mean(list(self.iou.values())))
+
+
+def judged_model(components: list[ComponentRun]) -> str | None:
+    """Folder of the last segmentation model there is: the refined one, else the one before it."""
+    uri = facts.output(components, "p_net", "model") or facts.output(components, "segmentation", "model")
+    return uri and path_utils.serving_model_path(uri)
+
+
+def scored_pictures(workdir: Path, config: RunConfig, components: list[ComponentRun]) -> list[Scored]:
+    """The first pictures of the evaluation list under the last model, worst first; [] without a model.
+
+    They are kept in `workdir`/pictures.json until there is another model or other pictures.
+    """
+    model, examples = judged_model(components), facts.output(components, "examples")
+    if model is None or examples is None:
+        return []
+    path, source = workdir / PICTURES, {"model": model, "examples": examples}
+    if path.exists():
+        known = json.loads(path.read_text())
+        if {name: known.get(name) for name in source} == source:
+            return [Scored(**entry) for entry in known["pictures"]]
+    limit = _SCORED_SLOW if config.backbone == "vgg16" else _SCORED
+    found = _score(examples, model, limit, config.categories.resolve())
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(source | {"pictures": [asdict(scored) for scored in found]}) + "\n")
+    os.replace(partial, path)
+    return found
+
+
+def predict(model: str, examples: Iterator[tf.train.Example], categories: Categories):
+    """(example, predicted ids uint8 [H, W] with void for unknown classes, confidence 0..1) of each."""
+    networks = Networks([model], BATCH_SIZE, None)
+    ask = load_saved_model(model).signatures["scores"]
+    while batch := list(itertools.islice(examples, BATCH_SIZE)):
+        images = [image_bytes(example) for example in batch]
+        certain = ask(image_bytes=tf.constant(images))["confidence"].numpy()
+        for example, [answer], confidence in zip(batch, networks.run(images), certain, strict=True):
+            predicted = np.array(Image.open(io.BytesIO(answer["mask_bytes"])))
+            predicted[predicted >= categories.num_classes] = VOID  # of a model refused for having other classes
+            yield example, predicted, float(confidence)
+
+
+def eval_examples(uri: str, limit: int | None = None) -> Iterator[tf.train.Example]:
+    files = split_files(f"{uri}/Split-{EVAL}")
+    return itertools.islice(itertools.chain.from_iterable(read_examples(file) for file in files), limit)
+
+
+def image_bytes(example: tf.train.Example) -> bytes:
+    return example.features.feature[features.IMAGE].bytes_list.value[0]
+
+
+def truth_of(example: tf.train.Example) -> np.ndarray:
+    """uint8 [H, W] of ids and 255."""
+    return decode_mask(tf.constant(example.features.feature[features.MASK].bytes_list.value[0])).numpy()
+
+
+def names_in(ids: np.ndarray, categories: Categories) -> list[str]:
+    return [categories.names[i] for i in np.unique(ids) if 0 < i < categories.num_classes]
+
+
+def _score(examples: str, model: str, limit: int, categories: Categories) -> list[Scored]:
+    found = []
+    for example, predicted, confidence in predict(model, eval_examples(examples, limit), categories):
+        truth = truth_of(example)
+        per_class = scores(confusion_matrix(truth, predicted, categories.num_classes), categories).per_class
+        known = {n: float(v) for n, v in per_class.items() if n != "background" and not np.isnan(v)}
+        if known:
+            shown = names_in(truth, categories), names_in(predicted, categories)
+            found.append(Scored(key_of(example), confidence, known, *shown))
+    return sorted(found, key=lambda scored: (scored.mean, scored.key))
