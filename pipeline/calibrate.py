@@ -16,7 +16,7 @@ from components.label_calibration.known_images import known_images, rehearsal_im
 from components.label_calibration.outputs import CURVES, VALUES, write_calibration
 from components.label_calibration.search import Calibration, calibrate
 from pipeline.config import RunConfig
-from trainer.errors import UserError
+from serving.saved_model import check_saved_model
 
 
 def calibrate_folder(
@@ -29,8 +29,7 @@ def calibrate_folder(
         categories.
     """
     for model in (cam, l_net):
-        if not (model / "saved_model.pb").is_file():
-            raise UserError(f"{model}: not a SavedModel (no saved_model.pb); give the folder an export wrote")
+        check_saved_model(model)
     examples = rehearsal_images(_strong_examples(config, console), str(l_net), max_images)
     found = known_images(str(cam), str(l_net), examples)
     images = list(track(found, "Networks", total=len(examples), console=console, transient=True))

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.map_signatures import map_signatures
-from serving.saved_model import plain_path
+from serving.saved_model import check_saved_model, plain_path
 from serving.signatures import Signatures, segmentation_signatures
 from serving.trainer_predictions import write_trainer_predictions
 from serving.warmup import write_warmup
@@ -112,8 +112,7 @@ def restore_net(net: tf.keras.Model, saved_model: str | os.PathLike) -> None:
     Raises:
       UserError: no SavedModel there, or its weights are not this network's.
     """
-    if not (Path(saved_model) / "saved_model.pb").exists():
-        raise UserError(f"{saved_model}: not a SavedModel (no saved_model.pb); give the folder an export wrote")
+    check_saved_model(saved_model)
     with plain_path(saved_model) as path:
         reader = tf.train.load_checkpoint(f"{path}/variables/variables")
         shapes = reader.get_variable_to_shape_map()

@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.files import is_remote
+from trainer.errors import UserError, shown
+
+
+def check_saved_model(directory: str | os.PathLike) -> None:
+    """Raises UserError if a folder of this machine is none; remote ones are looked into when they are loaded."""
+    if not is_remote(str(directory)) and not (Path(directory) / "saved_model.pb").is_file():
+        raise UserError(
+            f"{shown(str(directory))}: not a SavedModel (no saved_model.pb); give the folder of an exported model"
+        )
 
 
 @contextmanager

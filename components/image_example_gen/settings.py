@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-import tensorflow as tf
 from etils import epath
 from pydantic import Field
 
@@ -121,6 +120,8 @@ def layout_faults(settings: DatasetSettings) -> Iterator[tuple[str, str]]:
 
 def fingerprint(settings: DatasetSettings) -> str:
     """Hex digest that changes when a file the settings use changes: over names, sizes and times, not contents."""
+    import tensorflow as tf  # here, because configs are checked before anybody waits for it
+
     root = settings.root
     digest = hashlib.sha256()
 

@@ -60,14 +60,15 @@ def label(
     Example: transferseg label --l-net models/l_net --cam models/cam --images photos --tags tags.csv --output masks
     -- --direct_running_mode=multi_processing --direct_num_workers=2
     """
+    l_net, cam = model_folder(l_net), model_folder(cam)
     from components.label_calibration.outputs import read_label_settings
     from components.weak_labels.batch import label_folder
 
     chosen = read_label_settings(settings) if settings else None
     batch(
         lambda: label_folder(
-            model_folder(l_net),
-            model_folder(cam),
+            l_net,
+            cam,
             images,
             tags,
             output,
@@ -106,9 +107,9 @@ def predict(
 
     Example: transferseg predict --model build/demo/serving/demo --images photos --output masks
     """
+    folder = model_folder(model)
     from components.prediction.batch import predict_folder
 
-    folder = model_folder(model)
     batch(
         lambda: predict_folder(
             folder, images, output, max_dead_share=max_dead_share, max_pixels=max_pixels, beam_args=beam_args

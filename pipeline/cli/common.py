@@ -97,9 +97,19 @@ def write_json(path: Path | None, value: object) -> None:
 
 
 def model_folder(path: Path | None) -> Path | None:
-    """The SavedModel in a Trainer's model artifact; any other path as it is."""
-    inside = path and path / "Format-Serving"
-    return inside if inside and (inside / "saved_model.pb").is_file() else path
+    """The SavedModel in a Trainer's model artifact, or at the path itself; None for None.
+
+    Raises:
+      UserError: there is none; said before Beam and TensorFlow are loaded.
+    """
+    if path is None:
+        return None
+    from serving.saved_model import check_saved_model
+
+    inside = path / "Format-Serving"
+    folder = inside if inside.is_dir() else path
+    check_saved_model(folder)
+    return folder
 
 
 def finish(summary, json_path: Path | None) -> None:

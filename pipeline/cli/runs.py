@@ -182,11 +182,12 @@ def experiment(
     Example: transferseg experiment configs/table2-small.yaml --methods full,l-net --splits 1
     """
     from pipeline.config import check_inputs, load_config
-    from pipeline.experiment.command import run_experiment
-    from pipeline.weights import fetch
 
     loaded = load_config(config, list(overrides))
     check_inputs(loaded)
+    from pipeline.experiment.command import run_experiment
+    from pipeline.weights import fetch
+
     fetch(loaded.backbone, loaded.weights)
     names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
     workdir = workdir or Path("build") / f"experiment-{loaded.name}"
@@ -228,7 +229,8 @@ def calibrate(
 
     loaded = load_config(config, list(overrides))
     check_inputs(loaded)
+    cam, l_net = model_folder(cam), model_folder(l_net)
     from pipeline.calibrate import calibrate_folder
 
-    found = calibrate_folder(loaded, model_folder(cam), model_folder(l_net), output, max_images, console(json_path))
+    found = calibrate_folder(loaded, cam, l_net, output, max_images, console(json_path))
     write_json(json_path, {**asdict(found), "settings": found.settings.model_dump(mode="json")})

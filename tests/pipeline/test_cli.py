@@ -52,6 +52,7 @@ MENDABLE = {
     "predict": ["--model", "folder", "--images", "folder", "--output", "out"],
     "evaluate": ["--truth", "folder", "--prediction", "folder", "--categories", "none.txt"],
     "import": ["folder", "--images", "folder", "--output", "file"],
+    "export": ["--model", "folder", "--format", "tflite", "--output", "out"],
     "review": ["export", "--workdir", "folder", "--output", "out"],
     "demo": ["--workdir", "file"],
     "init": ["folder", "--config", "nowhere/c.yaml"],
@@ -108,7 +109,11 @@ def test_a_fault_of_ours_is_exit_3_with_the_traceback(monkeypatch, capsys):
 
 
 def test_an_artifact_stands_for_the_model_in_it(tmp_path):
-    assert model_folder(tmp_path) == tmp_path and model_folder(None) is None
+    assert model_folder(None) is None
+    with pytest.raises(UserError, match="not a SavedModel"):
+        model_folder(tmp_path)
+    (tmp_path / "saved_model.pb").touch()
+    assert model_folder(tmp_path) == tmp_path
     (tmp_path / "Format-Serving").mkdir()
     (tmp_path / "Format-Serving" / "saved_model.pb").touch()
     assert model_folder(tmp_path) == tmp_path / "Format-Serving"
