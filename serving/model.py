@@ -21,7 +21,8 @@ from trainer.data.files import read_bytes
 from trainer.data.pictures import readable
 from trainer.errors import ImageFault, UserError, one_line, shown
 
-Picture = str | os.PathLike | bytes | np.ndarray  # a file's path, its bytes, or uint8 [H, W, 3] RGB
+Picture = str | os.PathLike | bytes | np.ndarray
+"""A file's path, its bytes, or uint8 [H, W, 3] RGB."""
 _ARTIFACT = "Format-Serving"  # folder of the SavedModel in a Trainer's artifact
 
 
@@ -117,8 +118,8 @@ def load_model(path: str | os.PathLike) -> Model:
     """Loads a segmentation model.
 
     Args:
-      path: a SavedModel, or a folder of numbered ones, of which the newest is taken: <workdir>/serving/<name>, or
-        <workdir>/artifacts/<component>/model of a run.
+      path: a SavedModel, or a folder of numbered ones, of which the newest is taken: `<workdir>/serving/<name>`,
+        or `<workdir>/artifacts/<component>/model` of a run.
 
     Raises:
       UserError: no model there, or one of another kind.

@@ -41,7 +41,7 @@ def train(
 ) -> Path:
     """Trains one network. A call that was killed continues when it is made again with the same arguments.
 
-    Writes <workdir>/model (the SavedModel), run/ (history.csv and curves), examples.tfrecord.gz and checkpoints/.
+    Writes `<workdir>/model` (the SavedModel), run/ (history.csv and curves), examples.tfrecord.gz and checkpoints/.
 
     Args:
       examples: (image, mask) or (image, tags) of each picture, gone through once; a tf.data.Dataset must end (`take`).
@@ -51,10 +51,11 @@ def train(
       workdir: a folder of this training alone.
       kind: "segmentation" learns the masks; "l_net" object or background, from pictures of strong categories alone;
         "cam" the tags, with those that the masks show.
-      network, stage: settings, by default the paper's.
+      network: backbone, image size, precision; by default the paper's.
+      stage: length, batch, rates; by default the paper's.
 
     Returns:
-      <workdir>/model, for `load_model`, `load_labeller`, `transferseg serve` or TF Serving.
+      `<workdir>/model`, for `load_model`, `load_labeller`, `transferseg serve` or TF Serving.
 
     Raises:
       UserError: an example cannot be used, the kind has nothing to learn from, or there is a model already.

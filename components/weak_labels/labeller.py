@@ -67,7 +67,8 @@ class Labeller:
 
         Args:
           image: uint8 [H, W, 3] RGB, the stored pixels.
-          l_net, cam: outputs by name (maps, valid, orientation), of one image: without the batch axis.
+          l_net: L-Net's outputs by name (maps, valid, orientation), of one image: without the batch axis.
+          cam: the CAM classifier's, likewise.
           tags: names of the categories it shows.
         """
         ids = self._ids(tags)
@@ -84,7 +85,8 @@ def load_labeller(l_net: str | os.PathLike, cam: str | os.PathLike, settings: La
     """Loads the two networks that label tagged pictures.
 
     Args:
-      l_net, cam: SavedModels, or <workdir>/artifacts/l_net/model and <workdir>/artifacts/cam/model of a run.
+      l_net: SavedModel of an L-Net, or `<workdir>/artifacts/l_net/model` of a run.
+      cam: SavedModel of a CAM classifier, or `<workdir>/artifacts/cam/model`; its categories give the ids.
       settings: of the algorithm; None: as `transferseg label` without --settings.
 
     Raises:
