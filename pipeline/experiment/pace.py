@@ -9,11 +9,12 @@ from pipeline.plan import Remaining
 Row = tuple[str, str, int]  # split, method, seed
 
 _OURS = ("cam", "l_net", "weak_labels", "segmentation")
-_STEPS = {  # method -> the components of a run that it amounts to; a number sets those apart that are not shared
+STEPS = {  # method -> the components of a run that it amounts to; a number sets those apart that are not shared
     "full": ("segmentation:full",),
     "strong-only": ("strong_only",),
     "wssl": ("segmentation:wssl",),
     "ae": ("cam:1", "cam:2", "cam:3", "segmentation:ae"),
+    "ae-saliency": ("cam:1", "cam:2", "cam:3", "l_net", "segmentation:saliency"),
     "transfernet": ("segmentation:transfernet", "segmentation:labels"),
     "l-net": _OURS,
     "p-net": (*_OURS, "p_net"),
@@ -26,7 +27,7 @@ def plan_rows(rows: Sequence[Row], planned: Mapping[str, float]) -> Remaining:
     seen: set[tuple[str, int, str]] = set()
     found = {}
     for split, method, seed in rows:
-        steps = {(split, seed, step) for step in _STEPS[method.partition("+")[0]]} - seen
+        steps = {(split, seed, step) for step in STEPS[method.partition("+")[0]]} - seen
         seen |= steps
         found[name_of(split, method, seed)] = sum(planned[step.partition(":")[0]] for _, _, step in steps)
     return Remaining(found)

@@ -81,6 +81,7 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, imported: bool) 
     weak = choose_weak(pictures, asked.weak)
     if not weak:
         weak = _weak_by_itself(root, names, pictures, asked)
+    _check(root, [p for p in pictures if p.names and not p.fault(weak)], weak, asked)  # before any list is written
     val = asked.val or (asked.folder / "val.txt" if (asked.folder / "val.txt").is_file() else None)
     train, evaluation, source = make_lists(root, pictures, weak, val, imported)
     by_key = {picture.key: picture for picture in pictures}
@@ -104,7 +105,12 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, imported: bool) 
         evaluated,
         left_out,
     )
-    _check(root, found, asked)
+    _check(root, trained, weak, asked)
+    if not evaluated:
+        raise UserError(
+            f"{voc.list_path(root, evaluation)}: names no picture that is there; name some that have masks, or take "
+            "the file away: init then holds some out"
+        )
     return found
 
 
@@ -133,24 +139,19 @@ def _weak_by_itself(root: Path, names: list[str], pictures: list[Picture], asked
     )
 
 
-def _check(root: Path, found: Found, asked: Asked) -> None:
-    """Raises UserError if a run of this would stop at its first gate."""
-    weak = set(found.weak)
-    num_weak = sum(not picture.names.isdisjoint(weak) for picture in found.trained)
+def _check(root: Path, trained: list[Picture], weak: set[str], asked: Asked) -> None:
+    """Raises UserError if a run over those training pictures would stop at its first gate."""
+    num_weak = sum(not picture.names.isdisjoint(weak) for picture in trained)
+    told = ", ".join(sorted(weak))
     if not num_weak:
         raise UserError(
-            f"{root}: no training picture shows a category that is learned from tags ({', '.join(found.weak)}); add "
-            f"some, or take them off --weak, then {asked.command(weak=())}"
+            f"{root}: no training picture shows a category that is learned from tags ({told}); add some, or choose "
+            f"others: {asked.command(weak=())}"
         )
-    if num_weak == len(found.trained):
-        told = ", ".join(sorted({n for p in found.trained for n in p.pixels or ()} - weak)) or "none"
+    if num_weak == len(trained):
+        masked = ", ".join(sorted({n for p in trained for n in p.pixels or ()} - weak)) or "none"
         raise UserError(
-            f"{root}: every training picture shows a category that is learned from tags ({', '.join(found.weak)}), and "
-            f"of such pictures masks are not used: L-Net has nothing to learn from (categories with masks: {told}). "
-            f"Add pictures with masks that show none of these, then {asked.command()}"
-        )
-    if not found.evaluated:
-        raise UserError(
-            f"{voc.list_path(root, found.val)}: names no picture that is there; name some that have masks, or take "
-            "the file away: init then holds some out"
+            f"{root}: every training picture shows a category that is learned from tags ({told}), and of such pictures "
+            f"masks are not used: L-Net has nothing to learn from (categories with masks: {masked}). Add pictures with "
+            f"masks that show none of these, then {asked.command()}"
         )

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from pipeline.config import make_config
 from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
-from pipeline.experiment.pace import plan_rows
+from pipeline.experiment.methods import METHODS
+from pipeline.experiment.pace import STEPS, plan_rows
 from pipeline.plan import PROBE, Counts, Rates, Remaining, count, known_rates, plan, print_plan
 from pipeline.summary import duration
 
@@ -56,6 +57,7 @@ def test_what_took_longer_makes_the_rest_longer():
 
 
 def test_networks_that_rows_share_count_once():
+    assert set(STEPS) == set(METHODS)
     planned = {"cam": 1.0, "l_net": 10.0, "weak_labels": 100.0, "segmentation": 1000.0, "p_net": 10_000.0}
     left = plan_rows([("own", name, 0) for name in ("l-net", "p-net", "p-net-direct+crf", "full")], planned)
     assert [left.of(f"own {name}, seed 0") for name in ("l-net", "p-net", "p-net-direct+crf", "full")] == [
