@@ -1,0 +1,107 @@
+"""What a run says at its end: causes in words, limits that are reached, remedies from the data at hand."""
+
+import io
+import math
+
+import pytest
+from finished_run import CONFIG
+from rich.console import Console
+
+from pipeline.closing import print_closing
+from pipeline.config import make_config
+from pipeline.report import advice
+from pipeline.report.evidence import Evidence, cause_of
+from pipeline.report.scoring import Scored
+from pipeline.runners.local import ComponentRun
+from pipeline.summary import Miss, Summary
+
+LABEL = {"labelled": 20, "present": 18, "presence": 0.9}
+
+
+def scored(key, iou, truth, prediction):
+    return Scored(key, 0.5, iou, truth, prediction)
+
+
+def test_why_nothing_of_a_picture_was_hit():
+    causes = {
+        cause_of(scored("a", {"dog": 0.0}, ["dog"], [])): "nothing was found",
+        cause_of(scored("b", {"dog": 0.0, "cat": 0.0}, ["dog"], ["cat"])): "dog was taken for cat",
+        cause_of(scored("c", {"dog": 0.0}, ["dog"], ["dog"])): "dog was found in another place",
+        cause_of(scored("d", {"cat": 0.0}, [], ["cat"])): "nothing to see, but cat was found",
+    }
+    assert all(found == wanted for found, wanted in causes.items())
+
+
+def evidence_of(**changes):
+    values = {"trained": {"dog": 40, "cow": 50, "cat": 60}, "judged": {"dog": 9, "cow": 9, "cat": 9}, "labels": {}}
+    values |= {"answers": {"dog": [("background", 0.8), ("dog", 0.2)]}, "pictures": []}
+    return Evidence(**values | changes)
+
+
+def test_why_a_category_is_bad():
+    assert evidence_of().cause("dog") == "80 % of its pixels were called background"
+    few = {"dog": LABEL | {"present": 5, "presence": 0.25}}
+    assert evidence_of(labels=few).cause("dog") == "only 5 of its 20 weak labels show it"
+    assert evidence_of(trained={}).cause("dog") == "no training picture shows it"
+    assert evidence_of(answers={"dog": [("dog", 0.9)]}).cause("dog") is None
+    pictures = [scored("b", {"dog": 0.4}, ["dog"], []), scored("a", {"dog": 0.1}, ["dog"], []), scored("c", {}, [], [])]
+    assert [picture.key for picture in evidence_of(pictures=pictures).worst("dog")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("miss", "setting"),
+    [
+        (Miss("miou", 0.1739, 0.2, False), "gate.min_miou=0.17"),
+        (Miss("weak_miou", 0.004, 0.1, False), "gate.min_weak_miou=0"),
+        (Miss("weak_miou", math.nan, 0.1, False), "gate.min_weak_miou=null"),
+        (Miss("miou", -0.0234, -0.01, True), "gate.max_miou_drop=0.03"),
+        (Miss("weak_miou", -0.03, -0.01, True), "gate.max_weak_miou_drop=0.04"),
+    ],
+)
+def test_the_proposed_limit_is_reached(miss, setting):
+    assert advice._reached(miss) == setting
+
+
+def told(tmp_path, monkeypatch, config, miss, evidence):
+    """The closing lines of a run that was refused."""
+    monkeypatch.setattr(advice, "misses", lambda uri: [miss])
+    monkeypatch.setattr(advice, "judged_model", lambda components: str(tmp_path / "model"))
+    monkeypatch.setattr(advice.facts, "output", lambda *_: "evaluation")
+    summary = Summary(miou=0.4, strong_miou=0.6, weak_miou=0.05, refused_because=[str(miss)])
+    summary.per_class = {"background": 0.9, "cat": 0.6, "dog": 0.0, "cow": 0.1}
+    screen = io.StringIO()
+    found = advice.advise(config, tmp_path / "run", [], summary, evidence)
+    print_closing(summary, found, tmp_path / "report.html", Console(file=screen, width=40))
+    return found, screen.getvalue()
+
+
+MISS = Miss("weak_miou", 0.05, 0.2, False)
+
+
+def test_a_refused_model_is_explained_and_every_command_is_one_line(tmp_path, monkeypatch):
+    found, screen = told(tmp_path, monkeypatch, CONFIG, MISS, evidence_of(trained={"dog": 4, "cow": 50}))
+    assert found.reasons[0] == "The mean IoU of the categories learned from tags is 5.0 %; the gate asks for 20.0 %."
+    assert found.reasons[1].startswith("dog: 0.0 %, learned from tags of 4 pictures, judged by 9; 80 % of its pixels")
+    assert "More tagged pictures of dog: 4 are few" in found.remedies[0].text and len(found.remedies) == 2
+    lines = screen.splitlines()
+    run = f"transferseg run {tmp_path}/run/config.yaml --workdir {tmp_path}/run"
+    assert f"     {run} --set gate.min_weak_miou=0.05" in lines
+    assert f"     {run} --accept 'why this one all the same'" in lines
+    assert f"The refused model lies in {tmp_path}/model" in lines
+
+
+def test_remedies_follow_from_the_data(tmp_path, monkeypatch):
+    labels = {"dog": LABEL | {"present": 5, "presence": 0.25}}
+    found, _ = told(tmp_path, monkeypatch, CONFIG, MISS, evidence_of(labels=labels))
+    assert "maps={extra_scales" in found.remedies[0].commands[0] and "review export" in found.remedies[1].commands[0]
+    random = make_config(CONFIG.model_dump() | {"backbone": "mobilenet_v2"}, "test")
+    found, _ = told(tmp_path, monkeypatch, random, MISS, evidence_of())
+    assert found.remedies[0].commands[0].endswith("--set weights=imagenet")
+
+
+def test_a_pushed_and_a_stopped_run(tmp_path):
+    pushed = advice.advise(CONFIG, tmp_path, [], Summary(pushed_model=f"{tmp_path}/serving/pets/7"), evidence_of())
+    assert f"--model {tmp_path}/serving/pets --images" in pushed.use and not pushed.reasons
+    failed = ComponentRun("label_gate", error=RuntimeError("no labels"))
+    stopped = advice.advise(CONFIG, tmp_path, [failed], Summary(), evidence_of())
+    assert stopped.go_on == f"transferseg run {tmp_path}/config.yaml --workdir {tmp_path}" and not stopped.again
