@@ -34,19 +34,24 @@ def assign(q: np.ndarray, objectness: np.ndarray, tags: Sequence[int], settings:
 
 
 def assign_boxed(
-    q: np.ndarray, objectness: np.ndarray, boxes: BoxRegions, tags: Sequence[int], settings: LabelSettings
+    q: np.ndarray,
+    objectness: np.ndarray,
+    lab: np.ndarray,
+    boxes: BoxRegions,
+    tags: Sequence[int],
+    settings: LabelSettings,
 ) -> np.ndarray:
     """Labels every superpixel of an image with boxes.
 
     A tag with boxes needs a score of one half in one of them (`box_scores`), another one is judged as in `assign`. A
     box that comes out without its tag gets the superpixel where that is likeliest.
 
-    Args, Returns: as `assign`.
+    Args, Returns: as `assign`; lab: float [N, 3], mean CIELAB in 0..1.
     """
     number = len(tags)
     own = np.where(boxes.allowed(number), q[:, :-1], 0.0)
     share = own / np.where(own + q[:, -1:] > 0, own + q[:, -1:], 1)
-    in_boxes = box_scores(boxes, objectness, share[:, boxes.tags])
+    in_boxes = box_scores(boxes, lab, share[:, boxes.tags])
     weight = settings.objectness_weight
     above = weight * objectness[:, None] + (1 - weight) * share - settings.background_cut
     for tag in set(boxes.tags.tolist()):

@@ -76,7 +76,7 @@ def label_image(
     if regions.boxes is None:
         ids = assign(q, regions.objectness, tags, settings)
     else:
-        ids = assign_boxed(q, regions.objectness, regions.boxes, tags, settings)
+        ids = assign_boxed(q, regions.objectness, regions.lab, regions.boxes, tags, settings)
     mask = cv2.resize(ids[regions.labels], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     if boxes:
         keep_inside(mask, boxes, tags)
