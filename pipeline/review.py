@@ -12,6 +12,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import tensorflow as tf
 
+from components.batch.coco import COCO, write_coco
 from components.batch.images import Source
 from components.batch.masks import encode, write_atomic
 from components.dataset_import.brush import brush_results
@@ -19,7 +20,6 @@ from components.dataset_import.coco import read_coco
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
 from components.weak_labels.examples import LABELS, key_of, read_examples, read_lines, split_files, tags_of
-from components.weak_labels.outputs import COCO, write_coco
 from pipeline.config import load_config
 from trainer import features
 from trainer.categories import Categories, palette

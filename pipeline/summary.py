@@ -12,6 +12,7 @@ import tensorflow_model_analysis as tfma
 from rich.console import Console
 from rich.table import Table
 
+from components.batch.output import SUMMARY as LABEL_COUNTS
 from components.serving_validator.executor import REPORT as SERVING_REPORT
 from pipeline.runners.local import ComponentRun
 from trainer.categories import Categories
@@ -87,7 +88,11 @@ def summarise(
 
 
 def _warnings(component: ComponentRun) -> list[str]:
-    """What a trainer warned of, e.g. a collapsed P-Net."""
+    """What a trainer warned of, e.g. a collapsed P-Net; and boxes in which nothing was labelled."""
+    if component.name == "weak_labels" and component.outputs:
+        counts = json.loads(Path(component.output_uri("examples"), LABEL_COUNTS).read_text())
+        if empty := counts.get("empty_boxes"):
+            return [f"weak_labels: {empty} of {counts['boxes']} boxes have no pixel of their tag; see the report"]
     if "model_run" not in component.outputs:
         return []
     path = Path(component.output_uri("model_run")) / WARNINGS

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.image_example_gen.boxes import Boxes, read_boxes_and_faults
 from components.image_example_gen.inspection import inspect, near_duplicates
 from components.image_example_gen.records import EVAL, STRONG, WEAK
 from components.image_example_gen.settings import DatasetSettings, layout_faults, order_faults
@@ -19,6 +20,7 @@ from pipeline.config import RunConfig
 from pipeline.problems import Problem, grouped, write_page
 from pipeline.weights import advice
 from trainer.categories import Categories
+from trainer.data.boxes import BOXES
 from trainer.errors import UserError
 
 FEW = 10  # open: training images of a category below which a warning is due
@@ -41,9 +43,16 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
             problems += [Problem.error(settings.tags, f"line {line}: {fault}") for line, fault in faults]
         except UserError as error:
             problems.append(Problem.error(settings.tags, str(error)))
+    boxes: Boxes = {}
+    if settings.boxes_path:
+        try:
+            boxes, faults = read_boxes_and_faults(settings.boxes_path, categories, settings.root, settings.listed())
+            problems += [Problem.error(BOXES, f"line {line}: {fault}") for line, fault in faults]
+        except UserError as error:
+            problems.append(Problem.error(BOXES, str(error)))
     counts: dict[str, int] = {}
     if not any(problem.where in ("dataset.root", *settings.lists) for problem in problems):
-        entries = inspect(plan_shards(settings, categories, tags), settings, categories, config.beam_args)
+        entries = inspect(plan_shards(settings, categories, tags, boxes), settings, categories, config.beam_args)
         counts = dict(Counter(entry["split"] for entry in entries if entry["split"]))
         problems += [
             Problem.error(entry["key"], f"{entry['stage']}: {entry['reason']}", "picture")
@@ -54,7 +63,7 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
         problems += _classes(entries, categories)
         problems += _blank(entries)
         problems += _copies(entries)
-        problems += _unlisted(tags, entries, settings)
+        problems += _unlisted(tags, boxes, entries, settings)
     return sorted(problems, key=lambda problem: problem.severity), counts
 
 
@@ -160,11 +169,12 @@ def _copies(entries: Sequence[dict]) -> Iterator[Problem]:
             )
 
 
-def _unlisted(tags: Tags, entries: Sequence[dict], settings: DatasetSettings) -> Iterator[Problem]:
+def _unlisted(tags: Tags, boxes: Boxes, entries: Sequence[dict], settings: DatasetSettings) -> Iterator[Problem]:
     if settings.train_limit or settings.eval_limit:
         return
     listed = {entry["key"] for entry in entries}
-    for where, verb, keys in ((settings.tags, "tags", tags), (settings.corrected, "names", settings.corrected_keys())):
+    tables = ((settings.tags, "tags", tags), (BOXES, "has boxes of", boxes))
+    for where, verb, keys in (*tables, (settings.corrected, "names", settings.corrected_keys())):
         if unknown := [key for key in keys if key not in listed]:
             yield Problem.warning(
                 where, f"{verb} {len(unknown)} images that no list names: {_first(unknown)}", "unused"

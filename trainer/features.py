@@ -1,6 +1,6 @@
 """Every tf.Example key, in one place.
 
-One example is one image, with encoded bytes only (never float lists):
+One example is one image, with encoded bytes only (images and masks never as float lists):
 
 | key              | type  | content                                                                      |
 |------------------|-------|------------------------------------------------------------------------------|
@@ -12,10 +12,16 @@ One example is one image, with encoded bytes only (never float lists):
 | image/tags       | int64 | category ids (1..C-1) present in the image, ascending, 0 or more             |
 | mask/encoded     | bytes | PNG, uint8 [height, width] of category ids and 255; absent from weak images  |
 | mask/source      | bytes | "human", "generated" (weak label) or "none"                                  |
+| box/tag          | int64 | a tag for each box of a weak image; absent without boxes                     |
+| box/corners      | float | x1, y1, x2, y2 of each, in pixels of the stored image, see trainer.data.boxes |
 | supervision      | bytes | "weak" if a weak category is tagged, else "strong"; "" where nobody asks     |
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
+
+from trainer.data.boxes import TagBox
 
 KEY = "image/key"
 IMAGE = "image/encoded"
@@ -25,6 +31,8 @@ SIZE = "image/size"
 TAGS = "image/tags"
 MASK = "mask/encoded"
 SOURCE = "mask/source"
+BOX_TAGS = "box/tag"
+BOX_CORNERS = "box/corners"
 SUPERVISION = "supervision"
 
 HUMAN, GENERATED, NONE = b"human", b"generated", b"none"
@@ -51,8 +59,9 @@ def make_example(
     mask: bytes | None = None,
     source: bytes = NONE,
     supervision: bytes = b"",
+    boxes: Sequence[TagBox] = (),
 ) -> tf.train.Example:
-    """Builds one example. `mask` None leaves the mask out altogether."""
+    """Builds one example. `mask` None leaves the mask out altogether, and so do no boxes the boxes."""
 
     def of_bytes(value: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -72,7 +81,20 @@ def make_example(
     }
     if mask is not None:
         feature[MASK] = of_bytes(mask)
+    if boxes:
+        corners = [value for box in boxes for value in box.corners]
+        feature[BOX_TAGS] = of_ints([box.tag for box in boxes])
+        feature[BOX_CORNERS] = tf.train.Feature(float_list=tf.train.FloatList(value=corners))
     return tf.train.Example(features=tf.train.Features(feature=feature))
+
+
+def boxes_of(example: tf.train.Example) -> tuple[TagBox, ...]:
+    """The boxes of an example, in the order they were given."""
+    feature = example.features.feature
+    if BOX_TAGS not in feature:  # asking for it would add it
+        return ()
+    corners = iter(feature[BOX_CORNERS].float_list.value)
+    return tuple(TagBox(tag, *(next(corners) for _ in range(4))) for tag in feature[BOX_TAGS].int64_list.value)
 
 
 def size_class(height: int, width: int) -> bytes:

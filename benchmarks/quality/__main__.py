@@ -27,7 +27,8 @@ from trainer.categories import named_split
 @click.option("--splits", default="voc-split-1,voc-split-2,voc-split-3", show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/quality"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/results"), show_default=True)
-def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out: Path) -> None:
+@click.option("--tables", default="foreground,labels", show_default=True, help="what is measured anew")
+def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out: Path, tables: str) -> None:
     run = load_config(config, list(overrides))
     check_inputs(run)
     networks = Networks(run, work)
@@ -35,16 +36,22 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
     out.mkdir(parents=True, exist_ok=True)
 
     any_split = next(iter(sets.values()))
-    cam, everything = str(networks.exported_cam(any_split)), str(networks.exported_l_net(all_strong(any_split)))
-    foreground: dict[str, dict] = {}
-    labels: list[dict] = []
+    cam = str(networks.exported_cam(any_split))
+    foreground: dict[str, dict] = (
+        json.loads((out / "foreground.json").read_text()) if "foreground" not in tables else {}
+    )
+    labels: list[dict] = json.loads((out / "weak_labels.json").read_text()) if "labels" not in tables else []
     for name, categories in sets.items():
         own = str(networks.exported_l_net(categories))
-        shown = list(held_back(run, categories, evaluation=True, weak=True))
-        foreground[name] = foreground_rows(
-            known_images(cam, own, shown), known_images(cam, everything, shown), categories
-        )
-        _write(out / "foreground.json", foreground)
+        if "foreground" in tables:
+            everything = str(networks.exported_l_net(all_strong(any_split)))
+            shown = list(held_back(run, categories, evaluation=True, weak=True))
+            foreground[name] = foreground_rows(
+                known_images(cam, own, shown), known_images(cam, everything, shown), categories
+            )
+            _write(out / "foreground.json", foreground)
+        if "labels" not in tables:
+            continue
         rehearsal = str(networks.exported_l_net(categories.rehearsal()))
         strong = held_back(run, categories, evaluation=False, weak=False)
         played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal, MAX_IMAGES)))

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from benchmarks.quality.boxes import boxes_filled, boxes_in
 from components.label_calibration.search import CUTS, GRID, KnownImage, calibrate
 from components.weak_labels.core import label_image
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories
+from trainer.data.boxes import TagBox
 from trainer.metrics import class_iou, confusion_matrix
 
 LabelFn = Callable[[KnownImage], np.ndarray]  # -> uint8 [H, W] of ids
@@ -20,6 +22,8 @@ LabelFn = Callable[[KnownImage], np.ndarray]  # -> uint8 [H, W] of ids
 
 def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categories: Categories) -> list[dict]:
     """A row for each variant: mIoU over background and the weak categories, per class, and on single-tag images alone.
+
+    Boxes, which come from the truth, are used with the default values, as in a run; the band is theirs too.
 
     Args:
       strong: images to calibrate on, see `rehearsal_images`.
@@ -41,6 +45,10 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
         "M thresholded, the tag": lambda image: m_alone(image, m_cut),
         "diffusion without M": lambda image: _label(_without_m(image), without_m.settings),
         "Eq. (2) as printed": lambda image: _label(image, degenerate),
+        "boxes": lambda image: _label(image, start, boxes_in(image.truth)),
+        "boxes with ignore band": lambda image: _label(image, LabelSettings(), boxes_in(image.truth)),
+        "boxes, one for each tag": lambda image: _label(image, start, boxes_in(image.truth, one_a_tag=True)),
+        "boxes filled": lambda image: boxes_filled(image.truth, boxes_in(image.truth)),
     }
     kept = {
         "full method, calibrated": {
@@ -75,8 +83,8 @@ def _without_m(image: KnownImage) -> KnownImage:
     return KnownImage(image.image, np.zeros_like(image.objectness), image.activations, image.tags, image.truth)
 
 
-def _label(image: KnownImage, settings: LabelSettings) -> np.ndarray:
-    return label_image(image.image, image.objectness, image.activations, image.tags, settings).mask
+def _label(image: KnownImage, settings: LabelSettings, boxes: Sequence[TagBox] = ()) -> np.ndarray:
+    return label_image(image.image, image.objectness, image.activations, image.tags, settings, boxes).mask
 
 
 def _best_cut(images: Sequence[KnownImage], variant: Callable[[KnownImage, float], np.ndarray]) -> float:

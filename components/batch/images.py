@@ -14,6 +14,7 @@ from PIL import Image
 
 from components.batch.faults import dead_letter
 from components.batch.masks import mask_path, read_note
+from trainer.data.boxes import TagBox
 from trainer.data.files import read_bytes
 from trainer.data.names import key_of, stem_of, suffix_of
 from trainer.data.pictures import MAX_PIXELS, decode, read_header, readable, to_png
@@ -25,26 +26,32 @@ DEAD = "dead"  # tag of the output that holds dead letters
 
 @dataclass(frozen=True)
 class Source:
-    """An image to read. `key` is the file's stem and the mask's name, `tags` are ascending category ids."""
+    """An image to read. `key` is the file's stem and the mask's name, `tags` are ascending category ids.
+
+    `boxes` may reach out of the picture, whose size nobody knows yet.
+    """
 
     key: str
     path: str
     tags: tuple[int, ...] = ()
+    boxes: tuple[TagBox, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image that was read. `stamp` identifies its mask: the same bytes, tags and recipe give the same mask."""
+    """An image that was read. `stamp` identifies its mask: the same bytes, tags, boxes and recipe give the same."""
 
     key: str
     image: bytes
     tags: tuple[int, ...] = ()
     stamp: str = ""
+    boxes: tuple[TagBox, ...] = ()
 
 
-def stamp_of(recipe: str, tags: tuple[int, ...], image: bytes) -> str:
-    """32 hex digits that name the mask of these bytes, with these tags, made by this recipe (models and settings)."""
-    return hashlib.sha256(f"{recipe} {tags} ".encode() + image).hexdigest()[:32]
+def stamp_of(recipe: str, tags: tuple[int, ...], image: bytes, boxes: tuple[TagBox, ...] = ()) -> str:
+    """32 hex digits that name the mask of these bytes, with these tags and boxes, by this recipe (models, settings)."""
+    where = f"{[tuple(box) for box in boxes]} " if boxes else ""
+    return hashlib.sha256(f"{recipe} {tags} {where}".encode() + image).hexdigest()[:32]
 
 
 def list_images(folder: str | Path, output: str | Path | None = None) -> tuple[list[Path], list[str]]:
@@ -114,11 +121,11 @@ class ReadImages(beam.DoFn):
         except ImageFault as fault:
             yield beam.pvalue.TaggedOutput(DEAD, dead_letter(source.key, fault))
             return
-        stamp = stamp_of(self.recipe, source.tags, data)
+        stamp = stamp_of(self.recipe, source.tags, data, source.boxes)
         if read_note(mask_path(self.output, source.key)).get("stamp") == stamp:
             self.kept.inc()
         else:
-            yield Sample(source.key, data, source.tags, stamp)
+            yield Sample(source.key, data, source.tags, stamp, source.boxes)
 
 
 def unpack(image: bytes, max_pixels: int) -> tuple[np.ndarray, bytes]:

@@ -38,7 +38,7 @@ def read_coco(
     """Reads an annotations file.
 
     Polygons and run lengths are drawn largest first, so that small objects lie on top. An object that has a box alone
-    is a tag, and its box is void. Panoptic files give their things; stuff is background.
+    is a tag with a box, and void. Panoptic files give their things; stuff is background.
 
     Args:
       annotations: JSON file.
@@ -203,11 +203,11 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
     """An annotation's parts: each polygon by itself, so that a bad one costs no other."""
     label = _label(annotation, number)
     category = _id(annotation.get("category_id"))
-    index, problem = ids.get(category, VOID), None
+    index, problem, of = ids.get(category, VOID), None, None
     if category not in ids:
         problem = f"its category_id {category} is none of the categories"
     if annotation.get("iscrowd") in (1, True, "1") and crowd == "void":
-        index, problem = VOID, None
+        index, problem, of = VOID, None, index
     if index == BACKGROUND:
         return []
     area = annotation.get("area")
@@ -218,7 +218,7 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
         where = Box([box[0], box[1], box[0] + box[2], box[1] + box[3]])
     shape = annotation.get("segmentation")
     if not shape:  # a box, or a tag, alone
-        return [Object(label, index, where, only_void=True, problem=problem)]
+        return [Object(label, index, where, only_void=True, where=where, of=of, problem=problem)]
     if isinstance(shape, dict):
         regions = [RunLengths(shape)]
     elif isinstance(shape, list) and not any(isinstance(part, list) for part in shape):
@@ -227,7 +227,7 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
         regions = [Polygon(part) for part in shape] if isinstance(shape, list) else [Polygon(shape)]
     parts = [label if len(regions) == 1 else f"{label}, polygon {i}" for i in range(1, len(regions) + 1)]
     return [
-        Object(part, index, region, where=where, area=float(area) if is_number else None, problem=problem)
+        Object(part, index, region, where=where, of=of, area=float(area) if is_number else None, problem=problem)
         for part, region in zip(parts, regions, strict=True)
     ]
 

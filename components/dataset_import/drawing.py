@@ -10,7 +10,8 @@ import numpy as np
 from components.dataset_import.regions import Box, Polygon, Region, Size, filled
 from components.dataset_import.samples import Drawn
 from trainer.categories import BACKGROUND, VOID
-from trainer.data.masks import check_size, fit
+from trainer.data.boxes import TagBox, clipped, stored_box
+from trainer.data.masks import fit, is_upright
 from trainer.data.pictures import Header
 from trainer.errors import ImageFault
 
@@ -24,7 +25,8 @@ class Object:
       index: id of its category; 255 for what has none.
       region: has draw(size) and extent(size); None: nothing is known of where it is.
       only_void: it has a box alone: its pixels are void, and its category is a tag.
-      where: a Box around it, if the format gives one; void if the region cannot be drawn.
+      where: the Box that surrounds it, if the format gives one; void if the region cannot be drawn.
+      of: id of the category that a crowd is of, whose `index` is 255.
       area: pixels; objects are drawn in the order of falling area. None: it is measured.
       problem: why it is void although it can be drawn, e.g. that it has no label.
     """
@@ -34,6 +36,7 @@ class Object:
     region: Region | None
     only_void: bool = False
     where: Box | None = None
+    of: int | None = None
     area: float | None = None
     problem: str | None = None
 
@@ -58,8 +61,8 @@ class Drawing:
 
     def __call__(self, picture: Header) -> Drawn:
         """Raises ImageFault if the size is not the picture's, or not one of the objects can be drawn."""
-        size = tuple(self.size or picture.upright_size)
-        check_size(size, picture)
+        size = self._size(picture)
+        upright = is_upright(size, picture, self._is_surely_upright)
         ids = np.zeros(size, np.uint8)
         doubt = np.zeros(size, bool)  # may hold something that was not drawn: void, if nothing else is there
         shown, dropped = set(self.tags), []
@@ -81,8 +84,34 @@ class Drawing:
         if dropped and not shown:
             raise ImageFault("object", f"none of its objects can be used: {dropped[0][0]}: {dropped[0][1]}")
         ids[doubt & (ids == BACKGROUND)] = VOID
-        mask = fit(ids, picture, self.upright or self.size is None)
-        return Drawn(mask, tuple(sorted(shown - {BACKGROUND})), tuple(dropped))
+        mask = fit(ids, picture, upright)
+        return Drawn(mask, tuple(sorted(shown - {BACKGROUND})), tuple(dropped), self.boxes(picture))
+
+    def boxes(self, picture: Header) -> tuple[TagBox, ...]:
+        """Boxes on the stored pixels, clipped to the picture, of the categories that some object shows by a box alone.
+
+        Of such a category all objects have one, the drawn ones that around their pixels: what has boxes is nowhere
+        else. So a category has none if nobody knows where some object of it is.
+
+        Raises:
+          ImageFault: the size is not the picture's.
+        """
+        size = self._size(picture)
+        upright = is_upright(size, picture, self._is_surely_upright)
+        boxed = {one.index for one in self.objects if one.only_void} - {BACKGROUND, VOID}
+        found: list[TagBox] = []
+        for tag in sorted(boxed):
+            own = [_box(one, tag, size) for one in self.objects if tag in (one.index, one.of)]
+            if all(own):
+                found += own
+        return tuple(stored_box(box, picture) if upright else box for box in found)
+
+    def _size(self, picture: Header) -> Size:
+        return tuple(self.size or picture.upright_size)
+
+    @property
+    def _is_surely_upright(self) -> bool:
+        return self.upright or self.size is None
 
     def _in_order(self, size: Size) -> list[Object]:
         """Crowds and other void first, then by falling area."""
@@ -105,6 +134,21 @@ def _drawn(region: Region, size: Size) -> np.ndarray:
     if not inside.any() and ((extent := region.extent(size)) is None or not filled(extent, size).any()):
         raise ImageFault("object", "marks no pixel of the picture")
     return inside
+
+
+def _box(one: Object, tag: int, size: Size) -> TagBox | None:
+    """The box around an object; None if it has no area in the picture, or is not known."""
+    try:
+        if one.where is not None:
+            extent = one.where.extent(size)
+        elif one.only_void or one.region is None:
+            extent = None
+        elif (extent := one.region.extent(size)) is None:
+            rows, columns = np.nonzero(one.region.draw(size))
+            extent = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) if rows.size else None
+        return None if extent is None else clipped(TagBox(tag, *map(float, extent)), *size)
+    except ImageFault:
+        return None
 
 
 def _area(one: Object, size: Size) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 
 from etils import epath
@@ -11,18 +10,20 @@ from etils import epath
 from components.batch.faults import dead_letter
 from components.dataset_import.masks import BINARY, MaskFile, SbdMask, in_order, pair, read_colours
 from components.dataset_import.samples import Contents, PictureFolder
+from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
 from trainer.categories import VOC
 from trainer.data.category_names import check_distinct, clean_name
-from trainer.data.files import is_dir, join, read_bytes, walk
+from trainer.data.files import is_dir, join, walk
 from trainer.data.masks import Colour, are_binary
 from trainer.data.names import MASK_ENDINGS, Pictures, stem_of, suffix_of
 from trainer.data.tags_table import TagsTable, read_tags_table
-from trainer.errors import ImageFault, UserError, one_line, some
+from trainer.errors import ImageFault, UserError, some
 
 
 def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follow_links: bool = False) -> Contents:
-    """VOC's own folders. Tags come from Annotations/<key>.xml where there is one, else from the mask.
+    """VOC's own folders. Tags come from Annotations/<key>.xml where there is one, else from the mask; boxes where there
+    is no mask.
 
     Args:
       root: folder with JPEGImages and SegmentationClass or Annotations.
@@ -41,11 +42,12 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
         mask = masks.get(name)
         note = notes.get(name)
         try:
-            tags = _xml_tags(join(root, f"Annotations/{note}"), names) if note else None
+            tags, objects = read_annotation(join(root, f"Annotations/{note}"), names) if note else (None, None)
             if tags is None and mask is None:
                 raise ImageFault("tags", f"has neither a mask in {voc.MASKS} nor Annotations/{stem_of(name)}.xml")
             path = mask and join(root, f"{voc.MASKS}/{mask}")
-            samples.append(pictures.sample(name, tags, MaskFile(path, len(names)) if path else None))
+            drawn = MaskFile(path, len(names)) if path else None
+            samples.append(pictures.sample(name, tags, drawn, None if drawn else objects))
         except ImageFault as fault:
             faults.append(dead_letter(name, fault))
     return Contents(names, samples, faults)
@@ -217,14 +219,3 @@ def _listed(root: str, split: str | None, pictures: PictureFolder) -> tuple[list
         except ImageFault as fault:
             faults.append(dead_letter(name, fault))
     return list(found), faults
-
-
-def _xml_tags(path: str, names: Sequence[str]) -> tuple[str, ...]:
-    try:
-        root = ElementTree.fromstring(read_bytes(path))
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise ImageFault("tags", f"{path}: not readable XML: {one_line(error)}") from None
-    found = {(node.findtext("name") or "").strip() for node in root.iter("object")} - {""}
-    if unknown := sorted(found - set(names)):
-        raise ImageFault("tags", f"{path}: object '{unknown[0]}' is none of the categories; give all with --categories")
-    return tuple(sorted(found))

@@ -36,6 +36,7 @@ class _Item:
     names: tuple[str, ...]
     region: Any = None
     only_box: bool = False
+    box: Box | None = None  # that surrounds it; a turned one and a point have none
     size: tuple[int, int] | None = None  # height, width
     problem: str | None = None
 
@@ -113,7 +114,9 @@ def _sample(key: str, items: Sequence[_Item], names: tuple[str, ...], pictures: 
         if not item.is_tag:
             problem = item.problem or (None if len(item.names) == 1 else f"has {len(item.names)} labels, must be one")
             category = VOID if problem else index(item.names[0])
-            objects.append(Object(item.label, category, item.region, only_void=item.only_box, problem=problem))
+            objects.append(
+                Object(item.label, category, item.region, only_void=item.only_box, where=item.box, problem=problem)
+            )
     if not objects:
         return pictures.sample(key, tuple(names[i - 1] for i in tags))
     size = next((item.size for item in items if item.size), None)
@@ -158,7 +161,7 @@ def _items(task: dict, label: str) -> list[_Item]:
 
 def _item(results: Sequence[dict], label: str) -> _Item:
     names: list[str] = []
-    region, only_box, size, problem = None, False, None, None
+    region, only_box, box, size, problem = None, False, None, None, None
     for result in results:
         value, kind = result["value"], str(result.get("type"))
         for given in (value.get(kind), value.get("labels")):
@@ -167,15 +170,17 @@ def _item(results: Sequence[dict], label: str) -> _Item:
         if found is None and not is_box:
             continue
         region, only_box = found, is_box
+        box = found if is_box and not value.get("rotation") and {"width", "radiusX"} & value.keys() else None
         size = (result.get("original_height"), result.get("original_width"))
         if not all(isinstance(side, int) and side > 0 for side in size):
             size, problem = None, f"its original_height and original_width are {size[0]!r} and {size[1]!r}"
         if result.get("image_rotation"):
-            region, problem = None, f"drawn on a picture turned by {result['image_rotation']} degrees; turn it back"
+            region = box = None
+            problem = f"drawn on a picture turned by {result['image_rotation']} degrees; turn it back"
     names = list(dict.fromkeys(names))
     if (region is not None or only_box) and not names:
         problem = "has no label"
-    return _Item(label, tuple(names), region, only_box, size, problem)
+    return _Item(label, tuple(names), region, only_box, box, size, problem)
 
 
 def _names(given: Any, label: str) -> list[str]:
@@ -194,10 +199,11 @@ def _region(value: dict) -> tuple[Any, bool]:
     if "x" not in value or "y" not in value:
         return None, False
     try:  # a rectangle, which may be turned about its corner; an ellipse; a point
-        width, height = value.get("width", 0), value.get("height", 0)
-        around = max(value.get("radiusX", 0), value.get("radiusY", 0), width + height if value.get("rotation") else 0)
-        x, y = value["x"], value["y"]
-        return Box([x - around, y - around, x + width + around, y + height + around], "percent"), True
+        x, y, width, height = value["x"], value["y"], value.get("width", 0), value.get("height", 0)
+        beside, above = value.get("radiusX", 0), value.get("radiusY", 0)
+        if value.get("rotation"):
+            beside = above = max(beside, above, width + height)
+        return Box([x - beside, y - above, x + width + beside, y + height + above], "percent"), True
     except (TypeError, OverflowError):
         return Box(None, "percent"), True
 

@@ -30,7 +30,7 @@ def is_labelme(data: Any) -> bool:
 
 
 def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
-    """Polygons, circles and masks are objects; rectangles are boxes: tags, and void in the mask.
+    """Polygons, circles and masks are objects; rectangles are boxes, void in the mask.
 
     Args:
       root: folder of pictures and JSON files.
@@ -96,7 +96,8 @@ def _object(shape: Any, number: int, names: Sequence[str]) -> Object:
     name = clean_name(label, where)
     if (special := special_id(name)) is not None:
         return Object(where, special, region)
-    return Object(where, names.index(name) + 1, region, only_void=only_box)
+    box = region if shape.get("shape_type") == "rectangle" else None  # a point or a line surrounds nothing
+    return Object(where, names.index(name) + 1, region, only_void=only_box, where=box)
 
 
 def _region(shape: dict) -> tuple[Any, bool]:

@@ -18,6 +18,7 @@ from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.regions import Box, Pixels, Polygon
 from components.dataset_import.samples import Contents, Drawn, Sample
 from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data.boxes import TagBox
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import read_bytes
 from trainer.data.masks import encode_grey, fit
@@ -26,7 +27,7 @@ from trainer.errors import ImageFault, UserError, one_line
 
 
 def read_other(root: str, format_: str, split: str | None = None, *, follow_links: bool = False) -> Contents:
-    """Masks, polygons and boxes of a dataset that Datumaro knows; boxes and labels alone are tags.
+    """Masks, polygons and boxes of a dataset that Datumaro knows; boxes are void there, labels alone are tags.
 
     Args:
       root: the dataset's folder.
@@ -71,10 +72,11 @@ class _Ready:
     png: bytes
     shown: tuple[int, ...]
     dropped: tuple[tuple[str, str], ...]
+    boxes: tuple[TagBox, ...]
 
     def __call__(self, picture: Header) -> Drawn:
         with Image.open(io.BytesIO(self.png)) as image:
-            return Drawn(fit(np.array(image), picture), self.shown, self.dropped)
+            return Drawn(fit(np.array(image), picture), self.shown, self.dropped, self.boxes)
 
 
 def _names(given: list[str], root: str) -> tuple[tuple[str, ...], list[int]]:
@@ -114,9 +116,11 @@ def _sample(item: Any, names: tuple[str, ...], ids: list[int], inside: str | Non
         elif index != BACKGROUND and kind == "polygon":
             objects.append(Object(label, index, Polygon(one.points)))
         elif index != BACKGROUND and kind == "bbox":
-            objects.append(Object(label, index, Box([one.x, one.y, one.x + one.w, one.y + one.h]), only_void=True))
+            box = Box([one.x, one.y, one.x + one.w, one.y + one.h])
+            upright = None if one.attributes.get("rotation") else box  # CVAT turns boxes; around what, is not said
+            objects.append(Object(label, index, box, only_void=True, where=upright))
     name = f"{item.id}.jpg"  # its suffix is not asked for: the bytes say what it is
     if not objects:
         return Sample(name, image, tuple(names[i - 1] for i in sorted(tags)))
     drawn = Drawing(objects, header.size, tags=tuple(tags), by_area=True)(header)
-    return Sample(name, image, None, _Ready(encode_grey(drawn.ids), drawn.shown, drawn.dropped))
+    return Sample(name, image, None, _Ready(encode_grey(drawn.ids), drawn.shown, drawn.dropped, drawn.boxes))

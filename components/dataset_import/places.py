@@ -13,11 +13,14 @@ import numpy as np
 from components.batch.faults import dead_letter
 from components.image_example_gen import voc
 from trainer.categories import VOID
+from trainer.data.boxes import Corners, read_boxes_table
 from trainer.data.files import read_text
 from trainer.data.masks import read_mask
 from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, plain, suffix_of
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault
+
+NamedBoxes = dict[str, tuple[tuple[str, Corners], ...]]  # key -> (category, corners)
 
 
 class Places:
@@ -29,11 +32,13 @@ class Places:
       empty: masks that show no category, by what they hold.
       dropped: letters of single objects.
       tags: key -> names, with those that were there before.
+      boxes: key -> (name, corners) of its boxes, likewise.
     """
 
-    def __init__(self, output: Path, tags: dict[str, tuple[str, ...]], replace: bool):
+    def __init__(self, output: Path, tags: dict[str, tuple[str, ...]], boxes: NamedBoxes, replace: bool):
         self.keys: set[str] = set()
         self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
+        self.boxes = boxes
         self._output, self._replace, self._replaced, self._renamed = output, replace, 0, 0
         names = os.listdir(output / voc.IMAGES)
         self._there = {key_of(name): name for name in names if suffix_of(name, STORED_SUFFIXES)}
@@ -64,6 +69,11 @@ class Places:
             self._renamed += key != wanted
         before = () if self._replace else self.tags.get(key, ())
         self.tags[key] = tuple(dict.fromkeys([*before, *item["tags"]]))
+        before = () if self._replace else self.boxes.get(key, ())
+        own = tuple((name, tuple(corners)) for name, corners in item["boxes"])
+        self.boxes.pop(key, None)
+        if before or own:
+            self.boxes[key] = tuple(dict.fromkeys([*before, *own]))
         self.keys.add(key)
         self.dropped += [
             dead_letter(item["name"], ImageFault("object", f"{label}: {reason}")) for label, reason in item["dropped"]
@@ -99,16 +109,25 @@ class Places:
 
 def read_tags(path: Path) -> dict[str, tuple[str, ...]]:
     """The tags table of a folder, key -> tags; {} without one."""
-    if not path.exists():
-        return {}
+    rows = read_tags_table(path).strict().rows if path.exists() else ()
+    return {_key(path, row.image): row.tags for row in rows}
 
-    def key(name: str) -> str:  # hand-made tables name pictures in other ways
-        try:
-            return voc.find_key(path.parent, name)
-        except ImageFault:
-            return name
 
-    return {key(row.image): row.tags for row in read_tags_table(path).strict().rows}
+def read_boxes(path: Path) -> NamedBoxes:
+    """The table of boxes of a folder, key -> boxes; {} without one."""
+    found: dict[str, tuple] = {}
+    for row in read_boxes_table(path).strict().rows if path.exists() else ():
+        key = _key(path, row.image)
+        found[key] = (*found.get(key, ()), (row.category, row.corners))
+    return found
+
+
+def _key(table: Path, name: str) -> str:
+    """The key of a picture beside a table; hand-made ones name pictures in other ways."""
+    try:
+        return voc.find_key(table.parent, name)
+    except ImageFault:
+        return name
 
 
 def read_list(path: Path) -> set[str]:

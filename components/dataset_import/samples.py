@@ -9,6 +9,7 @@ import apache_beam as beam
 import numpy as np
 
 from components.batch.faults import dead_letter
+from trainer.data.boxes import TagBox
 from trainer.data.files import join, walk
 from trainer.data.names import PICTURE_SUFFIXES, Pictures, suffix_of
 from trainer.data.pictures import Header
@@ -23,11 +24,13 @@ class Drawn:
       ids: uint8 [H, W]: 0, 1..len(names), 255.
       shown: ids of the categories that the picture shows, also of those that have a box or a tag alone.
       dropped: (object, reason) of what could not be drawn; its pixels are void.
+      boxes: of the categories that some object shows by a box alone.
     """
 
     ids: np.ndarray
     shown: tuple[int, ...]
     dropped: tuple[tuple[str, str], ...] = ()
+    boxes: tuple[TagBox, ...] = ()
 
 
 Mask = Callable[[Header], Drawn]  # picklable; raises ImageFault
@@ -42,12 +45,14 @@ class Sample:
       image: path on any file system that TensorFlow knows, or the encoded bytes.
       tags: names of categories; None: those that the mask shows.
       mask: draws the mask; None: the picture has tags only.
+      boxes: draws objects that have boxes alone, for those: no mask is made of them. None: there are none.
     """
 
     name: str
     image: str | bytes
     tags: tuple[str, ...] | None
     mask: Mask | None = None
+    boxes: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class PictureFolder:
     def path(self, name: str) -> str:
         return join(self.folder, name)
 
-    def sample(self, name: str, tags: tuple[str, ...] | None, mask: Mask | None = None) -> Sample:
+    def sample(
+        self, name: str, tags: tuple[str, ...] | None, mask: Mask | None = None, boxes: Mask | None = None
+    ) -> Sample:
         """`name`: relative path, as `files.find` gives it."""
-        return Sample(name, self.path(name), tags, mask)
+        return Sample(name, self.path(name), tags, mask, boxes)

@@ -24,10 +24,11 @@ from components.batch.images import DEAD
 from components.batch.job import write_json_lines
 from components.batch.masks import encode, write_atomic
 from components.batch.output import SCRATCH, claimed
-from components.dataset_import.places import Places, read_list, read_tags
+from components.dataset_import.places import Places, read_boxes, read_list, read_tags
 from components.dataset_import.samples import Contents, Sample
 from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
+from trainer.data.boxes import BOXES, upright_box, write_boxes_table
 from trainer.data.category_names import check_distinct, clean_name, read_names
 from trainer.data.files import cut, read_bytes
 from trainer.data.masks import ids_in
@@ -52,9 +53,9 @@ def import_dataset(
     """Adds the images, masks and tags of a dataset to a folder.
 
     Writes JPEGImages/<key>.jpg or .png, SegmentationClass/<key>.png (of images with a mask), and extends
-    ImageSets/Segmentation/<split>.txt, tags.csv and categories.txt. A category that the folder knows keeps its id, a
-    new one gets the next. A picture that the folder holds already, byte for byte, is the same picture: it keeps its
-    key, its tags add up. Everything that is left out is in import_faults.jsonl.
+    ImageSets/Segmentation/<split>.txt, tags.csv, categories.txt and, if there are boxes, boxes.csv. A category that the
+    folder knows keeps its id, a new one gets the next. A picture that the folder holds already, byte for byte, is the
+    same picture: it keeps its key, its tags and boxes add up. Everything that is left out is in import_faults.jsonl.
 
     Args:
       contents: from a reader.
@@ -62,13 +63,13 @@ def import_dataset(
       split: name of the list to extend.
       skip: names; images that show one of them are left out, and so are the categories.
       prefix: goes before every category name.
-      replace: a picture's mask and tags replace those that the folder has of it; else another mask is a fault.
+      replace: a picture's mask, tags and boxes replace those that the folder has of it; else another mask is a fault.
       beam_args: Beam options.
 
     Returns:
       {"images", "masks", "empty_masks": those that show no category, "left_out", "dead": images and entries,
-      "dropped": objects of images that came in, "first_fault", "notes": lines for a person, "categories": names by id,
-      "output"}.
+      "dropped": objects of images that came in, "boxes": of these images, "first_fault", "notes": lines for a person,
+      "categories": names by id, "output"}.
 
     Raises:
       UserError: a name in `skip` is unknown, categories cannot be told apart, or nothing could be read.
@@ -111,7 +112,7 @@ def _import(
     kept = [item for item in done if not item["left_out"]]
     if kept:  # before any mask that holds a new id
         write_atomic(str(listing), "".join(f"{name}\n" for name in names).encode())
-    placed = Places(output, tags, replace)
+    placed = Places(output, tags, read_boxes(output / BOXES), replace)
     for item in kept:
         try:
             placed.add(item)
@@ -122,6 +123,8 @@ def _import(
     if not placed.keys:
         reasons = "; ".join(f"{cut(letter['key'])}: {letter['reason']}" for letter in letters[:3])
         raise UserError(f"{output}: no image came in{': ' + reasons if reasons else ''}")
+    if placed.boxes or (output / BOXES).exists():
+        write_atomic(f"{output}/{BOXES}", write_boxes_table(placed.boxes))
     write_atomic(f"{output}/{TAGS}", write_tags_table(placed.tags))
     write_atomic(str(voc.list_path(output, split)), "".join(f"{k}\n" for k in sorted(listed | placed.keys)).encode())
     return {
@@ -131,6 +134,7 @@ def _import(
         "left_out": len(done) - len(kept),
         "dead": len(dead),
         "dropped": len(placed.dropped),
+        "boxes": sum(len(placed.boxes.get(key, ())) for key in placed.keys),
         "first_fault": f"{cut(letters[0]['key'])}: {letters[0]['reason']}" if letters else None,
         "notes": [*contents.notes, *placed.notes(split)],
         "categories": names,
@@ -180,6 +184,7 @@ class _WriteSample(beam.DoFn):
         given = sample.image if isinstance(sample.image, bytes) else read_bytes(sample.image)
         suffix, data, header = as_stored(given)
         drawn = None if sample.mask is None else sample.mask(header)
+        drawings = [one for one in (drawn, sample.boxes and sample.boxes(header)) if one is not None]
         if sample.tags is None and drawn is None:
             raise ImageFault("tags", "has neither tags nor a mask")
         tags = set(sample.tags) if sample.tags is not None else {self.names[i - 1] for i in drawn.shown}
@@ -192,12 +197,15 @@ class _WriteSample(beam.DoFn):
         place = f"{self.folder}/{uuid.uuid4().hex}"
         Path(place).write_bytes(data)
         note |= {"picture": place, "suffix": suffix, "mask": None, "empty": None}
-        note |= {"dropped": [], "tags": [self.wanted[name] for name in self.names if name in tags]}
+        note |= {"tags": [self.wanted[name] for name in self.names if name in tags]}
+        boxes = [box for one in drawings for box in one.boxes]
+        turned = [upright_box(box, header) if data is not given else box for box in boxes]
+        note["boxes"] = [(self.wanted[self.names[box.tag - 1]], box.corners) for box in turned]
+        note["dropped"] = [(shown(label), shown(reason)) for one in drawings for label, reason in one.dropped]
         if drawn is not None:
             upright = upright_pixels(drawn.ids, header.orientation) if data is not given else drawn.ids
             mask = self.ids[upright]
             Path(f"{place}-mask").write_bytes(encode(mask, {}))
-            note["dropped"] = [(shown(label), shown(reason)) for label, reason in drawn.dropped]
             note |= {"mask": f"{place}-mask", "empty": _emptiness(mask)}
         return note
 

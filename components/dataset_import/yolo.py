@@ -36,7 +36,7 @@ def read_yolo_names(path: str) -> list[str]:
 
 
 def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False) -> Contents:
-    """Lines "class x y x y ..." are objects; lines of four numbers are boxes: tags, and void in the mask.
+    """Lines "class x y x y ..." are objects; lines of four numbers are boxes, void in the mask.
 
     A picture without a file of labels, or with an empty one, shows nothing, as YOLO has it.
 
@@ -91,8 +91,8 @@ def _objects(text: str, num_categories: int) -> Sequence[Object]:
             objects.append(Object(where, VOID, Polygon(numbers, "fraction"), problem=problem))
         elif len(numbers) == 4:
             x, y, width, height = numbers
-            corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-            objects.append(Object(where, category + 1, Box(corners, "fraction"), only_void=True))
+            box = Box([x - width / 2, y - height / 2, x + width / 2, y + height / 2], "fraction")
+            objects.append(Object(where, category + 1, box, only_void=True, where=box))
         else:
             objects.append(Object(where, category + 1, Polygon(numbers, "fraction")))
     return objects

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from components.image_example_gen import voc
 from trainer import features
 from trainer.categories import VOID, Categories
 from trainer.data import masks
+from trainer.data.boxes import TagBox, clipped
 from trainer.data.files import read_bytes
 from trainer.data.pictures import DECODED, Header, decode, read_header
 from trainer.errors import ImageFault
@@ -40,6 +41,7 @@ def read_record(
     tags: tuple[int, ...] | None = None,
     use_strong_masks: bool = False,
     corrected: bool = False,
+    boxes: Sequence[TagBox] = (),
 ) -> Record:
     """Reads, checks and splits one image.
 
@@ -55,14 +57,21 @@ def read_record(
       tags: ids from the tags file; None takes them from the mask.
       use_strong_masks: keep strong objects' masks in weak images.
       corrected: a person has corrected the whole mask: a training image that counts as strong, whatever it shows.
+      boxes: on the stored pixels; they may reach out of the picture. Each is a tag too. They go along with a weak
+        image; of a strong one the mask knows better.
 
     Returns:
       The record. Masks are 8-bit grey PNG, uint8 [H, W] of ids and 255.
 
     Raises:
-      ImageFault: the image or mask is missing, unreadable or does not fit, or tags and mask contradict each other.
+      ImageFault: the image or mask is missing, unreadable or does not fit, a box lies outside the image, or tags and
+        mask contradict each other.
     """
     image, header = _read_picture(root, key)
+    boxes = [clipped(box, *header.size) for box in boxes]
+    boxed = {box.tag for box in boxes}
+    if boxes and (tags is not None or voc.find_mask(root, key) is None):
+        tags = _union(tags or (), boxed)
     tagged_weak = tags is not None and categories.is_weak_image(tags) and not evaluation and not corrected
     path = None if tagged_weak and not use_strong_masks else voc.find_mask(root, key)
     if path is None and not tagged_weak:
@@ -71,7 +80,7 @@ def read_record(
         raise ImageFault("mask", voc.no_mask(root, key))
     mask = None if path is None else _read_mask(path, header, categories)
     if tags is None or evaluation or corrected:
-        tags = masks.ids_in(mask)
+        tags = _union(masks.ids_in(mask), () if evaluation or corrected else boxed)
     elif mask is not None and not categories.is_weak_image(tags):
         _check_tags(tags, masks.ids_in(mask), categories)
 
@@ -92,8 +101,13 @@ def read_record(
         None if mask is None else masks.encode_grey(mask),
         features.NONE if mask is None else features.HUMAN,
         b"weak" if categories.is_weak_image(tags) and not corrected else b"strong",
+        boxes if split == WEAK else (),
     )
     return Record(split, tuple(tags), example.SerializeToString(deterministic=True))
+
+
+def _union(tags: Collection[int], others: Collection[int]) -> tuple[int, ...]:
+    return tuple(sorted({*tags, *others}))
 
 
 def _read_picture(root: str | Path, key: str) -> tuple[bytes, Header]:

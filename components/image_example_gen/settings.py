@@ -11,9 +11,11 @@ from etils import epath
 from pydantic import Field
 
 from components.image_example_gen import voc
+from components.image_example_gen.boxes import read_boxes
 from components.image_example_gen.tags import read_tags
 from trainer.categories import Categories
 from trainer.config import Strict
+from trainer.data.boxes import BOXES
 from trainer.data.category_names import read_names
 from trainer.errors import ImageFault, UserError, some
 
@@ -38,6 +40,12 @@ class DatasetSettings(Strict):
     @property
     def tags_path(self) -> epath.Path | None:
         return epath.Path(self.root) / self.tags if self.tags else None
+
+    @property
+    def boxes_path(self) -> epath.Path | None:
+        """The table of boxes, if the dataset has one."""
+        path = epath.Path(self.root) / BOXES
+        return path if path.exists() else None
 
     @property
     def lists(self) -> dict[str, Callable[[], list[str]]]:
@@ -71,7 +79,7 @@ def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
 
     Raises:
       UserError: root, a folder or a list is missing or empty, categories.txt has another order, or lines of the tags
-        file are wrong (all of them).
+        file or of boxes.csv are wrong (all of them).
     """
     for where, fault in layout_faults(settings):
         raise UserError(fault if where in settings.lists else f"dataset.root: {fault}")
@@ -80,6 +88,8 @@ def check_dataset(settings: DatasetSettings, categories: Categories) -> None:
         raise UserError(some(faults))
     if settings.tags_path:
         read_tags(settings.tags_path, categories, settings.root, settings.listed())
+    if settings.boxes_path:
+        read_boxes(settings.boxes_path, categories, settings.root, settings.listed())
 
 
 def order_faults(settings: DatasetSettings, categories: Categories) -> Iterator[str]:
@@ -143,6 +153,8 @@ def fingerprint(settings: DatasetSettings) -> str:
                     digest.update(f"{key}:{find.__name__}\n".encode())
     if settings.tags_path:
         add(settings.tags_path)
+    if settings.boxes_path:
+        add(settings.boxes_path)
     if settings.corrected:
         add(voc.list_path(root, settings.corrected))
     return digest.hexdigest()

@@ -15,11 +15,13 @@ import apache_beam as beam
 import tensorflow as tf
 
 from components.batch.faults import dead_letter, first_of
+from components.image_example_gen.boxes import Boxes, read_boxes
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.settings import DatasetSettings
 from components.image_example_gen.tags import Tags, read_tags
 from trainer import features
 from trainer.categories import Categories
+from trainer.data.boxes import TagBox
 from trainer.errors import ImageFault, UserError
 from trainer.progress import progress
 from trainer.threads import in_threads
@@ -37,6 +39,7 @@ class Job:
     tags: tuple[int, ...] | None = None
     fault: str | None = None
     corrected: bool = False
+    boxes: tuple[TagBox, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,21 +88,26 @@ class Summary:
         return {"splits": self.splits, "rejected": len(self.rejected), "images_per_category": counts}
 
 
-def plan_shards(settings: DatasetSettings, categories: Categories, tags: Tags | None = None) -> list[Shard]:
+def plan_shards(
+    settings: DatasetSettings, categories: Categories, tags: Tags | None = None, boxes: Boxes | None = None
+) -> list[Shard]:
     """Lists the images of a dataset, in shards.
 
-    An image listed twice, or for training although it is evaluated on, becomes a job with a fault. `tags` are used
-    instead of the tags file.
+    An image listed twice, or for training although it is evaluated on, becomes a job with a fault. `tags` and `boxes`
+    are used instead of those in the dataset's tables.
 
     Raises:
-      UserError: a list or the tags file cannot be read.
+      UserError: a list or a table cannot be read.
     """
     evaluated, trained = settings.eval_keys(), settings.train_keys()
     held_out = set(evaluated)
     corrected = set(settings.corrected_keys())
+    listed = {*evaluated, *trained, *corrected}
     if tags is None and settings.tags_path:
-        tags = read_tags(settings.tags_path, categories, settings.root, {*evaluated, *trained, *corrected})
-    tags = tags or {}
+        tags = read_tags(settings.tags_path, categories, settings.root, listed)
+    if boxes is None and settings.boxes_path:
+        boxes = read_boxes(settings.boxes_path, categories, settings.root, listed)
+    tags, boxes = tags or {}, boxes or {}
     shards = []
     for keys, evaluation in ((trained, False), (evaluated, True)):
         seen: set[str] = set()
@@ -109,7 +117,7 @@ def plan_shards(settings: DatasetSettings, categories: Categories, tags: Tags | 
             if not evaluation and key in held_out:
                 fault = f"also in the evaluation list '{settings.eval}'; never trained on"
             seen.add(key)
-            jobs.append(Job(key, tags.get(key), fault, not evaluation and key in corrected))
+            jobs.append(Job(key, tags.get(key), fault, not evaluation and key in corrected, boxes.get(key, ())))
         starts = range(0, len(jobs), SHARD_SIZE)
         for number, start in enumerate(starts):
             shards.append(Shard(evaluation, number, len(starts), tuple(jobs[start : start + SHARD_SIZE])))
@@ -134,6 +142,7 @@ def read_shard(
                     tags=job.tags,
                     use_strong_masks=settings.mixed_images == "use_strong_masks",
                     corrected=job.corrected,
+                    boxes=job.boxes,
                 ),
             )
         except ImageFault as fault:

@@ -34,7 +34,7 @@ GRID: dict[str, tuple[Any, ...]] = {
 }
 WEIGHTS = tuple(np.round(np.arange(0, 1.01, 0.1), 2).tolist())  # objectness_weight
 CUTS = tuple(np.round(np.arange(0.1, 0.91, 0.05), 2).tolist())  # background_cut
-_DECIDE_REGIONS = {"superpixels", "compactness", "second_neighbours", "border_links"}
+_DECIDE_REGIONS = {"superpixels", "superpixel_method", "compactness", "second_neighbours", "border_links"}
 _ROUNDS = 2
 _CLEARLY = 5e-4  # mIoU a value must gain to replace the present one: less is noise
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from components.batch import job
+from components.batch.coco import COCO, write_coco
 from components.batch.faults import dead_letter
 from components.batch.images import Claims, Sample, Source, list_images, mask_key
 from components.batch.masks import Result
@@ -21,6 +22,7 @@ from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault
 
 MAX_DEAD_SHARE = 0.1  # open
+Format = Literal["png", "coco", "coco-polygons"]
 
 
 def predict_folder(
@@ -28,6 +30,7 @@ def predict_folder(
     images: str | Path,
     output: str | Path,
     *,
+    format: Format = "png",
     max_dead_share: float = MAX_DEAD_SHARE,
     max_pixels: int = MAX_PIXELS,
     beam_args: Sequence[str] = (),
@@ -35,7 +38,8 @@ def predict_folder(
 ) -> dict[str, Any]:
     """Predicts the images that `output` does not hold yet.
 
-    Writes <output>/<stem>.png (palette, the model's ids, at the image's own size), dead_letters.jsonl and summary.json.
+    Writes <output>/<stem>.png (palette, the model's ids, at the image's own size), dead_letters.jsonl, summary.json
+    and, by format, annotations.json (COCO).
 
     Args:
       model: exported segmentation model, or a folder of versions, of which the newest is taken.
@@ -61,7 +65,8 @@ def predict_folder(
     files, others = list_images(images, output)
     sources, dead = _sources(files[:limit])
     with claimed(output, images, "predict") as output:
-        refuse_foreign(output, [source.key for source in sources], (DEAD_LETTERS, SUMMARY))
+        reports = (DEAD_LETTERS, SUMMARY) if format == "png" else (DEAD_LETTERS, SUMMARY, COCO)
+        refuse_foreign(output, [source.key for source in sources], reports)
         outcome = job.run(
             sources,
             dead,
@@ -71,6 +76,9 @@ def predict_folder(
             beam_args=beam_args,
             title="Masks",
         )
+        if format != "png":
+            done = [source for source in sources if source.key in outcome.done]
+            write_coco(output, done, categories, polygons=format == "coco-polygons")
         return job.finish(outcome, output, max_dead_share, categories=list(categories.names), passed_over=others)
 
 

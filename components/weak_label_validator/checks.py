@@ -20,7 +20,8 @@ def label_statistics(
     """What a label set looks like; JSON-ready. Shares are 0..1, means over images weigh every image alike.
 
     Args:
-      records: dicts of key, tags (ids), confidence, shares (id as text -> share of the image's pixels).
+      records: dicts of key, tags (ids), confidence, shares (id as text -> share of the image's pixels); of images with
+        boxes also boxes ([tag, share of the box that its label covers]).
       inputs: key -> tags of every weak example that was to be labelled.
       categories: names by id.
 
@@ -30,7 +31,8 @@ def label_statistics(
       counts), least_certain (keys), unknown and changed (keys of records without an example, or with other tags), and
       tags: name -> weak (bool), images (tagged), labelled (of these, with a label), present (of those, with pixels),
       presence (present / labelled), mean_area (where present), tag_share (of all tags), pixel_share (of the
-      foreground).
+      foreground). If there are boxes, also boxes: count, covered (mean share of a box), empty (boxes without a pixel of
+      their tag), images (keys of those).
     """
     tags_of = {record["key"]: record["tags"] for record in records}
     foreground = [_foreground(record, categories) for record in records]
@@ -39,7 +41,7 @@ def label_statistics(
     least = sorted(records, key=lambda record: (record["confidence"], record["key"]))[:_LEAST_CERTAIN]
     areas = [foreground[i].get(tag, 0.0) for i, record in enumerate(records) for tag in record["tags"]]
     certain = float((1 - void).sum())
-    return {
+    statistics = {
         "images": len(inputs),
         "labelled": len(records),
         "coverage": len(records) / len(inputs) if inputs else 0.0,
@@ -53,6 +55,11 @@ def label_statistics(
         "changed": sorted(key for key, tags in tags_of.items() if sorted(inputs.get(key, tags)) != sorted(tags)),
         "tags": _tag_statistics(records, foreground, inputs, categories),
     }
+    if shares := [share for record in records for _, share in record.get("boxes", ())]:
+        empty = [record["key"] for record in records if any(not share for _, share in record.get("boxes", ()))]
+        boxes = {"count": len(shares), "covered": _mean(shares), "empty": shares.count(0), "images": sorted(empty)}
+        statistics["boxes"] = boxes
+    return statistics
 
 
 def failures(statistics: Mapping[str, Any], settings: LabelGateSettings) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from components.weak_labels.boxed import BoxRegions, box_scores
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import BACKGROUND, VOID
 
@@ -29,6 +30,40 @@ def assign(q: np.ndarray, objectness: np.ndarray, tags: Sequence[int], settings:
     labels = np.asarray(tags, np.uint8)[best]
     labels[(score < settings.background_cut) | ~reached] = BACKGROUND
     labels[(np.abs(score - settings.background_cut) < settings.ignore_band) & reached] = VOID
+    return labels
+
+
+def assign_boxed(
+    q: np.ndarray,
+    objectness: np.ndarray,
+    lab: np.ndarray,
+    boxes: BoxRegions,
+    tags: Sequence[int],
+    settings: LabelSettings,
+) -> np.ndarray:
+    """Labels every superpixel of an image with boxes.
+
+    A tag with boxes needs a score of one half in one of them (`box_scores`), another one is judged as in `assign`. A
+    box that comes out without its tag gets the superpixel where that is likeliest.
+
+    Args, Returns: as `assign`; lab: float [N, 3], mean CIELAB in 0..1.
+    """
+    number = len(tags)
+    own = np.where(boxes.allowed(number), q[:, :-1], 0.0)
+    share = own / np.where(own + q[:, -1:] > 0, own + q[:, -1:], 1)
+    in_boxes = box_scores(boxes, lab, share[:, boxes.tags])
+    weight = settings.objectness_weight
+    above = weight * objectness[:, None] + (1 - weight) * share - settings.background_cut
+    for tag in set(boxes.tags.tolist()):
+        above[:, tag] = in_boxes[:, boxes.tags == tag].max(1) - 0.5
+    best = own.argmax(1)
+    chosen, reached = above[np.arange(len(best)), best], own.max(1) > 0
+    labels = np.asarray(tags, np.uint8)[best]
+    labels[(chosen < 0) | ~reached] = BACKGROUND
+    labels[(np.abs(chosen) < settings.ignore_band) & reached] = VOID
+    for inside, score, tag in zip(boxes.inside.T, in_boxes.T, boxes.tags, strict=True):
+        if not (labels[inside] == tags[tag]).any():
+            labels[score.argmax()] = tags[tag]
     return labels
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from components.batch import job
+from components.batch.coco import COCO, write_coco
 from components.batch.images import list_images
 from components.batch.networks import threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
 from components.weak_labels.outputs import (
-    COCO,
     CONFIDENCE,
     EXAMPLES,
+    box_counts,
     is_empty,
-    write_coco,
     write_confidence,
     write_examples,
 )
@@ -23,14 +23,15 @@ from components.weak_labels.samples import categories_of, plan
 from components.weak_labels.settings import LabelSettings
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories
+from trainer.data.boxes import read_boxes_table
 from trainer.data.pictures import MAX_PIXELS
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import UserError
 
-Format = Literal["png", "coco", "tfrecord"]
+Format = Literal["png", "coco", "coco-polygons", "tfrecord"]
 Mode = Literal["cam", "class-agnostic"]
 MAX_DEAD_SHARE = 0.1  # open
-_REPORTS = {"coco": (COCO,), "tfrecord": (EXAMPLES,)}
+_REPORTS = {"coco": (COCO,), "coco-polygons": (COCO,), "tfrecord": (EXAMPLES,)}
 
 
 def label_folder(
@@ -47,6 +48,7 @@ def label_folder(
     beam_args: Sequence[str] = (),
     settings: LabelSettings | None = None,
     limit: int | None = None,
+    boxes_csv: str | Path | None = None,
 ) -> dict[str, Any]:
     """Labels the images that `output` does not hold yet: after a kill, the same call goes on where it stopped.
 
@@ -62,10 +64,11 @@ def label_folder(
       max_pixels: larger pictures are dead letters.
       beam_args: Beam options; --direct_running_mode=multi_processing --direct_num_workers=2 for two processes.
       limit: only the first so many inputs.
+      boxes_csv: CSV `image,category,x1,y1,x2,y2`, see trainer.data.boxes; lines of other pictures are wrong ones.
 
     Returns:
       The summary: inputs = labelled + dead, dead_by_stage, kept, wall_s, images_per_s, empty (labels without a
-      category), categories, passed_over (names of what is no picture), output.
+      category), categories, passed_over (names of what is no picture), output; with boxes, `box_counts`.
 
     Raises:
       UserError: an argument is wrong, or the output is another's; nothing was done. Or its disk is full.
@@ -82,7 +85,7 @@ def label_folder(
     read_categories(models[-1], "l_net")
     categories = read_categories(models[0], "cam") if cam is not None else categories_of(table)
     files, others = list_images(images, output)
-    work = plan(files, table, categories, limit)
+    work = plan(files, table, categories, limit, read_boxes_table(boxes_csv) if boxes_csv else None)
     with claimed(output, images, "label") as output:
         reports = (CONFIDENCE, DEAD_LETTERS, SUMMARY, *_REPORTS.get(format, ()))
         refuse_foreign(output, [source.key for source in work.sources], reports)
@@ -103,8 +106,8 @@ def label_folder(
         )
         write_confidence(output, outcome.done, categories)
         done = [source for source in work.sources if source.key in outcome.done]
-        if format == "coco":
-            write_coco(output, done, categories)
+        if COCO in reports:
+            write_coco(output, done, categories, polygons=format == "coco-polygons")
         elif format == "tfrecord":
             write_examples(output, done, max_pixels)
         return job.finish(
@@ -112,6 +115,7 @@ def label_folder(
             output,
             max_dead_share,
             empty=sum(map(is_empty, outcome.done.values())),
+            **box_counts(outcome.done.values()),
             categories=list(categories.names),
             format=format,
             passed_over=others,

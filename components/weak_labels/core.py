@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from components.weak_labels.assignment import assign, margin
+from components.weak_labels.assignment import assign, assign_boxed, margin
+from components.weak_labels.boxed import BoxRegions, box_seeds, cut_at, keep_inside
 from components.weak_labels.diffusion import discounted, random_walk, truncated
 from components.weak_labels.region_graph import adjacency, edge_weights, region_means
 from components.weak_labels.seeds import find_seeds
 from components.weak_labels.settings import LabelSettings
-from components.weak_labels.superpixels import superpixels
+from components.weak_labels.superpixels import segment
 from trainer.categories import VOID
+from trainer.data.boxes import TagBox, pixels_of
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,23 @@ class LabelResult:
         contradicts the tags; 1 without tags.
       seed_share: tag -> share of the image that seeds it, 0..1; 0 if its map is empty.
       void_share: share of ignored pixels, 0..1.
+      box_shares: of each box, in their order, the share of its pixels that have its tag, 0..1; 0 says that none has.
     """
 
     mask: np.ndarray
     confidence: float
     seed_share: dict[int, float]
     void_share: float
+    box_shares: tuple[float, ...] = ()
 
 
 def label_image(
-    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, tags: Sequence[int], settings: LabelSettings
+    image: np.ndarray,
+    objectness: np.ndarray,
+    activations: np.ndarray,
+    tags: Sequence[int],
+    settings: LabelSettings,
+    boxes: Sequence[TagBox] = (),
 ) -> LabelResult:
     """Labels one image from what the networks say about it.
 
@@ -48,6 +57,7 @@ def label_image(
       activations: float32 [h', w', K] in 0..1, the activation map of each tag divided by its maximum.
       tags: K category ids (1..254), each once; none makes the whole image background.
       settings: see LabelSettings.
+      boxes: in the image's pixels, see trainer.data.boxes; each of one of the tags.
 
     Returns:
       LabelResult; deterministic.
@@ -56,19 +66,27 @@ def label_image(
       ValueError: shapes, tags or values (not finite, outside 0..1) break this contract.
     """
     if not len(tags):
-        _check(image, objectness, activations, tags)
+        _check(image, objectness, activations, tags, boxes)
         return LabelResult(np.zeros(image.shape[:2], np.uint8), 1.0, {}, 0.0)
-    regions = describe(image, objectness, activations, tags, settings)
+    regions = describe(image, objectness, activations, tags, settings, boxes)
     seeds = find_seeds(regions.activations, regions.objectness, settings)
+    if regions.boxes is not None:
+        seeds = box_seeds(regions.boxes, len(tags), regions.objectness, seeds)
     q = diffuse(regions.edges(settings.sigma), seeds, settings)
-    ids = assign(q, regions.objectness, tags, settings)
+    if regions.boxes is None:
+        ids = assign(q, regions.objectness, tags, settings)
+    else:
+        ids = assign_boxed(q, regions.objectness, regions.lab, regions.boxes, tags, settings)
     mask = cv2.resize(ids[regions.labels], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    if boxes:
+        keep_inside(mask, boxes, tags)
     area = np.bincount(regions.labels.ravel()) / regions.labels.size
     return LabelResult(
         mask=mask,
         confidence=float(area @ margin(q)) if seeds[:, :-1].any(0).all() else 0.0,
         seed_share={int(tag): float(area @ own) for tag, own in zip(tags, seeds.T, strict=False)},
         void_share=float(np.mean(mask == VOID)),
+        box_shares=tuple(float(np.mean(mask[pixels_of(box, mask.shape)] == box.tag)) for box in boxes),
     )
 
 
@@ -82,6 +100,7 @@ class Regions:
       objectness: float [N], 0..1.
       activations: float [N, K], 0..1.
       linked: bool [N, N], see `adjacency`.
+      boxes: None without boxes.
     """
 
     labels: np.ndarray
@@ -89,6 +108,7 @@ class Regions:
     objectness: np.ndarray
     activations: np.ndarray
     linked: np.ndarray
+    boxes: BoxRegions | None = None
 
     def edges(self, sigma: float) -> np.ndarray:
         """Edge weights between superpixels, float64 [N, N]."""
@@ -96,17 +116,26 @@ class Regions:
 
 
 def describe(
-    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, tags: Sequence[int], settings: LabelSettings
+    image: np.ndarray,
+    objectness: np.ndarray,
+    activations: np.ndarray,
+    tags: Sequence[int],
+    settings: LabelSettings,
+    boxes: Sequence[TagBox] = (),
 ) -> Regions:
     """Superpixels, their features and links; arguments and errors as for `label_image`, with at least one tag."""
-    _check(image, objectness, activations, tags)
-    labels, lab = superpixels(image, settings.superpixels, settings.compactness)
+    _check(image, objectness, activations, tags, boxes)
+    labels, lab = segment(image, settings.superpixels, settings.compactness, settings.superpixel_method)
+    inside = None
+    if boxes:
+        labels, inside = cut_at(labels, boxes, tags, image.shape[:2])
     return Regions(
         labels,
         region_means(labels, lab),
         region_means(labels, _resized(objectness[..., None], labels.shape))[:, 0],
         region_means(labels, _resized(activations, labels.shape)),
         adjacency(labels, settings.second_neighbours, settings.border_links),
+        inside,
     )
 
 
@@ -126,7 +155,13 @@ def _resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.dstack([cv2.resize(plane, size[::-1], interpolation=method) for plane in np.moveaxis(maps, -1, 0)])
 
 
-def _check(image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, tags: Sequence[int]) -> None:
+def _check(
+    image: np.ndarray,
+    objectness: np.ndarray,
+    activations: np.ndarray,
+    tags: Sequence[int],
+    boxes: Sequence[TagBox] = (),
+) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"image must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
     if objectness.ndim != 2:
@@ -135,6 +170,8 @@ def _check(image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, t
         raise ValueError(f"activations must be [h, w, {len(tags)}], one map a tag, not {list(activations.shape)}")
     if len(set(tags)) < len(tags) or not all(0 < tag < VOID for tag in tags):
         raise ValueError(f"tags must be distinct ids in 1..{VOID - 1}, not {list(tags)}")
+    if odd := {box.tag for box in boxes}.difference(tags):
+        raise ValueError(f"boxes must be of the tags {list(tags)}, not {sorted(odd)}")
     for name, maps in (("objectness", objectness), ("activations", activations)):
         # Comparisons with NaN are false, so this catches it too.
         if not (maps.min(initial=0) >= 0 and maps.max(initial=0) <= 1 + 1e-5):

@@ -77,9 +77,10 @@ class ReadSamples(beam.DoFn):
         for i, example in enumerate(read_examples(piece.file)):
             if i % _PARTS == piece.part:
                 image = example.features.feature[features.IMAGE].bytes_list.value[0]
-                sample = Sample(key_of(example), image, tags_of(example))
+                sample = Sample(key_of(example), image, tags_of(example), boxes=features.boxes_of(example))
                 if self.known:
-                    sample = replace(sample, stamp=stamp_of(self.known.recipe, sample.tags, image))
+                    stamp = stamp_of(self.known.recipe, sample.tags, image, sample.boxes)
+                    sample = replace(sample, stamp=stamp)
                     if data := self.known.store.get(sample.stamp):
                         write_atomic(mask_path(self.known.folder, sample.key), data)
                         self.kept.inc()
@@ -99,7 +100,7 @@ def write_labelled(input_uri: str, masks: str, output_uri: str) -> list[dict[str
 
     Returns:
       One record for each example written, in order: key, tags, confidence, seed_share, shares (share of the pixels of
-      every id in the final mask).
+      every id in the final mask) and, of one with boxes, boxes ([tag, share of the box that the label covers]).
     """
     records = []
     for file in split_files(input_uri):
@@ -114,7 +115,7 @@ def write_labelled(input_uri: str, masks: str, output_uri: str) -> list[dict[str
                 feature[features.MASK].bytes_list.value[:] = [encode_grey(mask)]
                 feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]
                 writer.write(example.SerializeToString(deterministic=True))
-                kept = {name: note[name] for name in ("tags", "confidence", "seed_share")}
+                kept = {name: note[name] for name in ("tags", "confidence", "seed_share", "boxes") if name in note}
                 records.append({"key": key, **kept, "shares": mask_shares(mask)})
     return records
 

@@ -29,6 +29,7 @@ from components.weak_labels.examples import (
     write_labelled,
     write_lines,
 )
+from components.weak_labels.outputs import box_counts
 from components.weak_labels.settings import LabelSettings
 from components.weak_labels.transform import LabelImages
 from serving.export import read_categories
@@ -60,7 +61,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             - examples: gets Split-strong (copied files), Split-weak (same examples with mask/encoded as grey
               PNG and mask/source "generated"; those that failed are left out), masks/<key>.png, labels.jsonl (an
               image a line, see examples.write_labelled), dead_letters.jsonl (key, stage, reason) and summary.json
-              (images labelled, kept of these from earlier runs, dead).
+              (images labelled, kept of these from earlier runs, dead; with boxes, how many and how many are empty).
           exec_properties:
             - settings: JSON of LabelSettings.
             - categories: JSON of Categories.to_dict().
@@ -117,6 +118,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         records = write_labelled(weak, masks, f"{output.uri}/Split-{WEAK}")
         write_lines(f"{output.uri}/{LABELS}", records)
         counts = {"labelled": len(records), "kept": counter(pipeline.result, "kept"), "dead": len(faults)}
+        counts |= box_counts(records)
         with tf.io.gfile.GFile(f"{output.uri}/{SUMMARY}", "w") as file:
             file.write(json.dumps(counts))
         refuse_above(exec_properties["max_dead_share"], faults, len(records) + len(faults), dead_letters)

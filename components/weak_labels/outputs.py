@@ -1,28 +1,26 @@
-"""What `transferseg label` writes beside the masks, from the masks: confidences, COCO annotations, examples."""
+"""What `transferseg label` writes beside the masks, from the masks: confidences and examples."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from pycocotools import mask as coco_mask
 
 from components.batch.images import Source
 from components.batch.masks import mask_path, read_mask, write_atomic
 from trainer import features
 from trainer.categories import BACKGROUND, VOID, Categories
+from trainer.data.boxes import clipped
 from trainer.data.files import read_bytes
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import readable
 
-CONFIDENCE, COCO, EXAMPLES = "confidence.csv", "annotations.json", "examples.tfrecord.gz"
+CONFIDENCE, EXAMPLES = "confidence.csv", "examples.tfrecord.gz"
 
 
 def write_confidence(output: Path, notes: Mapping[str, dict[str, Any]], categories: Categories) -> None:
@@ -48,31 +46,10 @@ def is_empty(note: Mapping[str, Any]) -> bool:
     return not set(note["shares"]) - {str(BACKGROUND), str(VOID)}
 
 
-def write_coco(output: Path, sources: Sequence[Source], categories: Categories) -> None:
-    """annotations.json in COCO's format: one compressed RLE for each category of an image, void left out."""
-    images, annotations = [], []
-    for number, source in enumerate(sources, 1):
-        mask = read_mask(mask_path(str(output), source.key))
-        height, width = mask.shape
-        images.append({"id": number, "file_name": Path(source.path).name, "height": height, "width": width})
-        for category in np.unique(mask).tolist():
-            if category in (BACKGROUND, VOID):
-                continue
-            rle = coco_mask.encode(np.asfortranarray(mask == category, np.uint8))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": category,
-                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                    "area": int(coco_mask.area(rle)),
-                    "bbox": coco_mask.toBbox(rle).tolist(),
-                    "iscrowd": 0,
-                }
-            )
-    named = [{"id": i, "name": name} for i, name in enumerate(categories.names) if i != BACKGROUND]
-    document = {"images": images, "annotations": annotations, "categories": named}
-    write_atomic(f"{output}/{COCO}", json.dumps(document).encode())
+def box_counts(notes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """boxes: how many there are, empty_boxes: how many of them have no pixel of their tag; {} without boxes."""
+    shares = [share for note in notes for _, share in note.get("boxes", ())]
+    return {"boxes": len(shares), "empty_boxes": shares.count(0)} if shares else {}
 
 
 def write_examples(output: Path, sources: Sequence[Source], max_pixels: int) -> None:
@@ -88,6 +65,7 @@ def write_examples(output: Path, sources: Sequence[Source], max_pixels: int) -> 
                 list(source.tags),
                 encode_grey(mask),
                 features.GENERATED,
+                boxes=[clipped(box, *mask.shape) for box in source.boxes],
             )
             writer.write(example.SerializeToString(deterministic=True))
     os.replace(unfinished, output / EXAMPLES)

@@ -11,6 +11,9 @@ class LabelSettings(Strict):
     """Settings of `label_image`. Unless marked open, defaults are those of Kong et al. 2016, the paper's source."""
 
     superpixels: int = Field(300, ge=1, le=2000, description="aimed-at number per image; the solve costs its cube")
+    superpixel_method: Literal["cells", "slic", "felzenszwalb"] = Field(
+        "cells", description="own SLIC in batched products, or scikit-image's SLIC or Felzenszwalb, which take longer"
+    )
     compactness: float = Field(20.0, gt=0, description="SLIC: weight of position against CIELAB colour")
     sigma: float = Field(0.05**0.5, gt=0, description="of the edge weights; default: 1 / (2 sigma^2) = 10")
     second_neighbours: bool = Field(True, description="link neighbours of neighbours too")

@@ -14,9 +14,29 @@ COARSE, FINE = 8, 16  # pixels along a cell
 ITERATIONS = 5
 
 _OFFSETS = [(0, 0)] + [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
-# OpenCV's 8-bit CIELAB holds L * 255 / 100, a + 128, b + 128; SLIC's compactness is defined on L in 0..100.
 _FAR = np.float32(1e30)  # further than any colour; with infinity, products warn of what is not a number
+# OpenCV's 8-bit CIELAB holds L * 255 / 100, a + 128, b + 128; SLIC's compactness is defined on L in 0..100.
 _LAB_SCALE = np.array([100 / 255, 1, 1], np.float32)
+
+
+def segment(image: np.ndarray, count: int, compactness: float, method: str = "cells") -> tuple[np.ndarray, np.ndarray]:
+    """Superpixels by a method of LabelSettings.superpixel_method; arguments and answer as `superpixels`.
+
+    scikit-image's get the image at the same working resolution: time and memory stay bounded on large pictures.
+    """
+    if method == "cells":
+        return superpixels(image, count, compactness)
+    from skimage.segmentation import felzenszwalb, slic  # half a second that only these methods cost
+
+    rows, columns = _cells(*image.shape[:2], count)
+    working = _resized(image, rows, columns, FINE)
+    lab = cv2.cvtColor(working, cv2.COLOR_RGB2LAB).astype(np.float32) / 255
+    cell = working.shape[0] * working.shape[1] / count  # pixels of a superpixel of mean size
+    if method == "slic":
+        labels = slic(working, count, compactness=compactness, start_label=0)
+    else:  # its scale weighs size against contrast in 0..1; open
+        labels = felzenszwalb(working, scale=cell / 2, sigma=0.8, min_size=max(1, int(cell / 3)))
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape), lab
 
 
 def superpixels(image: np.ndarray, count: int, compactness: float) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,11 @@ from components.batch.images import Sample
 from components.batch.job import MakeMasks
 from components.batch.masks import MaskStore, Result
 from components.batch.networks import RunNetworks
-from components.weak_labels.core import label_image
+from components.weak_labels.core import LabelResult, label_image
 from components.weak_labels.geometry import map_on_stored_pixels
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import BACKGROUND, VOID
+from trainer.data.boxes import clipped
 from trainer.errors import ImageFault
 
 _MAP_SIDE = 1024  # open: maps are resampled up to this side; the core brings them to its superpixels' resolution anyway
@@ -34,8 +35,8 @@ class LabelWithCam:
         self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
     ) -> Result:
         objectness, activations = maps_of(image, sample.tags, outputs, image_sizes)
-        label = label_image(image, objectness, activations, sample.tags, self.settings)
-        return _result(sample, label.mask, label.confidence, label.seed_share)
+        boxes = [clipped(box, *image.shape[:2]) for box in sample.boxes]
+        return _result(sample, label_image(image, objectness, activations, sample.tags, self.settings, boxes))
 
 
 def maps_of(
@@ -73,8 +74,8 @@ class LabelWithObjectness:
             raise ImageFault("tags", f"has {len(sample.tags)} tags; without a CAM an image needs exactly one")
         objectness = map_on_stored_pixels(l_net, image_sizes[0], _map_size(image))
         settings = self.settings.model_copy(update={"objectness_weight": 1.0})
-        label = label_image(image, objectness[..., 0], objectness, sample.tags, settings)
-        return _result(sample, label.mask, label.confidence, label.seed_share)
+        boxes = [clipped(box, *image.shape[:2]) for box in sample.boxes]
+        return _result(sample, label_image(image, objectness[..., 0], objectness, sample.tags, settings, boxes))
 
 
 class LabelImages(beam.PTransform):
@@ -132,12 +133,15 @@ def _map_size(image: np.ndarray) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def _result(sample: Sample, mask: np.ndarray, confidence: float, seed_share: dict[int, float]) -> Result:
+def _result(sample: Sample, label: LabelResult) -> Result:
     note = {
         "stamp": sample.stamp,
         "tags": list(sample.tags),
-        "confidence": round(confidence, 6),
-        "seed_share": {str(tag): round(share, 6) for tag, share in seed_share.items()},
-        "shares": mask_shares(mask),
+        "confidence": round(label.confidence, 6),
+        "seed_share": {str(tag): round(share, 6) for tag, share in label.seed_share.items()},
+        "shares": mask_shares(label.mask),
     }
-    return Result(sample.key, mask, note)
+    if sample.boxes:
+        shares = zip(sample.boxes, label.box_shares, strict=True)
+        note["boxes"] = [[box.tag, round(share, 6)] for box, share in shares]
+    return Result(sample.key, label.mask, note)

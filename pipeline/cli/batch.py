@@ -23,8 +23,18 @@ _MAX_PIXELS = click.option(
 @click.option("--cam", type=PATH, help="exported CAM classifier; its categories give the ids")
 @click.option("--images", type=PATH, required=True, help="folder of images")
 @click.option("--tags", type=PATH, required=True, help="CSV with the columns image,tags; tags separated by |")
+@click.option(
+    "--boxes", type=PATH, help="CSV with the columns image,category,x1,y1,x2,y2 in pixels; a box is a tag too"
+)
 @click.option("--output", type=PATH, required=True, help="folder for masks, confidences and dead letters")
-@click.option("--format", "format_", type=click.Choice(["png", "coco", "tfrecord"]), default="png", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["png", "coco", "coco-polygons", "tfrecord"]),
+    default="png",
+    show_default=True,
+    help="beside the masks: annotations.json of run lengths or polygons, or tf.Examples",
+)
 @click.option(
     "--mode",
     type=click.Choice(["cam", "class-agnostic"]),
@@ -43,6 +53,7 @@ def label(
     cam: Path | None,
     images: Path,
     tags: Path,
+    boxes: Path | None,
     output: Path,
     format_: str,
     mode: str,
@@ -78,6 +89,7 @@ def label(
             max_dead_share=max_dead_share,
             max_pixels=max_pixels,
             beam_args=beam_args,
+            boxes_csv=boxes,
         ),
         json_path,
     )
@@ -87,6 +99,14 @@ def label(
 @click.option("--model", type=PATH, required=True, help="exported segmentation model, or its versions' folder")
 @click.option("--images", type=PATH, required=True, help="folder of images")
 @click.option("--output", type=PATH, required=True, help="folder for masks and dead letters")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["png", "coco", "coco-polygons"]),
+    default="png",
+    show_default=True,
+    help="beside the masks: annotations.json of run lengths or polygons",
+)
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
 @_MAX_PIXELS
 @LOG
@@ -96,6 +116,7 @@ def predict(
     model: Path,
     images: Path,
     output: Path,
+    format_: str,
     max_dead_share: float,
     max_pixels: int,
     json_path: Path | None,
@@ -112,7 +133,13 @@ def predict(
 
     batch(
         lambda: predict_folder(
-            folder, images, output, max_dead_share=max_dead_share, max_pixels=max_pixels, beam_args=beam_args
+            folder,
+            images,
+            output,
+            format=format_,
+            max_dead_share=max_dead_share,
+            max_pixels=max_pixels,
+            beam_args=beam_args,
         ),
         json_path,
     )

@@ -132,6 +132,8 @@ def batch(work, json_path: Path | None) -> None:
         say(f"passed over, no pictures by their names: {', '.join(others[:5])}{', ...' if others[5:] else ''}")
     if empty := summary.get("empty"):
         say(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
+    if summary.get("boxes"):
+        say(f"{summary['boxes']} boxes, {summary['empty_boxes']} of them without a pixel of their tag")
     say(
         f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
         f"{summary['images_per_s']:.1f} images/s: {shown(summary['output'])}"

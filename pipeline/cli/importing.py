@@ -15,7 +15,7 @@ _BEAM = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 
 @cli.group("import")
 def import_() -> None:
-    """Brings a dataset into VOC's layout: images, masks, tags.csv, categories.txt.
+    """Brings a dataset into VOC's layout: images, masks, tags.csv, boxes.csv, categories.txt.
 
     Several imports into one --output add up; categories keep their ids. Sources may be gs:// paths,
     and s3:// where tensorflow-io is installed. Options behind -- go to Beam. What cannot be read is listed in
@@ -57,6 +57,8 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
                 f"{done['left_out']} left out, {done['dead']} not readable, {len(done['categories'])} categories: "
                 f"{output}"
             )
+            if done["boxes"]:
+                say(f"{done['boxes']} boxes in boxes.csv")
             for note in done["notes"]:
                 click.echo(f"transferseg: {shown(note)}", err=True)
             if done["first_fault"]:
@@ -76,7 +78,7 @@ _SHARED = (
     click.option("--split", default="train", show_default=True, help="list to extend: train, val, ..."),
     click.option("--skip", default="", metavar="A,B", help="leave out these categories and images that show them"),
     click.option("--prefix", default="", help="goes before every category name"),
-    click.option("--replace", is_flag=True, help="masks and tags of images that are there already: take the new ones"),
+    click.option("--replace", is_flag=True, help="masks, tags and boxes of images already there: take the new"),
     click.option("--follow-links", is_flag=True, help="also read what links out of the given folders lead to"),
     click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1"),
     JSON,

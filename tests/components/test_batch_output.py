@@ -13,13 +13,14 @@ from labelling_samples import encode, scene, write_scenes
 from PIL import Image
 
 from components.batch import images, masks, networks
+from components.batch.coco import write_coco
 from components.batch.images import Sample, Source, unpack
 from components.batch.lock import locked
 from components.batch.masks import Result, write_atomic
 from components.batch.output import claimed
 from components.prediction.batch import predict_folder
 from components.weak_labels.batch import label_folder
-from components.weak_labels.outputs import write_coco, write_examples
+from components.weak_labels.outputs import write_examples
 from trainer.categories import from_lists
 from trainer.data.pictures import read_header
 from trainer.errors import UserError

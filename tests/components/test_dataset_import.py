@@ -80,9 +80,9 @@ def test_real_coco_polygons_are_drawn_as_scikit_image_draws_them(tmp_path, real_
 
 def test_masks_labelled_here_and_written_as_coco_come_back(tmp_path):
     """The JSON of `transferseg label --format coco`."""
+    from components.batch.coco import write_coco
     from components.batch.images import Source
     from components.batch.masks import encode
-    from components.weak_labels.outputs import write_coco
 
     originals = [
         foreign_datasets.Original(one.key, one.image, np.where(one.mask == 255, 0, one.mask))

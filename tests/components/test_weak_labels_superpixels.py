@@ -6,7 +6,7 @@ import pytest
 from skimage.segmentation import slic
 
 from components.weak_labels import superpixels as module
-from components.weak_labels.superpixels import superpixels
+from components.weak_labels.superpixels import segment, superpixels
 
 
 def blobs(height, width, seed=0):
@@ -89,3 +89,26 @@ def test_regions_are_as_pure_as_scikit_images_slic():
     resized = cv2.resize(image, labels.shape[::-1], interpolation=cv2.INTER_AREA)
     theirs = slic(resized, labels.max() + 1, compactness=20.0, start_label=0, channel_axis=-1)
     assert spread(labels, lab) <= 1.05 * spread(theirs, lab)
+
+
+@pytest.mark.parametrize("method", ["cells", "slic", "felzenszwalb"])
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 300), (17, 19), (375, 500)])
+def test_every_method_gives_contiguous_labels_at_the_same_resolution(method, height, width):
+    image = blobs(height, width)
+    labels, lab = segment(image, 300, 20.0, method)
+    ours, _ = superpixels(image, 300, 20.0)
+    assert labels.shape == lab.shape[:2] == ours.shape and 0 <= lab.min() <= lab.max() <= 1
+    np.testing.assert_array_equal(np.unique(labels), np.arange(labels.max() + 1))
+    assert labels.max() < min(3 * 300, height * width)
+    if method == "cells":
+        np.testing.assert_array_equal(labels, ours)
+
+
+@pytest.mark.parametrize("method", ["slic", "felzenszwalb"])
+def test_other_methods_stop_at_a_strong_edge_too(method):
+    image = np.zeros((240, 320, 3), np.uint8)
+    cv2.ellipse(image, (160, 120), (83, 59), 20, 0, 360, (250, 160, 30), -1)
+    labels, _ = segment(image, 300, 20.0, method)
+    inside = cv2.resize(image, labels.shape[::-1], interpolation=cv2.INTER_NEAREST)[..., 0] > 0
+    share = np.bincount(labels.ravel(), inside.ravel()) / np.bincount(labels.ravel())
+    assert np.mean((share > 0.5)[labels] != inside) < 0.02

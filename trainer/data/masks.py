@@ -110,10 +110,19 @@ def fit(mask: np.ndarray, picture: Header, upright: bool = False) -> np.ndarray:
     Raises:
       ImageFault: "size": it fits neither; both sizes are named.
     """
-    check_size(mask.shape, picture)
-    if upright or mask.shape != picture.size:
+    if is_upright(mask.shape, picture, upright):
         return stored_pixels(mask, picture.orientation)
     return mask
+
+
+def is_upright(size: Sequence[int], picture: Header, surely: bool = False) -> bool:
+    """Whether what was drawn for a (height, width) lies on the upright picture, not on the stored pixels; see `fit`.
+
+    Raises:
+      ImageFault: "size": it fits neither.
+    """
+    check_size(size, picture)
+    return surely or tuple(size) != picture.size
 
 
 def check_size(size: Sequence[int], picture: Header) -> None:

@@ -21,6 +21,7 @@ _OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
 # frames of a GIF for the first. MPO is a JPEG.
 DECODED = ("JPEG", "PNG", "MPO")
 _ORIENTATION = 0x0112  # EXIF 2.32
+FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations, see trainer.orientation
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 
 
@@ -162,8 +163,8 @@ def stored_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _flipped(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    pixels = pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
-    return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+    pixels = pixels[:, ::-1] if orientation in FLIPPED_LEFT_RIGHT else pixels
+    return pixels[::-1] if orientation in FLIPPED_TOP_BOTTOM else pixels
 
 
 def to_png(image: Image.Image, orientation: int = 1) -> bytes:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from trainer.data.files import cut, read_text
-from trainer.errors import ImageFault, UserError, shown, some
+from trainer.data import csv_table
+from trainer.errors import ImageFault, UserError, shown
 
 HEADER = ("image", "tags")
 SEPARATOR = "|"
-_DELIMITERS = (",", ";", "\t")  # spreadsheets write what the country's settings say
-_WHAT = "a CSV with the columns image,tags"
 
 T = TypeVar("T")
 
@@ -44,8 +39,7 @@ class TagsTable:
         Raises:
           UserError: a line is wrong; all of them are named.
         """
-        if self.faults:
-            raise UserError(some([f"{self.path}: line {line}: {what}" for line, what in self.faults]))
+        csv_table.refuse(self.path, self.faults)
         return self
 
     @property
@@ -70,76 +64,30 @@ class TagsTable:
 
     def faults_of_names(self, known: Sequence[str]) -> list[tuple[int, str]]:
         """(line number, what is wrong) of tags that are none of the known names."""
-        names, folded = set(known), {name.casefold(): name for name in known}
-        found = []
-        for row in self.rows:
-            for tag in row.tags:
-                if tag not in names:
-                    near = folded.get(tag.casefold())
-                    hint = f"; write {near}" if near else f"; known: {', '.join(known)}"
-                    found.append((row.line, f"unknown category '{cut(tag)}'{hint}"))
-        return found
+        return csv_table.unknown(((row.line, tag) for row in self.rows for tag in row.tags), known)
 
 
 def is_tags_table(path: str | Path) -> bool:
     """Whether a file begins with the header."""
-    try:
-        return _header(read_text(path, _WHAT)) is not None
-    except UserError:
-        return False
+    return csv_table.has_header(path, HEADER)
 
 
 def read_tags_table(path: str | Path) -> TagsTable:
-    """Reads a table: UTF-8 or UTF-16, commas, semicolons or tabs, any line ends; blank lines are skipped.
+    """Reads a table, see `csv_table.read_lines`.
 
     Raises:
       UserError: no such file, no text, or another header; single wrong lines become `faults`.
     """
-    text = read_text(path, _WHAT)
-    delimiter = _header(text)
-    if delimiter is None:
-        first = text.split("\n", 1)[0][:60]
-        raise UserError(f"{path}: line 1 must be the header image,tags, not {shown(first)!r}")
-    rows, faults = [], []
-    for number, line in enumerate(text.split("\n")[1:], start=2):  # singly: an open quote costs its own line alone
-        try:
-            cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
-            if any(cell.strip() for cell in cells):
-                rows.append(_row(number, cells))
-        except csv.Error as error:
-            is_open = "end of data" in str(error)
-            faults.append((number, "a quote is opened and not closed on the same line" if is_open else str(error)))
-        except UserError as error:
-            faults.append((number, str(error)))
-    return TagsTable(str(path), tuple(rows), tuple(faults))
+    return TagsTable(str(path), *csv_table.read_lines(path, HEADER, _row))
 
 
 def write_tags_table(rows: Mapping[str, Iterable[str]]) -> bytes:
     """image -> tags, as a table that `read_tags_table` reads, sorted by image."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows([image, SEPARATOR.join(tags)] for image, tags in sorted(rows.items()))
-    return buffer.getvalue().encode()
-
-
-def _header(text: str) -> str | None:
-    """The delimiter of a header line image,tags; None if line 1 is something else."""
-    first = text.split("\n", 1)[0]
-    for delimiter in _DELIMITERS:
-        if [cell.strip().strip('"').lower() for cell in first.split(delimiter)] == list(HEADER):
-            return delimiter
-    return None
+    return csv_table.written(HEADER, ((image, SEPARATOR.join(tags)) for image, tags in sorted(rows.items())))
 
 
 def _row(line: int, cells: list[str]) -> Row:
     if len(cells) != 2 or not cells[0].strip():
         raise UserError("expected image,tags with tags separated by |")
-    named = (unicodedata.normalize("NFC", tag).strip() for tag in cells[1].split(SEPARATOR))
-    tags = tuple(dict.fromkeys(tag for tag in named if tag))
-    for tag in tags:
-        if not tag.isprintable():
-            raise UserError(f"tag '{cut(tag)}' holds a character that cannot be printed")
-        if ";" in tag:
-            raise UserError(f"tag '{cut(tag)}' holds a semicolon; tags are separated by |")
-    return Row(line, cells[0].strip(), tags)
+    tags = dict.fromkeys(csv_table.category(tag) for tag in cells[1].split(SEPARATOR))
+    return Row(line, cells[0].strip(), tuple(tag for tag in tags if tag))

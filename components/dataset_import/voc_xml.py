@@ -1,0 +1,50 @@
+"""PASCAL VOC's Annotations/*.xml, as VOC, LabelImg and most tools write them: the objects' names and boxes."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+
+from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.regions import Box, Size
+from trainer.data.files import read_bytes
+from trainer.errors import ImageFault, one_line
+
+_FIRST = 1.0  # VOC counts pixels from 1, and a box holds its last pixel
+
+
+def read_annotation(path: str, names: Sequence[str]) -> tuple[tuple[str, ...], Drawing | None]:
+    """(names of what a picture shows, its objects; None if none has a box).
+
+    Raises:
+      ImageFault: "tags": not readable, or an object that is none of `names`.
+    """
+    try:
+        root = ElementTree.fromstring(read_bytes(path))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise ImageFault("tags", f"{path}: not readable XML: {one_line(error)}") from None
+    nodes = [(name, node) for node in root.iter("object") if (name := (node.findtext("name") or "").strip())]
+    found = {name for name, _ in nodes}
+    if unknown := sorted(found - set(names)):
+        raise ImageFault("tags", f"{path}: object '{unknown[0]}' is none of the categories; give all with --categories")
+    objects = [_object(node, number, names.index(name) + 1) for number, (name, node) in enumerate(nodes, start=1)]
+    has_boxes = any(one.where for one in objects)
+    return tuple(sorted(found)), Drawing(objects, _size(root)) if has_boxes else None
+
+
+def _object(node: ElementTree.Element, number: int, index: int) -> Object:
+    box = node.find("bndbox")
+    if box is None:
+        return Object(f"object {number}", index, None, only_void=True)
+    try:
+        left, top, right, bottom = (float(box.findtext(side) or "") for side in ("xmin", "ymin", "xmax", "ymax"))
+        where = Box([left - _FIRST, top - _FIRST, right, bottom])
+    except ValueError:
+        where = Box(None)  # it is named when it is drawn
+    return Object(f"object {number}", index, where, only_void=True, where=where)
+
+
+def _size(root: ElementTree.Element) -> Size | None:
+    """(height, width) that the boxes are drawn for; None where it is not said, or 0 as some tools have it."""
+    sides = [(root.findtext(f"size/{name}") or "").strip() for name in ("height", "width")]
+    return (int(sides[0]), int(sides[1])) if all(side.isdecimal() and int(side) for side in sides) else None
