@@ -14,6 +14,7 @@ GROUPS = {
     "train": ["benchmarks.training"],
     "labels": ["benchmarks.labels_core", "benchmarks.labels_beam"],
     "serving": ["benchmarks.serving"],
+    "predict": ["benchmarks.prediction"],
 }
 RESULT = Path("build/bench.json")
 

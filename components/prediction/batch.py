@@ -15,10 +15,9 @@ from components.batch import job
 from components.batch.faults import dead_letter
 from components.batch.images import Claims, Sample, Source, list_images, mask_key
 from components.batch.masks import Result
-from components.batch.networks import RunNetworks, threads_per_worker
+from components.batch.networks import RunNetworks, describe, threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
-from trainer.data.pictures import MAX_PIXELS
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, UserError
 
 MAX_DEAD_SHARE = 0.1  # open
 
@@ -29,7 +28,7 @@ def predict_folder(
     output: str | Path,
     *,
     max_dead_share: float = MAX_DEAD_SHARE,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     beam_args: Sequence[str] = (),
     limit: int | None = None,
 ) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def predict_folder(
       model: exported segmentation model, or a folder of versions, of which the newest is taken.
       images: folder of pictures in any format of trainer.data.names.PICTURE_SUFFIXES.
       max_dead_share: share of images that may fail, 0..1.
-      max_pixels: larger pictures are dead letters.
+      max_pixels: larger pictures are dead letters; by default those that the model does not take.
       beam_args: Beam options.
       limit: only the first so many images.
 
@@ -58,6 +57,12 @@ def predict_folder(
     model = str(_newest_version(Path(model)).resolve())
     digest = job.model_digest(model)
     categories = read_categories(model, "segmentation")
+    described = describe(model)
+    if described.tiled and max_pixels is not None and max_pixels > described.max_pixels:
+        raise UserError(
+            f"--max-pixels {max_pixels}: the model takes {described.max_pixels} pixels, and one that looks in tiles "
+            "gets no picture smaller than it is; train with a larger inference.max_pixels"
+        )
     files, others = list_images(images, output)
     sources, dead = _sources(files[:limit])
     with claimed(output, images, "predict") as output:
@@ -65,7 +70,12 @@ def predict_folder(
         outcome = job.run(
             sources,
             dead,
-            RunNetworks([model], served_mask, max_pixels=max_pixels, threads=threads_per_worker(beam_args)),
+            RunNetworks(
+                [model],
+                served_mask,
+                max_pixels=max_pixels or described.max_pixels,
+                threads=threads_per_worker(beam_args),
+            ),
             output,
             recipe=digest,
             beam_args=beam_args,

@@ -100,7 +100,7 @@ def describe(
 ) -> Regions:
     """Superpixels, their features and links; arguments and errors as for `label_image`, with at least one tag."""
     _check(image, objectness, activations, tags)
-    labels, lab = superpixels(image, settings.superpixels, settings.compactness)
+    labels, lab = superpixels(image, settings.superpixels_of(*image.shape[:2]), settings.compactness)
     return Regions(
         labels,
         region_means(labels, lab),

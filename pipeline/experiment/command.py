@@ -19,6 +19,7 @@ from pipeline.experiment.table import MEANS, Row, with_ratios, write_tables
 from pipeline.graph import training_hash
 from trainer.categories import Categories, named_split
 from trainer.errors import UserError
+from trainer.looks import Look
 
 OWN = "own"
 CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
@@ -93,7 +94,9 @@ def _known(value: float) -> float | None:
 def _network(config: RunConfig) -> str:
     stage = config.segmentation
     length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
-    return f"{config.backbone}, {config.image_size} pixels, {length} of batch {stage.batch_size}"
+    look = config.look("segmentation")
+    tested = "" if look == Look(size=config.image_size) else f", tested {look}"
+    return f"{config.backbone}, {config.image_size} pixels, {length} of batch {stage.batch_size}{tested}"
 
 
 def _hardware() -> str:

@@ -48,7 +48,7 @@ def labelled(networks: Networks, categories: Categories) -> str:
 
 def _cut(networks: Networks, cam: tf.keras.Model, strong: str, categories: Categories) -> float:
     def make(partial: Path) -> None:
-        pairs = activations_of(cam, [strong], networks.config.image_size)
+        pairs = activations_of(cam, [strong], networks.config.look("cam").one_view)
         (partial / "cut.txt").write_text(str(best_cut(pairs, categories.num_classes)))
 
     identity = (categories, networks.config.cam)
@@ -60,7 +60,7 @@ def _regions(networks: Networks, cam: tf.keras.Model, seen: list[str], cut: floa
 
     def make(partial: Path) -> None:
         found: dict[str, np.ndarray] = {}
-        for example in activations_of(cam, seen, networks.config.image_size):
+        for example in activations_of(cam, seen, networks.config.look("cam").one_view):
             found[example.key] = region_ids(example.activations, example.tags, cut)
         write_regions(partial, found)
 
