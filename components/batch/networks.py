@@ -108,15 +108,16 @@ def describe(directory: str) -> Described:
 
 @dataclass(frozen=True)
 class _Ready:
-    """A sample with what `unpack` makes of it."""
+    """A sample with what `unpack` makes of it; `count` pixels, which are kept only if they are needed again."""
 
     sample: Sample
-    pixels: np.ndarray
+    pixels: np.ndarray | None
+    count: int
     encoded: bytes
 
 
-# (sample, uint8 [H, W, 3], each model's outputs, each model's image size) -> result
-Finish = Callable[[Sample, np.ndarray, list[dict[str, np.ndarray]], list[int]], Result]
+# (sample, uint8 [H, W, 3] if it needs pixels, each model's outputs, each model's image size) -> result
+Finish = Callable[[Sample, np.ndarray | None, list[dict[str, np.ndarray]], list[int]], Result]
 
 
 class RunNetworks(beam.DoFn):
@@ -131,6 +132,7 @@ class RunNetworks(beam.DoFn):
         batch_size: int = BATCH_SIZE,
         threads: int | None = None,
         timeout_s: float = TIMEOUT_S,
+        needs_pixels: bool = True,
     ):
         """Args:
         directories: SavedModels on a path that every worker sees.
@@ -140,8 +142,9 @@ class RunNetworks(beam.DoFn):
         threads: see `Networks`.
         timeout_s: seconds after which the decoding of an image, a network call, or the rest of one image's work is
           given up as a dead letter.
+        needs_pixels: `finish` gets the picture's pixels; else None, and they take no memory beside the networks.
         """
-        self._timeout_s = timeout_s
+        self._timeout_s, self._needs_pixels = timeout_s, needs_pixels
         self._load = (tuple(directories), batch_size, threads)
         self._finish, self._max_pixels = finish, max_pixels
         self._shared = Shared()
@@ -160,13 +163,15 @@ class RunNetworks(beam.DoFn):
                 ready.append(self._unpacked(sample))
             except ImageFault as fault:
                 yield _dead(sample, fault)
-            if self._networks.tiled or sum(one.pixels.size for one in ready) > _PIXELS_AT_ONCE * 3:
+            if self._networks.tiled or sum(one.count for one in ready) > _PIXELS_AT_ONCE:
                 yield from self._answers(ready)
                 ready = []
         yield from self._answers(ready)
 
     def _unpacked(self, sample: Sample) -> _Ready:
-        return _Ready(sample, *self._in_time("decode", unpack, sample.image, self._max_pixels, self._networks.limit))
+        arguments = (sample.image, self._max_pixels, self._networks.limit)
+        pixels, encoded = self._in_time("decode", unpack, *arguments)
+        return _Ready(sample, pixels if self._needs_pixels else None, pixels.size // 3, encoded)
 
     def _in_time(self, stage: Stage, function: Callable[..., Any], *arguments: object) -> Any:
         """function(*arguments); whatever goes wrong in it is the image's fault in this stage."""
@@ -193,7 +198,7 @@ class RunNetworks(beam.DoFn):
         """One call for all; if that fails, one call each, so that only the guilty image is lost."""
         if not ready:
             return []
-        megapixels = sum(one.pixels.size for one in ready) / 3e6
+        megapixels = sum(one.count for one in ready) / 1e6
         seconds = self._timeout_s * max(1.0, megapixels if self._networks.tiled else 1.0)
         try:
             return within(seconds, self._networks.run, [one.encoded for one in ready])

@@ -17,6 +17,7 @@ from components.batch.images import Claims, Sample, Source, list_images, mask_ke
 from components.batch.masks import Result
 from components.batch.networks import RunNetworks, describe, threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
+from trainer.data.pictures import MOST_PIXELS, read_header
 from trainer.errors import ImageFault, UserError
 
 MAX_DEAD_SHARE = 0.1  # open
@@ -75,6 +76,7 @@ def predict_folder(
                 served_mask,
                 max_pixels=max_pixels or described.max_pixels,
                 threads=threads_per_worker(beam_args),
+                needs_pixels=False,
             ),
             output,
             recipe=digest,
@@ -90,14 +92,13 @@ def _newest_version(model: Path) -> Path:
     return model if (model / "saved_model.pb").is_file() or not versions else max(versions, key=lambda v: int(v.name))
 
 
-def served_mask(
-    sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
-) -> Result:
+def served_mask(sample: Sample, _: None, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]) -> Result:
     """The model's own PNG as a result, at the size of the picture, which the model may have got smaller."""
-    with Image.open(io.BytesIO(outputs[0]["mask_bytes"])) as png:
-        mask = np.array(png, np.uint8)
-    if mask.shape != image.shape[:2]:
-        mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    data, size = outputs[0]["mask_bytes"], read_header(sample.image, MOST_PIXELS).size
+    if read_header(data, MOST_PIXELS).size == size:
+        return Result(sample.key, data, {"stamp": sample.stamp})
+    with Image.open(io.BytesIO(data)) as png:
+        mask = cv2.resize(np.asarray(png), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return Result(sample.key, mask, {"stamp": sample.stamp})
 
 
