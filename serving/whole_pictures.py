@@ -28,13 +28,11 @@ class WholePictures:
       network: float32 [B, S, S, 3] RGB in 0..255 -> logits [B, g, g, C].
       look: without tiles.
       max_pixels: images with more pixels are refused.
-      mask_side: sides up to which logits are resampled; larger masks are enlarged from there, nearest.
     """
 
     network: Callable[[tf.Tensor], tf.Tensor]
     look: Look
     max_pixels: int
-    mask_side: int = MASK_SIDE
 
     def each_mask(
         self,
@@ -79,7 +77,7 @@ class WholePictures:
     def _ids(self, grid: tf.Tensor, valid: tf.Tensor, orientation: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         """Logits [g, g, C] -> uint8 [H, W] at `size`, in stored pixels."""
         size = swapped_if_turned(size, orientation)
-        factor = tf.minimum(1.0, self.mask_side / tf.cast(tf.reduce_max(size), tf.float32))
+        factor = tf.minimum(1.0, MASK_SIDE / tf.cast(tf.reduce_max(size), tf.float32))
         drawn = tf.maximum(1, tf.cast(tf.round(tf.cast(size, tf.float32) * factor), tf.int32))
         logits = grid_to_image(grid, valid, self.look.sides[0], drawn[0], drawn[1])
         ids = resize_mask(tf.cast(tf.argmax(logits, -1, tf.int32), tf.uint8), size)
