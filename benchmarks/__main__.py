@@ -18,6 +18,7 @@ GROUPS = {
     "labels": ["benchmarks.labels_core", "benchmarks.labels_beam"],
     "serving": ["benchmarks.serving"],
     "networks": ["benchmarks.networks"],
+    "predict": ["benchmarks.prediction"],
 }
 RESULT = Path("build/bench.json")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -20,7 +20,6 @@ from trainer.config import (
     AdversarialConfig,
     Backbone,
     Devices,
-    MapsConfig,
     NetworkConfig,
     Precision,
     StageConfig,
@@ -30,6 +29,7 @@ from trainer.data.category_names import clean_name
 from trainer.data.files import cut
 from trainer.data.yaml_text import load_yaml, read_yaml
 from trainer.errors import UserError, some
+from trainer.looks import InferenceConfig, Look, MapsConfig
 from trainer.weight_files import check_weights
 
 
@@ -107,6 +107,7 @@ class RunConfig(Strict):
     label_gate: LabelGateSettings = LabelGateSettings()
     segmentation: StageConfig = StageConfig()
     p_net: AdversarialConfig = AdversarialConfig()
+    inference: InferenceConfig = InferenceConfig()
     gate: GateConfig = GateConfig()
     serving_check: ServingCheckSettings = ServingCheckSettings()
     compare_strong_only: bool = False  # also train and score a model on the strong images alone
@@ -127,6 +128,19 @@ class RunConfig(Strict):
             seed=self.seed,
         )
 
+    def look(self, stage: Literal["cam", "l_net", "segmentation", "p_net"]) -> Look:
+        """How the network of a stage looks at whole pictures: at the scale that it was trained at.
+
+        Raises:
+          ValueError: see InferenceConfig.look.
+        """
+        scale, inference = getattr(self, stage).scale, self.inference
+        if stage in ("segmentation", "p_net"):
+            return inference.look(self.image_size, scale)
+        if scale != "native":
+            return self.maps.look(self.image_size)
+        return self.maps.look(inference.tile or inference.size or self.image_size, native=True)
+
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
     """Reads a YAML config and applies `key.sub=value` overrides (values are YAML).
@@ -146,12 +160,18 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
 
 
 def make_config(values: dict[str, Any], source: str) -> RunConfig:
-    """Checks a dict of values; `source` names them in errors. Categories and network size are checked too."""
+    """Checks a dict of values and what they mean together; `source` names them in errors."""
     try:
         config = RunConfig.model_validate(values)
         _ = config.network
     except ValidationError as error:
         raise UserError(f"{source}: {some([_describe(problem) for problem in error.errors()])}") from None
+    if "native" in (scales := {config.segmentation.scale, config.p_net.scale}) and len(scales) > 1:
+        raise UserError(f"{source}: segmentation.scale and p_net.scale: P-Net refines the same network, so both native")
+    try:
+        config.look("p_net")
+    except ValueError as error:
+        raise UserError(f"{source}: inference: {error}") from None
     if len(config.categories.resolve().strong) < 2 and config.calibrate:
         raise UserError(f"{source}: calibrate needs two strong categories: one is made weak to find the values")
     return config

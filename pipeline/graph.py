@@ -27,6 +27,7 @@ from pipeline.config import RunConfig
 from trainer import features
 from trainer.categories import Categories
 from trainer.config import Strict
+from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 
 _ALL, _STRONG = ["strong", "weak"], ["strong"]
@@ -223,7 +224,8 @@ def trainer_config(
     return {
         "network": config.network.model_dump(mode="json"),
         "stage": stage.model_dump(mode="json"),
-        **({"views": config.maps.model_dump(mode="json")} if run_fn in ("cam", "l_net") else {}),
+        "look": config.look(run_fn).model_dump(mode="json"),
+        "max_pixels": config.inference.max_pixels if run_fn in ("segmentation", "p_net") else MAX_PIXELS,
         "categories": (categories or config.categories.resolve()).to_dict(),
         "checkpoint_root": checkpoints,
         "metadata": {"pipeline": config.name, **(metadata or {})},

@@ -20,9 +20,9 @@ from serving.trainer_predictions import write_trainer_predictions
 from serving.warmup import write_warmup
 from trainer import features
 from trainer.categories import Categories, palette
-from trainer.config import MapsConfig
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
+from trainer.looks import Look
 
 MODEL_NAME = "transferseg"
 CATEGORIES_FILE, METADATA_FILE = "categories.json", "metadata.json"  # both in assets.extra
@@ -40,6 +40,7 @@ def export_segmentation(
     metadata: dict,
     warmup_images: Sequence[bytes] = (),
     predicted_images: Sequence[bytes] = (),
+    look: Look | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Saves a segmentation network with the signatures of `segmentation_signatures`.
@@ -48,32 +49,35 @@ def export_segmentation(
       net: float32 [B, S, S, 3] RGB in 0..255 -> logits [B, g, g, C].
       directory: the SavedModel to write; it appears whole or not at all.
       categories: names, strong and weak go to assets.extra/categories.json, with the palette.
-      image_size: S.
+      image_size: S of a network whose `look` is not given.
       metadata: whatever JSON holds (config hash, metrics, lineage); goes to assets.extra/metadata.json.
       warmup_images: encoded images TF Serving replays after loading; a grey one if empty.
       predicted_images: encoded images whose masks by `net` itself are kept, see serving/trainer_predictions.py.
+      look: how the network looks at pictures; if not given, at whole ones whose longer side is made `image_size`.
       max_pixels: larger images are refused.
 
     Raises:
       UserError: `directory` holds something already.
     """
-    images = list(warmup_images) or [tf.io.encode_jpeg(np.full((image_size, image_size, 3), 127, np.uint8)).numpy()]
+    look = look or Look(size=image_size)
+    images = list(warmup_images) or [tf.io.encode_jpeg(np.full((look.size, look.size, 3), 127, np.uint8)).numpy()]
     examples = [
-        features.make_example("warm-up", image, image_size, image_size, []).SerializeToString() for image in images
+        features.make_example("warm-up", image, look.size, look.size, []).SerializeToString() for image in images
     ]
     batches = [
         ("serving_default", "image_bytes", images),
         ("scores", "image_bytes", images),
         ("examples", "examples", examples),
     ]
-    signatures = segmentation_signatures(net, categories.num_classes, image_size, max_pixels)
+    signatures = segmentation_signatures(net, categories.num_classes, look, max_pixels)
 
     def add_assets(unfinished: Path) -> None:
         write_warmup(unfinished, MODEL_NAME, batches)
         if predicted_images:
-            write_trainer_predictions(unfinished, net, predicted_images, image_size)
+            write_trainer_predictions(unfinished, net, predicted_images, look)
 
-    _save(net, signatures, directory, categories, image_size, {"kind": "segmentation", **metadata}, add_assets)
+    described = {"kind": "segmentation", **_seen(look, max_pixels), **metadata}
+    _save(net, signatures, directory, categories, described, add_assets)
 
 
 def export_maps(
@@ -84,7 +88,7 @@ def export_maps(
     image_size: int,
     categories: Categories,
     metadata: dict,
-    views: MapsConfig | None = None,
+    look: Look | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Saves a CAM classifier or an L-Net with the signature of `map_signatures`.
@@ -92,14 +96,19 @@ def export_maps(
     Args:
       net: float32 [B, S, S, 3] -> {"scores": logits [B, K], "maps": [B, g, g, K]} for "cam", logits [B, g, g, 1] for
         "l_net".
-      directory, image_size, categories, metadata, max_pixels: as in `export_segmentation`.
-      views: sizes and mirroring whose mean is the map; one view if not given.
+      directory, image_size, categories, metadata, look, max_pixels: as in `export_segmentation`; no tiles.
 
     Raises:
       UserError: `directory` holds something already.
     """
-    signatures = map_signatures(net, kind, image_size, max_pixels, views or MapsConfig())
-    _save(net, signatures, directory, categories, image_size, {"kind": kind, **metadata})
+    look = look or Look(size=image_size)
+    signatures = map_signatures(net, kind, look, max_pixels)
+    _save(net, signatures, directory, categories, {"kind": kind, **_seen(look, max_pixels), **metadata})
+
+
+def _seen(look: Look, max_pixels: int) -> dict:
+    """What the assets say of how a network looks at pictures: `image_size` is what its `valid` refers to."""
+    return {"image_size": look.size, "look": look.model_dump(mode="json"), "max_pixels": max_pixels}
 
 
 def restore_net(net: tf.keras.Model, saved_model: str | os.PathLike) -> None:
@@ -146,7 +155,6 @@ def _save(
     signatures: Signatures,
     directory: str | os.PathLike,
     categories: Categories,
-    image_size: int,
     metadata: dict,
     add_assets: Callable[[Path], None] = lambda unfinished: None,
 ) -> None:
@@ -169,7 +177,7 @@ def _save(
             "palette": palette().tolist(),
         }
         (extra / CATEGORIES_FILE).write_text(json.dumps(described, indent=1))
-        (extra / METADATA_FILE).write_text(json.dumps({"image_size": image_size, **metadata}, indent=1, sort_keys=True))
+        (extra / METADATA_FILE).write_text(json.dumps(metadata, indent=1, sort_keys=True))
         add_assets(unfinished)
         os.replace(unfinished, directory)
     finally:

@@ -12,17 +12,18 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import features
+from trainer.looks import Look
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_mask
 
 PATH = Path("assets.extra") / "trainer_predictions.tfrecord"
 
 
-def write_trainer_predictions(directory: Path, net: tf.keras.Model, images: Sequence[bytes], image_size: int) -> None:
+def write_trainer_predictions(directory: Path, net: tf.keras.Model, images: Sequence[bytes], look: Look) -> None:
     """Predicts each image with `net` (as in `export_segmentation`) and writes image and mask as tf.Examples."""
     with tf.io.TFRecordWriter(str(directory / PATH)) as writer:
         for i, data in enumerate(images):
-            image, logits = answer_on_pixels(net, data, image_size)
+            image, logits = answer_on_pixels(net, data, look, net.output_shape[-1])
             mask = tf.io.encode_png(tf.cast(tf.argmax(logits, -1), tf.uint8)[..., tf.newaxis]).numpy()
             writer.write(features.make_example(str(i), data, *image.shape[:2], [], mask).SerializeToString())
 

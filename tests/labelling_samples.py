@@ -49,9 +49,9 @@ def export_l_net(folder: Path, bias: float = -4.0) -> Path:
     return folder
 
 
-def export_masks(folder: Path) -> Path:
+def export_masks(folder: Path, **options) -> Path:
     net = colour_net(np.concatenate([np.zeros((3, 1)), np.eye(3)], 1), np.array([30.0, 0, 0, 0]))
-    export_segmentation(net, folder, categories=CATEGORIES, image_size=SIZE, metadata={})
+    export_segmentation(net, folder, categories=CATEGORIES, image_size=SIZE, metadata={}, **options)
     return folder
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Backbone = Literal["vgg16", "resnet50", "mobilenet_v2", "efficientnet_lite0", "mobilenet", "tiny"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Devices = Literal["auto", "one"]
+Scale = tuple[float, float] | Literal["native"]
 
 
 class Strict(BaseModel):
@@ -32,11 +33,14 @@ class NetworkConfig(Strict):
     @field_validator("image_size")
     @classmethod
     def _aligned(cls, value: int) -> int:
-        if value % 8 != 1:
-            raise ValueError(
-                f"must be 8k+1 so that logits and pixels align, not {value}; nearest: {value // 8 * 8 + 1}"
-            )
-        return value
+        return aligned(value)
+
+
+def aligned(value: int) -> int:
+    """A side in pixels, if it is 8k+1; ValueError otherwise."""
+    if value % 8 != 1:
+        raise ValueError(f"must be 8k+1 so that logits and pixels align, not {value}; nearest: {value // 8 * 8 + 1}")
+    return value
 
 
 class StageConfig(Strict):
@@ -54,10 +58,12 @@ class StageConfig(Strict):
     head_multiplier: float = Field(10.0, gt=0)  # lr of the last layer's weights; its biases get twice that
     freeze_backbone: bool = False  # open: train only the layers that ImageNet files do not hold
     clip_norm: float | None = Field(None, gt=0)  # open: global gradient norm, null = off
-    scale: tuple[float, float] = (1.0, 1.0)  # open: random rescaling before the crop
+    scale: Scale = (1.0, 1.0)  # open: random rescaling before the crop, 1: longer side = image_size; or native: none
     mirror: bool = True  # every second crop is mirrored
     colour_jitter: float = Field(0.0, ge=0, le=1)  # open: see trainer/colour.py
     checkpoint_every: int = Field(200, ge=1)  # steps
+
+    _scale = field_validator("scale", mode="before")(lambda value: _checked_scale(value))
 
     @model_validator(mode="after")
     def _one_length(self) -> StageConfig:
@@ -67,17 +73,6 @@ class StageConfig(Strict):
     def num_steps(self, num_examples: int) -> int:
         """Updates in the whole stage. `steps` wins over `epochs`."""
         return self.steps or max(1, math.ceil(num_examples * (self.epochs or 0) / self.batch_size))
-
-
-class MapsConfig(Strict):
-    """How CAM and L-Net look at an image to be labelled. The mean over all views counts; open (paper: one view)."""
-
-    extra_scales: list[PositiveFloat] = []  # of image_size, beside 1
-    mirror: bool = False  # every view once more, mirrored
-
-    def sides(self, image_size: int) -> list[int]:
-        """Network input sides: `image_size`, then one per extra scale, rounded to 8k+1 and at least 33."""
-        return [image_size, *(max(33, round((image_size * scale - 1) / 8) * 8 + 1) for scale in self.extra_scales)]
 
 
 class AdversarialConfig(Strict):
@@ -98,10 +93,12 @@ class AdversarialConfig(Strict):
     weight_decay: float = Field(5e-4, ge=0)
     head_multiplier: float = Field(1.0, gt=0)  # open: the paper gives one rate for the whole network
     clip_norm: float | None = Field(None, gt=0)
-    scale: tuple[float, float] = (1.0, 1.0)
+    scale: Scale = (1.0, 1.0)
     mirror: bool = True
     colour_jitter: float = Field(0.0, ge=0, le=1)
     checkpoint_every: int = Field(200, ge=1)
+
+    _scale = field_validator("scale", mode="before")(lambda value: _checked_scale(value))
 
     @model_validator(mode="after")
     def _one_length(self) -> AdversarialConfig:
@@ -118,7 +115,16 @@ class AdversarialConfig(Strict):
 def _check_stage(stage: StageConfig | AdversarialConfig) -> None:
     if stage.epochs is None and stage.steps is None:
         raise ValueError("give epochs or steps")
-    if not 0 < stage.scale[0] <= stage.scale[1]:
-        raise ValueError(f"scale ({stage.scale[0]:g}, {stage.scale[1]:g}) must be two positive numbers, smaller first")
     if stage.batch_size % stage.accumulate:
         raise ValueError(f"accumulate ({stage.accumulate}) must divide batch_size ({stage.batch_size})")
+
+
+def _checked_scale(value: Any) -> Any:
+    """Here, so that a mistake is one message, not one for each kind of value."""
+    try:
+        low, high = (1.0, 1.0) if value == "native" else map(float, value)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not 0 < low <= high < math.inf:
+        raise ValueError("must be two positive numbers, smaller first, or native")
+    return value

@@ -13,6 +13,7 @@ import tensorflow as tf
 from trainer import features
 from trainer.categories import VOID
 from trainer.colour import jitter
+from trainer.config import Scale
 from trainer.errors import UserError
 from trainer.orientation import exif_orientation, upright
 from trainer.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
@@ -44,7 +45,7 @@ def training_batches(
     image_size: int,
     batch_size: int,
     seed: int,
-    scale: tuple[float, float] = (1.0, 1.0),
+    scale: Scale = (1.0, 1.0),
     mirror: bool = True,
     colour_jitter: float = 0.0,
     start_step: int = 0,
@@ -57,7 +58,8 @@ def training_batches(
       batch_size: B, over all hosts together.
       num_categories: K, foreground categories.
       image_size: S.
-      scale: range of the random rescaling; 1 means the longer side is S, larger values are cropped to S.
+      scale: range of the random rescaling; 1 means the longer side is S, larger values are cropped to S. "native": no
+        rescaling, crops of the image at its own pixels.
       colour_jitter: see `colour.jitter`.
       start_step: batches to skip.
       without: category ids; images tagged with one are left out.
@@ -85,7 +87,7 @@ class PrepareExample:
         num_categories: int,
         image_size: int,
         seed: int,
-        scale: tuple[float, float],
+        scale: Scale,
         mirror: bool,
         colour_jitter: float,
     ):
@@ -112,7 +114,7 @@ class PrepareExample:
 class _Augmentation:
     """Random scale, crop, mirror and colour of one image and its labels; all randomness from (seed, index)."""
 
-    def __init__(self, image_size: int, seed: int, scale: tuple[float, float], mirror: bool, colour_jitter: float):
+    def __init__(self, image_size: int, seed: int, scale: Scale, mirror: bool, colour_jitter: float):
         self.image_size, self.seed, self.scale, self.mirror, self.colour_jitter = (
             image_size,
             seed,
@@ -126,14 +128,17 @@ class _Augmentation:
         size = self.image_size
         draws = tf.random.stateless_uniform([7], tf.stack([tf.constant(self.seed, tf.int64), index]))
         shape = tf.shape(image)
-        factor = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[0]
-        fitted = fitted_size(shape[0], shape[1], size, factor)
-        image, labels = resize_image(image, fitted), resize_mask(labels, fitted)
+        if self.scale == "native":
+            fitted = shape[:2]
+        else:
+            factor = self.scale[0] + (self.scale[1] - self.scale[0]) * draws[0]
+            fitted = fitted_size(shape[0], shape[1], size, factor)
+            image, labels = resize_image(image, fitted), resize_mask(labels, fitted)
 
         slack = tf.cast(tf.maximum(fitted - size, 0), tf.float32)
         begin = tf.cast(tf.floor(draws[1:3] * (slack + 1.0)), tf.int32)
         extent = tf.minimum(fitted, size)
-        image = tf.slice(image, [begin[0], begin[1], 0], [extent[0], extent[1], 3])
+        image = tf.cast(tf.slice(image, [begin[0], begin[1], 0], [extent[0], extent[1], 3]), tf.float32)
         labels = tf.slice(labels, begin, extent)
 
         if self.mirror:

@@ -6,19 +6,23 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from trainer.looks import Look
 from trainer.orientation import exif_orientation, stored, upright
 from trainer.preprocessing import decode_image, grid_to_image, to_network_input
+from trainer.tiles import on_pixels
+from trainer.views import segmentation_logits
 
 
 def answer_on_pixels(
-    network: Callable[[tf.Tensor], tf.Tensor], image_bytes: bytes, image_size: int
+    network: Callable[[tf.Tensor], tf.Tensor], image_bytes: bytes, look: Look, channels: int | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """What a network says about an image. It sees the picture upright; the answer fits the stored pixels.
 
     Args:
-      network: float32 [1, S, S, 3] in 0..255 -> [1, g, g, K].
+      network: float32 [1, S, S, 3] in 0..255 -> [1, g, g, K]; logits of K classes if `look` has several views.
       image_bytes: JPEG or PNG.
-      image_size: S.
+      look: how the network looks at the picture.
+      channels: K; needed for tiles alone.
 
     Returns:
       (stored pixels, uint8 [H, W, 3]; the answer, float32 [H, W, K]).
@@ -26,8 +30,17 @@ def answer_on_pixels(
     Raises:
       tf.errors.InvalidArgumentError: the bytes are no image.
     """
+
+    def one_look(inputs: list[tf.Tensor]) -> tf.Tensor:
+        return segmentation_logits(network, inputs, look.mirror)
+
     image, orientation = decode_image(image_bytes), exif_orientation(tf.constant(image_bytes))
     picture = upright(image, orientation)
-    network_input, valid = to_network_input(picture, image_size)
-    grid = tf.cast(network(network_input[tf.newaxis])[0], tf.float32)
-    return image, stored(grid_to_image(grid, valid, image_size, *picture.shape[:2]), orientation)
+    if look.overlap is not None:
+        kind = tf.TensorSpec([None, None, channels], tf.float32)
+        answer = on_pixels(picture, lambda tile: one_look([tile]), channels, look, tf.identity, kind)
+    else:
+        fitted = [to_network_input(picture, side, look.least_side) for side in look.sides]
+        grid = one_look([network_input[tf.newaxis] for network_input, _ in fitted])[0]
+        answer = grid_to_image(grid, fitted[0][1], look.sides[0], *picture.shape[:2])
+    return image, stored(answer, orientation)

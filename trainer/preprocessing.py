@@ -1,7 +1,8 @@
 """From image bytes to network input, in the graph: one function for training, evaluation, labelling and serving.
 
 Geometry. An image of H x W is resized (bilinear, antialiased) so that its longer side is S = image_size, giving h x w,
-and padded at the bottom and right to S x S with the ImageNet mean colour. Networks take RGB float32 in 0..255 and
+and padded at the bottom and right to S x S with the ImageNet mean colour; trainer/looks.py says when a smaller one
+keeps its size. Networks take RGB float32 in 0..255 and
 answer on a g x g grid with aligned corners: grid cell i lies on input pixel i * (S - 1) / (g - 1).
 """
 
@@ -34,25 +35,31 @@ def decode_mask(mask_bytes: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_png(mask_bytes, channels=1)[..., 0]
 
 
-def fitted_size(height: tf.Tensor, width: tf.Tensor, image_size: int, scale: tf.Tensor | float = 1.0) -> tf.Tensor:
-    """int32 [2]: the size of an H x W image whose longer side is made `image_size * scale`, at least 1 x 1."""
+def fitted_size(
+    height: tf.Tensor, width: tf.Tensor, image_size: int, scale: tf.Tensor | float = 1.0, least_side: int = 0
+) -> tf.Tensor:
+    """int32 [2]: the size of an H x W image whose longer side is made `image_size * scale`, at least 1 x 1.
+
+    One whose longer side is below `least_side` is resized by the factor of one that has it.
+    """
     size = tf.cast(tf.stack([height, width]), tf.float32)
-    factor = image_size * scale / tf.reduce_max(size)
+    factor = image_size * scale / tf.maximum(tf.reduce_max(size), least_side)
     return tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
 
 
-def to_network_input(image: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+def to_network_input(image: tf.Tensor, image_size: int, least_side: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
     """Resizes and pads one image.
 
     Args:
       image: uint8 [H, W, 3].
       image_size: S.
+      least_side: see `fitted_size`.
 
     Returns:
       (float32 [S, S, 3] in 0..255, int32 [2] the valid h x w inside it).
     """
     shape = tf.shape(image)
-    size = fitted_size(shape[0], shape[1], image_size)
+    size = fitted_size(shape[0], shape[1], image_size, least_side=least_side)
     return pad(resize_image(image, size), image_size), size
 
 

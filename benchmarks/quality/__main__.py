@@ -58,7 +58,7 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
         weak = list(known_images(cam, own, held_back(run, categories, evaluation=False, weak=True)))
         labels += [{"split": name, "seed": run.seed, **row} for row in label_rows(played, weak, categories)]
         _write(out / "weak_labels.json", labels)
-    views = len(run.maps.sides(run.image_size)) * (1 + run.maps.mirror)
+    views = len(run.look("l_net").sides) * (1 + run.maps.mirror)
     lengths = f"CAM {run.cam.epochs:g}, L-Net {run.l_net.epochs:g} epochs"
     setting = f"{run.backbone}, {run.image_size} pixels, maps from {views} views, {lengths}"
     (out / "quality.md").write_text(page(config.name, setting, foreground, labels))

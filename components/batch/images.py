@@ -17,7 +17,7 @@ from components.batch.masks import mask_path, read_note
 from trainer.data.boxes import TagBox
 from trainer.data.files import read_bytes
 from trainer.data.names import key_of, stem_of, suffix_of
-from trainer.data.pictures import MAX_PIXELS, decode, read_header, readable, to_png
+from trainer.data.pictures import decode, read_header, readable, to_png
 from trainer.errors import ImageFault, UserError, shown
 
 _SMALL = 4_000_000  # open: pixels of a picture made smaller for networks, which see fewer still
@@ -128,12 +128,16 @@ class ReadImages(beam.DoFn):
             yield Sample(source.key, data, source.tags, stamp, source.boxes)
 
 
-def unpack(image: bytes, max_pixels: int) -> tuple[np.ndarray, bytes]:
+def unpack(image: bytes, max_pixels: int, limit: int) -> tuple[np.ndarray, bytes]:
     """An encoded picture of any format, once its header has been looked at.
+
+    Args:
+      max_pixels: larger pictures are refused.
+      limit: pixels that the networks accept.
 
     Returns:
       (uint8 [H, W, 3] RGB, the stored pixels, which masks fit; the picture as exported networks take it: a JPEG or PNG,
-      made smaller where it has more than the `MAX_PIXELS` that they accept).
+      made smaller where it has more pixels than they accept).
 
     Raises:
       ImageFault: "read" (empty), "size" (more than `max_pixels`, which guards against decompression bombs) or "decode".
@@ -141,7 +145,7 @@ def unpack(image: bytes, max_pixels: int) -> tuple[np.ndarray, bytes]:
     data = readable(image, max_pixels)
     pixels = decode(data, max_pixels)
     count = pixels.shape[0] * pixels.shape[1]
-    if count > MAX_PIXELS:
-        small = Image.fromarray(pixels).reduce(math.ceil(math.sqrt(count / _SMALL)))
+    if count > limit:
+        small = Image.fromarray(pixels).reduce(math.ceil(math.sqrt(count / min(_SMALL, limit))))
         data = to_png(small, read_header(data, max_pixels).orientation)
     return pixels, data

@@ -7,7 +7,9 @@ import io
 import json
 import logging
 import os
+import struct
 import uuid
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from trainer.data.files import is_remote, read_bytes
 from trainer.errors import ImageFault
 
 _NOTE = "transferseg"  # keyword of the PNG's text chunk
+_CHUNKS = 33  # where the chunks after IHDR start
 _UNFINISHED = ".unfinished"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOG = logging.getLogger("transferseg")
@@ -31,10 +34,10 @@ _LOG = logging.getLogger("transferseg")
 
 @dataclass(frozen=True)
 class Result:
-    """A finished mask: uint8 [H, W] of ids and 255, and a JSON-ready note about it."""
+    """A finished mask, uint8 [H, W] of ids and 255 or a palette PNG of such, and a JSON-ready note about it."""
 
     key: str
-    mask: np.ndarray
+    mask: np.ndarray | bytes
     note: dict[str, Any] = field(default_factory=dict)
 
 
@@ -42,15 +45,26 @@ def mask_path(folder: str, key: str) -> str:
     return f"{folder}/{key}.png"
 
 
-def encode(mask: np.ndarray, note: dict[str, Any]) -> bytes:
-    """uint8 [H, W] -> palette PNG (VOC colours, pixels are ids)."""
+def encode(mask: np.ndarray | bytes, note: dict[str, Any]) -> bytes:
+    """uint8 [H, W] -> palette PNG (VOC colours, pixels are ids); one that is there gets the note, and stays packed."""
+    if isinstance(mask, bytes):
+        return mask[:_CHUNKS] + _chunk(b"tEXt", f"{_NOTE}\0{_text(note)}".encode()) + mask[_CHUNKS:]
     image = Image.fromarray(mask, "P")
     image.putpalette(palette().tobytes())
     info = PngImagePlugin.PngInfo()
-    info.add_text(_NOTE, json.dumps(note, sort_keys=True))
+    info.add_text(_NOTE, _text(note))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def _text(note: dict[str, Any]) -> str:
+    return json.dumps(note, sort_keys=True)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG file (PNG specification, section 5.3)."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def read_note(path: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """SavedModels in Beam workers: loaded once a process, run on batches of one size, faults kept to the guilty image.
 
 Every network call has exactly `batch_size` rows (the last ones repeated), so an image's answer does not depend on its
-neighbours, and TensorFlow compiles one shape. The models resize inside, so images of all sizes share a batch.
+neighbours, and TensorFlow compiles one shape. The models resize inside, so images of all sizes share a batch. Models
+that look in tiles make one call a tile inside, so they get one image at a time.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from components.batch.images import DEAD, Sample, unpack
 from components.batch.masks import Result
 from serving.saved_model import load_saved_model
 from trainer.data.files import read_text
+from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, Stage
 
 BATCH_SIZE = 8  # open: images a network call
-TIMEOUT_S = 120.0  # open: for decoding an image, for a network call, and for what follows on one image
+TIMEOUT_S = 120.0  # open: for decoding an image, a network call (a megapixel of it in tiles), what follows on one image
 _PIXELS_AT_ONCE = 80_000_000  # open: unpacked pictures held together, in pixels of three bytes
 
 
@@ -46,11 +48,21 @@ class Networks:
                 pass  # TensorFlow already runs in this process: its threads were chosen by someone else
         self._tensor = tf.constant
         self._models = [load_saved_model(directory) for directory in directories]
-        self._batch_size = batch_size
-        self.image_sizes = [_image_size(directory) for directory in directories]
+        described = [describe(directory) for directory in directories]
+        self.tiled = any(one.tiled for one in described)
+        self.limit = min(one.max_pixels for one in described)
+        self.image_sizes = [one.image_size for one in described]
+        self._batch_size = 1 if self.tiled else batch_size
 
     def run(self, images: Sequence[bytes]) -> list[list[dict[str, np.ndarray]]]:
         """For each of at most `batch_size` images, each model's outputs."""
+        return [
+            row
+            for first in range(0, len(images), self._batch_size)
+            for row in self._call(images[first:][: self._batch_size])
+        ]
+
+    def _call(self, images: Sequence[bytes]) -> list[list[dict[str, np.ndarray]]]:
         padded = list(images) + [images[-1]] * (self._batch_size - len(images))
         rows: list[list[dict[str, np.ndarray]]] = [[] for _ in images]
         for model in self._models:
@@ -61,21 +73,40 @@ class Networks:
         return rows
 
 
-def _image_size(directory: str) -> int:
-    return json.loads(read_text(f"{directory}/assets.extra/metadata.json", "an exported model"))["image_size"]
+@dataclass(frozen=True)
+class Described:
+    """What an exported model's assets say of how it looks at pictures.
+
+    Attributes:
+      image_size: side of its input.
+      tiled: it looks in tiles.
+      max_pixels: it refuses larger pictures.
+    """
+
+    image_size: int
+    tiled: bool
+    max_pixels: int
+
+
+def describe(directory: str) -> Described:
+    """Reads the assets of an exported model; what earlier exports do not say is what all of them did."""
+    about = json.loads(read_text(f"{directory}/assets.extra/metadata.json", "an exported model"))
+    tiled = about.get("look", {}).get("overlap") is not None
+    return Described(about["image_size"], tiled, about.get("max_pixels", MAX_PIXELS))
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """A sample with what `unpack` makes of it."""
+    """A sample with what `unpack` makes of it; `count` pixels, which are kept only if they are needed again."""
 
     sample: Sample
-    pixels: np.ndarray
+    pixels: np.ndarray | None
+    count: int
     encoded: bytes
 
 
-# (sample, uint8 [H, W, 3], each model's outputs, each model's image size) -> result
-Finish = Callable[[Sample, np.ndarray, list[dict[str, np.ndarray]], list[int]], Result]
+# (sample, uint8 [H, W, 3] if it needs pixels, each model's outputs, each model's image size) -> result
+Finish = Callable[[Sample, np.ndarray | None, list[dict[str, np.ndarray]], list[int]], Result]
 
 
 class RunNetworks(beam.DoFn):
@@ -90,6 +121,7 @@ class RunNetworks(beam.DoFn):
         batch_size: int = BATCH_SIZE,
         threads: int | None = None,
         timeout_s: float = TIMEOUT_S,
+        needs_pixels: bool = True,
     ):
         """Args:
         directories: SavedModels on a path that every worker sees.
@@ -99,8 +131,9 @@ class RunNetworks(beam.DoFn):
         threads: see `Networks`.
         timeout_s: seconds after which the decoding of an image, a network call, or the rest of one image's work is
           given up as a dead letter.
+        needs_pixels: `finish` gets the picture's pixels; else None, and they take no memory beside the networks.
         """
-        self._timeout_s = timeout_s
+        self._timeout_s, self._needs_pixels = timeout_s, needs_pixels
         self._load = (tuple(directories), batch_size, threads)
         self._finish, self._max_pixels = finish, max_pixels
         self._shared = Shared()
@@ -119,13 +152,15 @@ class RunNetworks(beam.DoFn):
                 ready.append(self._unpacked(sample))
             except ImageFault as fault:
                 yield _dead(sample, fault)
-            if sum(one.pixels.size for one in ready) > _PIXELS_AT_ONCE * 3:
+            if self._networks.tiled or sum(one.count for one in ready) > _PIXELS_AT_ONCE:
                 yield from self._answers(ready)
                 ready = []
         yield from self._answers(ready)
 
     def _unpacked(self, sample: Sample) -> _Ready:
-        return _Ready(sample, *self._in_time("decode", unpack, sample.image, self._max_pixels))
+        arguments = (sample.image, self._max_pixels, self._networks.limit)
+        pixels, encoded = self._in_time("decode", unpack, *arguments)
+        return _Ready(sample, pixels if self._needs_pixels else None, pixels.size // 3, encoded)
 
     def _in_time(self, stage: Stage, function: Callable[..., Any], *arguments: object) -> Any:
         """function(*arguments); whatever goes wrong in it is the image's fault in this stage."""
@@ -139,7 +174,7 @@ class RunNetworks(beam.DoFn):
             raise ImageFault(stage, f"{type(error).__name__}: {error}") from error
 
     def _answers(self, ready: list[_Ready]) -> Iterable[Result | beam.pvalue.TaggedOutput]:
-        for one, outputs in zip(ready, self._run([one.encoded for one in ready]), strict=True):
+        for one, outputs in zip(ready, self._run(ready), strict=True):
             try:
                 if isinstance(outputs, ImageFault):
                     raise outputs
@@ -148,16 +183,18 @@ class RunNetworks(beam.DoFn):
             except ImageFault as fault:
                 yield _dead(one.sample, fault)
 
-    def _run(self, images: list[bytes]) -> list[list[dict[str, np.ndarray]] | ImageFault]:
+    def _run(self, ready: list[_Ready]) -> list[list[dict[str, np.ndarray]] | ImageFault]:
         """One call for all; if that fails, one call each, so that only the guilty image is lost."""
-        if not images:
+        if not ready:
             return []
+        megapixels = sum(one.count for one in ready) / 1e6
+        seconds = self._timeout_s * max(1.0, megapixels if self._networks.tiled else 1.0)
         try:
-            return within(self._timeout_s, self._networks.run, images)
+            return within(seconds, self._networks.run, [one.encoded for one in ready])
         except Exception as error:
-            if len(images) == 1:
+            if len(ready) == 1:
                 return [ImageFault("network", error)]
-            return [self._run([image])[0] for image in images]
+            return [self._run([one])[0] for one in ready]
 
 
 def _dead(sample: Sample, fault: ImageFault) -> beam.pvalue.TaggedOutput:

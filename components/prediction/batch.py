@@ -16,10 +16,10 @@ from components.batch.coco import COCO, write_coco
 from components.batch.faults import dead_letter
 from components.batch.images import Claims, Sample, Source, list_images, mask_key
 from components.batch.masks import Result
-from components.batch.networks import RunNetworks, threads_per_worker
+from components.batch.networks import RunNetworks, describe, threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
-from trainer.data.pictures import MAX_PIXELS
-from trainer.errors import ImageFault
+from trainer.data.pictures import MOST_PIXELS, read_header
+from trainer.errors import ImageFault, UserError
 
 MAX_DEAD_SHARE = 0.1  # open
 Format = Literal["png", "coco", "coco-polygons"]
@@ -32,7 +32,7 @@ def predict_folder(
     *,
     format: Format = "png",
     max_dead_share: float = MAX_DEAD_SHARE,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     beam_args: Sequence[str] = (),
     limit: int | None = None,
 ) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def predict_folder(
       model: exported segmentation model, or a folder of versions, of which the newest is taken.
       images: folder of pictures in any format of trainer.data.names.PICTURE_SUFFIXES.
       max_dead_share: share of images that may fail, 0..1.
-      max_pixels: larger pictures are dead letters.
+      max_pixels: larger pictures are dead letters; by default those that the model does not take.
       beam_args: Beam options.
       limit: only the first so many images.
 
@@ -62,6 +62,12 @@ def predict_folder(
     model = str(_newest_version(Path(model)).resolve())
     digest = job.model_digest(model)
     categories = read_categories(model, "segmentation")
+    described = describe(model)
+    if described.tiled and max_pixels is not None and max_pixels > described.max_pixels:
+        raise UserError(
+            f"--max-pixels {max_pixels}: the model takes {described.max_pixels} pixels, and one that looks in tiles "
+            "gets no picture smaller than it is; train with a larger inference.max_pixels"
+        )
     files, others = list_images(images, output)
     sources, dead = _sources(files[:limit])
     with claimed(output, images, "predict") as output:
@@ -70,7 +76,13 @@ def predict_folder(
         outcome = job.run(
             sources,
             dead,
-            RunNetworks([model], served_mask, max_pixels=max_pixels, threads=threads_per_worker(beam_args)),
+            RunNetworks(
+                [model],
+                served_mask,
+                max_pixels=max_pixels or described.max_pixels,
+                threads=threads_per_worker(beam_args),
+                needs_pixels=False,
+            ),
             output,
             recipe=digest,
             beam_args=beam_args,
@@ -88,14 +100,13 @@ def _newest_version(model: Path) -> Path:
     return model if (model / "saved_model.pb").is_file() or not versions else max(versions, key=lambda v: int(v.name))
 
 
-def served_mask(
-    sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
-) -> Result:
+def served_mask(sample: Sample, _: None, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]) -> Result:
     """The model's own PNG as a result, at the size of the picture, which the model may have got smaller."""
-    with Image.open(io.BytesIO(outputs[0]["mask_bytes"])) as png:
-        mask = np.array(png, np.uint8)
-    if mask.shape != image.shape[:2]:
-        mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    data, size = outputs[0]["mask_bytes"], read_header(sample.image, MOST_PIXELS).size
+    if read_header(data, MOST_PIXELS).size == size:
+        return Result(sample.key, data, {"stamp": sample.stamp})
+    with Image.open(io.BytesIO(data)) as png:
+        mask = cv2.resize(np.asarray(png), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return Result(sample.key, mask, {"stamp": sample.stamp})
 
 

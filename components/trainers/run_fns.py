@@ -4,8 +4,9 @@ Where several hosts train together (TF_CONFIG), each of them calls the run_fn; t
 return when the model is there.
 
 `custom_config` of each Trainer holds JSON-ready dicts: `network` (NetworkConfig), `stage` (StageConfig, or
-AdversarialConfig for P-Net), `views` (MapsConfig, only for CAM and L-Net), `categories` (Categories.to_dict),
-`metadata` (goes into the model's assets) and `checkpoint_root`, a folder that outlives a killed run.
+AdversarialConfig for P-Net), `look` (trainer.looks.Look, how the exported network looks at pictures), `max_pixels`
+(that it takes), `categories` (Categories.to_dict), `metadata` (goes into the model's assets) and `checkpoint_root`, a
+folder that outlives a killed run.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from serving.export import export_maps, export_segmentation, read_categories, re
 from trainer import features
 from trainer.cam import train_cam
 from trainer.categories import Categories
-from trainer.config import AdversarialConfig, MapsConfig, NetworkConfig, StageConfig
+from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.errors import UserError
 from trainer.hosts import LOST, hosts, total
 from trainer.input_pipeline import read_records
 from trainer.l_net import train_l_net
+from trainer.looks import Look
 from trainer.p_net import refine_segmentation
 from trainer.run_state import read_history
 from trainer.segmentation import train_segmentation
@@ -109,7 +111,7 @@ def _export_maps(
             image_size=network.image_size,
             categories=categories,
             metadata=_metadata(fn_args),
-            views=MapsConfig.model_validate(fn_args.custom_config["views"]),
+            **_looking(fn_args),
         )
     _await_chief(fn_args.serving_model_dir)
 
@@ -125,8 +127,14 @@ def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categ
             metadata=_metadata(fn_args),
             warmup_images=images[:_WARMUP_IMAGES],
             predicted_images=images,
+            **_looking(fn_args),
         )
     _await_chief(fn_args.serving_model_dir)
+
+
+def _looking(fn_args: FnArgs) -> dict:
+    config = fn_args.custom_config
+    return {"look": Look.model_validate(config["look"]), "max_pixels": config["max_pixels"]}
 
 
 def _await_chief(model: str) -> None:

@@ -125,7 +125,9 @@ def describe(
 ) -> Regions:
     """Superpixels, their features and links; arguments and errors as for `label_image`, with at least one tag."""
     _check(image, objectness, activations, tags, boxes)
-    labels, lab = segment(image, settings.superpixels, settings.compactness, settings.superpixel_method)
+    labels, lab = segment(
+        image, settings.superpixels_of(*image.shape[:2]), settings.compactness, settings.superpixel_method
+    )
     inside = None
     if boxes:
         labels, inside = cut_at(labels, boxes, tags, image.shape[:2])

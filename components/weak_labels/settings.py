@@ -6,6 +6,8 @@ from pydantic import Field
 
 from trainer.config import Strict
 
+_LARGE = 500 * 500  # open: pixels of VOC's largest images; their superpixels measure 29 x 29
+
 
 class LabelSettings(Strict):
     """Settings of `label_image`. Unless marked open, defaults are those of Kong et al. 2016, the paper's source."""
@@ -13,6 +15,9 @@ class LabelSettings(Strict):
     superpixels: int = Field(300, ge=1, le=2000, description="aimed-at number per image; the solve costs its cube")
     superpixel_method: Literal["cells", "slic", "felzenszwalb"] = Field(
         "cells", description="own SLIC in batched products, or scikit-image's SLIC or Felzenszwalb, which take longer"
+    )
+    most_superpixels: int = Field(
+        1200, ge=1, le=2000, description="images above 500 x 500 get more, by their area, up to this; open"
     )
     compactness: float = Field(20.0, gt=0, description="SLIC: weight of position against CIELAB colour")
     sigma: float = Field(0.05**0.5, gt=0, description="of the edge weights; default: 1 / (2 sigma^2) = 10")
@@ -37,3 +42,8 @@ class LabelSettings(Strict):
     )
     background_cut: float = Field(0.45, ge=0, le=1, description="foreground from this score on; open")
     ignore_band: float = Field(0.05, ge=0, le=1, description="scores this near to the cut become void; open")
+
+    def superpixels_of(self, height: int, width: int) -> int:
+        """Number aimed at in an image of this size: small objects of a large image are to get some too."""
+        grown = round(self.superpixels * max(1.0, height * width / _LARGE))
+        return min(grown, max(self.superpixels, self.most_superpixels))

@@ -9,13 +9,8 @@ import click
 from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, model_folder, write_json
 from trainer.data.pictures import MAX_PIXELS, MOST_PIXELS
 
-_MAX_PIXELS = click.option(
-    "--max-pixels",
-    type=click.IntRange(1, MOST_PIXELS),
-    default=MAX_PIXELS,
-    show_default=True,
-    help="larger pictures are dead letters; memory grows with it",
-)
+_PIXELS = click.IntRange(1, MOST_PIXELS)
+_LARGER = "larger pictures are dead letters; memory grows with it"
 
 
 @cli.command()
@@ -44,7 +39,7 @@ _MAX_PIXELS = click.option(
 )
 @click.option("--settings", type=PATH, help="labels.yaml of a calibration, or a config; its section `labels` is used")
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
-@_MAX_PIXELS
+@click.option("--max-pixels", type=_PIXELS, default=MAX_PIXELS, show_default=True, help=_LARGER)
 @LOG
 @JSON
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
@@ -108,7 +103,7 @@ def label(
     help="beside the masks: annotations.json of run lengths or polygons",
 )
 @click.option("--max-dead-share", type=click.FloatRange(0, 1), default=0.1, show_default=True, help="else exit 1")
-@_MAX_PIXELS
+@click.option("--max-pixels", type=_PIXELS, show_default="the model's inference.max_pixels", help=_LARGER)
 @LOG
 @JSON
 @click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
@@ -118,7 +113,7 @@ def predict(
     output: Path,
     format_: str,
     max_dead_share: float,
-    max_pixels: int,
+    max_pixels: int | None,
     json_path: Path | None,
     beam_args: tuple[str, ...],
 ) -> None:

@@ -23,6 +23,7 @@ from pipeline.plan import Remaining, count, known_rates, plan
 from pipeline.summary import duration
 from trainer.categories import Categories, named_split
 from trainer.errors import UserError
+from trainer.looks import Look
 
 OWN = "own"
 _FOUND_AGAIN_S = 10  # open: a row that takes less was there already
@@ -108,7 +109,9 @@ def _known(value: float) -> float | None:
 def _network(config: RunConfig) -> str:
     stage = config.segmentation
     length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
-    return f"{config.backbone}, {config.image_size} pixels, {length} of batch {stage.batch_size}"
+    look = config.look("segmentation")
+    tested = "" if look == Look(size=config.image_size) else f", tested {look}"
+    return f"{config.backbone}, {config.image_size} pixels, {length} of batch {stage.batch_size}{tested}"
 
 
 def _hardware() -> str:

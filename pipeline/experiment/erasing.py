@@ -23,6 +23,7 @@ from trainer.baselines.adversarial_erasing import (
 )
 from trainer.baselines.example_files import image_of, key_of, read_examples, write_labels
 from trainer.categories import Categories
+from trainer.looks import Look
 from trainer.one_image import answer_on_pixels
 from trainer.threads import in_threads
 
@@ -51,7 +52,7 @@ def labelled(networks: Networks, categories: Categories, saliency: bool = False)
         labels = _union(regions)
         if saliency:
             net = networks.l_net(categories)
-            labels = dict(_with_saliency(net, weak, labels, networks.config.image_size))
+            labels = dict(_with_saliency(net, weak, labels, networks.config.look("l_net").one_view))
         write_labels([weak], labels, partial)
 
     learned = [networks.config.l_net] if saliency else []
@@ -60,13 +61,13 @@ def labelled(networks: Networks, categories: Categories, saliency: bool = False)
 
 
 def _with_saliency(
-    l_net: tf.keras.Model, weak: str, regions: dict[str, np.ndarray], image_size: int
+    l_net: tf.keras.Model, weak: str, regions: dict[str, np.ndarray], look: Look
 ) -> Iterator[tuple[str, np.ndarray]]:
-    look = tf.function(lambda x: tf.sigmoid(tf.cast(l_net(x, training=False), tf.float32)))
+    objectness_of = tf.function(lambda x: tf.sigmoid(tf.cast(l_net(x, training=False), tf.float32)))
 
     def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
         key = key_of(example)
-        _, objectness = answer_on_pixels(look, image_of(example), image_size)
+        _, objectness = answer_on_pixels(objectness_of, image_of(example), look)
         return key, with_saliency(regions[key], objectness.numpy()[..., 0])
 
     return in_threads(label, (example for example in read_examples([weak]) if key_of(example) in regions))
@@ -74,7 +75,7 @@ def _with_saliency(
 
 def _cut(networks: Networks, cam: tf.keras.Model, strong: str, categories: Categories) -> float:
     def make(partial: Path) -> None:
-        pairs = activations_of(cam, [strong], networks.config.image_size)
+        pairs = activations_of(cam, [strong], networks.config.look("cam").one_view)
         (partial / "cut.txt").write_text(str(best_cut(pairs, categories.num_classes)))
 
     identity = (categories, networks.config.cam)
@@ -86,7 +87,7 @@ def _regions(networks: Networks, cam: tf.keras.Model, seen: list[str], cut: floa
 
     def make(partial: Path) -> None:
         found: dict[str, np.ndarray] = {}
-        for example in activations_of(cam, seen, networks.config.image_size):
+        for example in activations_of(cam, seen, networks.config.look("cam").one_view):
             found[example.key] = region_ids(example.activations, example.tags, cut)
         write_regions(partial, found)
 

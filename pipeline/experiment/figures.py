@@ -28,10 +28,10 @@ def draw_label_maps(networks: Networks, categories: Categories, rows: int, path:
     keys = {key_of(example) for example in examples}
     ours = _masks(networks.labelled(categories), keys)
     rival = _masks(erasing.labelled(networks, categories), keys)
-    size, l_net = networks.config.image_size, networks.l_net(categories)
+    look, l_net = networks.config.look("l_net").one_view, networks.l_net(categories)
     grid = []
     for example in examples:
-        image, logits = answer_on_pixels(l_net, image_of(example), size)
+        image, logits = answer_on_pixels(l_net, image_of(example), look)
         heat = np.repeat((255 * tf.sigmoid(logits)).numpy().astype(np.uint8), 3, -1)
         maps = [ours.get(key_of(example)), rival.get(key_of(example)), _truth(example)]
         grid.append([image.numpy(), heat, *(_overlay(image.numpy(), ids) for ids in maps)])
@@ -41,10 +41,10 @@ def draw_label_maps(networks: Networks, categories: Categories, rows: int, path:
 
 def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: int, path: Path) -> None:
     """Figure 5: L-Net on images of categories that it has never seen; three pairs a row."""
-    size, l_net = networks.config.image_size, networks.l_net(categories)
+    look, l_net = networks.config.look("l_net").one_view, networks.l_net(categories)
     panels = []
     for file in _spread(list_images(folder)[0], 3 * rows):
-        image, logits = answer_on_pixels(l_net, readable(file.read_bytes()), size)
+        image, logits = answer_on_pixels(l_net, readable(file.read_bytes()), look)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
     grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)
@@ -56,10 +56,10 @@ def draw_predictions(networks: Networks, categories: Categories, rows: int, path
     examples = _spread(list(held_back(config, categories, evaluation=True, weak=True)), rows)
     trained = {"AE": "ae", "L-Net": "l-net", "P-Net": "p-net", "full": "full"}
     nets = {title: _network(networks, categories, methods.METHODS[name]) for title, name in trained.items()}
-    grid = []
+    grid, look = [], config.look("segmentation")
     for example in examples:
         image = decode_image(image_of(example)).numpy()
-        answers = [answer_on_pixels(net, image_of(example), config.image_size)[1] for net in nets.values()]
+        answers = [answer_on_pixels(net, image_of(example), look, categories.num_classes)[1] for net in nets.values()]
         ids = [tf.argmax(logits, -1).numpy() for logits in answers]
         grid.append([image, *(_overlay(image, one) for one in (*ids, _truth(example)))])
     _draw(grid, ["image", *nets, "truth"], [_names(example, categories) for example in examples], path)

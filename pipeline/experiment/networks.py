@@ -172,13 +172,21 @@ class Networks:
         return net
 
     def _exported(self, kind: str, net: Callable[[], tf.keras.Model], categories: Categories, *identity) -> Path:
-        size, views = self.config.image_size, self.config.maps
+        config, look = self.config, self.config.look(kind)
 
         def make(partial: Path) -> None:
             shutil.rmtree(partial)
-            export_maps(net(), partial, kind=kind, image_size=size, categories=categories, metadata={}, views=views)
+            export_maps(
+                net(),
+                partial,
+                kind=kind,
+                image_size=config.image_size,
+                categories=categories,
+                metadata={},
+                look=look,
+            )
 
-        return self.step(f"exported_{kind}", make, *identity, views)
+        return self.step(f"exported_{kind}", make, *identity, config.maps, *([look.size] if look.native else []))
 
 
 def seconds_of(folder: Path) -> float:

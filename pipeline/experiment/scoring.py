@@ -15,8 +15,8 @@ from serving.signatures import segmentation_signatures
 from trainer import features
 from trainer.baselines.dense_crf import dense_crf
 from trainer.categories import Categories
-from trainer.data.pictures import MAX_PIXELS
 from trainer.input_pipeline import read_records
+from trainer.looks import Look
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
@@ -37,7 +37,10 @@ def score(networks: Networks, categories: Categories, trained: Path, crf: bool =
         counts = (_count_refined if crf else _count)(networks, categories, net)
         (partial / "counts.json").write_text(json.dumps(counts.tolist()))
 
-    folder = networks.step("scores", make, trained.name, networks.config.dataset.eval, crf)
+    look = networks.config.look("segmentation")
+    usual = look == Look(size=networks.config.image_size)
+    identity = (trained.name, networks.config.dataset.eval, crf, *([] if usual else [look]))
+    folder = networks.step("scores", make, *identity)
     confusion, boundary = np.array(json.loads((folder / "counts.json").read_text()))
     return scores(confusion, categories, boundary)
 
@@ -45,7 +48,8 @@ def score(networks: Networks, categories: Categories, trained: Path, crf: bool =
 def _count(networks: Networks, categories: Categories, net: tf.keras.Model) -> np.ndarray:
     """int64 [2, C, C]: confusion and boundary counts over the eval list, by the exported graph's own counting."""
     config, number = networks.config, categories.num_classes
-    evaluate = segmentation_signatures(net, number, config.image_size, MAX_PIXELS)["evaluate"]
+    signatures = segmentation_signatures(net, number, config.look("segmentation"), config.inference.max_pixels)
+    evaluate = signatures["evaluate"]
 
     def count(batch: tf.Tensor) -> np.ndarray:
         answer = evaluate(examples=batch)
@@ -57,12 +61,12 @@ def _count(networks: Networks, categories: Categories, net: tf.keras.Model) -> n
 
 def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Model) -> np.ndarray:
     """As `_count`, with each image's probabilities refined by the dense CRF before the decision."""
-    size, number = networks.config.image_size, categories.num_classes
+    look, number = networks.config.look("segmentation"), categories.num_classes
 
     def count(serialized: tf.Tensor) -> np.ndarray:
         example = tf.io.parse_single_example(serialized, features.PARSE_SPEC)
         truth = decode_mask(example[features.MASK]).numpy()
-        image, logits = answer_on_pixels(net, example[features.IMAGE].numpy(), size)
+        image, logits = answer_on_pixels(net, example[features.IMAGE].numpy(), look, number)
         predicted = dense_crf(image.numpy(), tf.nn.softmax(logits).numpy()).argmax(-1)
         found = confusion_matrix(truth, predicted, number), boundary_confusion(truth, predicted, number)
         return np.array(found, np.int64)[..., :number]

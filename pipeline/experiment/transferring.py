@@ -9,6 +9,7 @@ from pipeline.experiment.networks import Networks
 from trainer.baselines.example_files import write_labels
 from trainer.baselines.transfer_net import check_size, train_transfer_net, transfer_labels
 from trainer.categories import Categories
+from trainer.looks import Look
 from trainer.models.transfer_net import build_transfer_net
 from trainer.progress import progress
 
@@ -29,7 +30,8 @@ def labelled(networks: Networks, categories: Categories) -> str:
     def make(partial: Path) -> None:
         number = len(categories.foreground)
         net = networks.load(lambda: build_transfer_net(config.backbone, number, None, config.seed), trained)
-        found = transfer_labels(net, [weak], number, config.image_size)
+        look = Look(size=config.image_size, native=config.segmentation.scale == "native")  # its attention has one size
+        found = transfer_labels(net, [weak], number, look)
         labels = dict(progress(found, desc="      TransferNet labels", unit="image"))
         write_labels([weak], labels, partial)
 

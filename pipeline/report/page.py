@@ -92,7 +92,7 @@ def _render(workdir: Path, config: RunConfig, components: list[ComponentRun], su
         box=BOX,
         lineage=lineage(components),
         dataset_root=config.dataset.root,
-        network=f"{config.backbone}, {config.image_size} pixels",
+        network=f"{config.backbone}, trained at {config.image_size} pixels, tested {config.look('p_net')}",
         curves=facts.curves(components),
         confusion=facts.confusion(facts.output(components, "evaluator", "evaluation"), categories),
         slices=facts.slices(facts.output(components, "evaluator", "evaluation")),

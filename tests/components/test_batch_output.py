@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,10 +154,10 @@ def finish(sample, image, outputs, image_sizes):
 
 
 def test_a_picture_whose_decoding_hangs_is_a_dead_letter(models, monkeypatch):
-    def hangs_on_b(data, max_pixels):
+    def hangs_on_b(data, max_pixels, limit):
         if data == b"b":
             time.sleep(60)
-        return unpack(encode(scene(1)[0]), max_pixels)
+        return unpack(encode(scene(1)[0]), max_pixels, limit)
 
     job = networks.RunNetworks([str(models["segmentation"])], finish, max_pixels=10**6, timeout_s=15)
     job.setup()
@@ -173,7 +174,8 @@ def test_a_picture_whose_decoding_hangs_is_a_dead_letter(models, monkeypatch):
 def test_pictures_above_the_model_s_own_limit_go_to_it_smaller(models, tmp_path, monkeypatch):
     write_scenes(tmp_path, 3)
     predict(models, tmp_path, "whole")
-    monkeypatch.setattr(images, "MAX_PIXELS", 5000)
+    described = networks.describe(models["segmentation"])
+    monkeypatch.setattr(networks, "describe", lambda directory: replace(described, max_pixels=5000))
     monkeypatch.setattr(images, "_SMALL", 2000)
     monkeypatch.setattr(networks, "_PIXELS_AT_ONCE", 1)
     predict(models, tmp_path, "smaller")
@@ -186,11 +188,10 @@ def test_pictures_above_the_model_s_own_limit_go_to_it_smaller(models, tmp_path,
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_a_picture_made_smaller_keeps_its_note_of_how_to_turn_it(monkeypatch, kind):
-    monkeypatch.setattr(images, "MAX_PIXELS", 5000)
     monkeypatch.setattr(images, "_SMALL", 2000)
     exif = Image.Exif()
     exif[0x0112] = 6
-    pixels, encoded = unpack(encode(scene(1)[0], kind, exif=exif), 10_000)
+    pixels, encoded = unpack(encode(scene(1)[0], kind, exif=exif), 10_000, 5000)
     header = read_header(encoded)
     assert pixels.shape == (72, 96, 3)
     assert (header.size, header.orientation) == ((36, 48), 6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from labelling_samples import BAD_IMAGES, ODD_IMAGES, write_scenes
+from labelling_samples import BAD_IMAGES, ODD_IMAGES, encode, export_masks, scene, write_scenes
 from PIL import Image
 
 from components.batch.faults import TooManyFaults
@@ -15,6 +15,7 @@ from pipeline.cli import cli
 from trainer.categories import palette
 from trainer.data.pictures import readable
 from trainer.errors import UserError
+from trainer.looks import Look
 
 
 def test_masks_are_the_model_s_own(models, tmp_path):
@@ -66,6 +67,41 @@ def test_the_command_tells_what_it_passed_over_and_what_lifts_the_limit(models, 
     assert "0 of 2 images done, 2 dead letters" in outcome.output
     assert "6911; make it smaller, or raise --max-pixels" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
     assert "2 of 2 images done, 0 dead letters" in CliRunner().invoke(cli, [*command, "6912"]).output
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory):
+    """The colour network in tiles of 65 pixels; it takes 60,000 pixels."""
+    folder = tmp_path_factory.mktemp("tiled") / "model"
+    return export_masks(folder, look=Look(size=65, native=True, overlap=17), max_pixels=60_000)
+
+
+def test_large_pictures_are_looked_at_in_tiles(tiled, tmp_path):
+    """Beside small ones, at their own pixels: a rectangle keeps its edges, whatever the picture's size."""
+    (tmp_path / "images").mkdir()
+    truths = {}
+    for name, (height, width) in {"small": (50, 60), "large": (200, 290), "wide": (40, 1400)}.items():
+        image, truths[name] = scene(2, 1, height, width)
+        (tmp_path / "images" / f"{name}.png").write_bytes(encode(image))
+    (tmp_path / "images" / "too_large.png").write_bytes(encode(np.zeros((300, 201, 3), np.uint8)))
+    summary = predict_folder(tiled, tmp_path / "images", tmp_path / "out", max_dead_share=1.0)
+    assert (summary["labelled"], summary["dead_by_stage"]) == (3, {"size": 1})
+    assert "the limit is 60000" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
+    for name, truth in truths.items():
+        assert (np.asarray(Image.open(tmp_path / "out" / f"{name}.png")) == truth).mean() > 0.9, name
+
+
+def test_a_picture_is_never_made_smaller_for_tiles(tiled, tmp_path):
+    write_scenes(tmp_path, 1)
+    with pytest.raises(UserError, match="--max-pixels 60001: the model takes 60000 pixels"):
+        predict_folder(tiled, tmp_path / "images", tmp_path / "out", max_pixels=60_001)
+
+
+@pytest.mark.soak
+def test_a_picture_of_100_megapixels_takes_less_than_2_gb():
+    from benchmarks.prediction import peak_mb
+
+    assert 300 < peak_mb(100, "tiny") < 2000  # the picture's pixels alone take 300
 
 
 def test_bad_arguments_are_refused(models, tmp_path):

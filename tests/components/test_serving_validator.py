@@ -19,6 +19,7 @@ from components.serving_validator.settings import ServingCheckSettings
 from serving.export import export_segmentation
 from trainer import features
 from trainer.categories import Categories
+from trainer.looks import Look
 
 pytestmark = pytest.mark.slow  # each starts a process
 
@@ -78,6 +79,12 @@ def test_a_good_model_passes(good, tmp_path):
     assert report.agreement == 1 and report.latency_ms > 0 and report.load_s > 0
     assert 100 < report.memory_mb < 8000
     assert report.requests == {"good": 3, "odd": 6, "hostile": 5, "warm-up": 3}
+
+
+def test_a_model_that_looks_in_tiles_passes(tmp_path):
+    look = Look(size=SIZE, native=True, overlap=17)
+    report = check(export(build(), tmp_path / "tiled", look=look), tmp_path)
+    assert report.reasons == [] and report.agreement == 1
 
 
 def test_too_slow_too_large_and_too_long_to_load(good, tmp_path):

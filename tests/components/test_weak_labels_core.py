@@ -175,3 +175,36 @@ def test_better_than_thresholded_activations_on_real_images():
         ours.append(iou(mask[valid], truth[valid], tags[0]))
         alone.append(max(iou(tags[0] * (part >= cut)[valid], truth[valid], tags[0]) for cut in (0.1, 0.2, 0.3, 0.5)))
     assert np.mean(ours) > 0.75 and np.mean(ours) > np.mean(alone) + 0.1
+
+
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [
+        ((375, 500), 300),
+        ((500, 500), 300),
+        ((1, 1), 300),
+        ((480, 640), 369),
+        ((1000, 1000), 1200),
+        ((9000, 9000), 1200),
+    ],
+)
+def test_superpixels_grow_with_the_image_above_voc_s_sizes(size, number):
+    assert LabelSettings().superpixels_of(*size) == number
+
+
+def test_superpixels_grow_no_further_than_asked():
+    assert LabelSettings(most_superpixels=300).superpixels_of(9000, 9000) == 300
+    assert LabelSettings(superpixels=1500).superpixels_of(9000, 9000) == 1500
+
+
+def test_a_small_object_of_a_large_image_gets_a_label():
+    truth = np.zeros((1000, 1400), np.uint8)
+    cv2.circle(truth, (430, 510), 8, 3, -1)
+    image = np.where(truth[..., None] == 3, (190, 60, 50), (70, 110, 60))
+    image = (image + np.random.default_rng(0).integers(0, 30, image.shape)).astype(np.uint8)
+    hot = cv2.GaussianBlur((truth > 0).astype(np.float32), (0, 0), 4)
+    hot /= hot.max()
+    few, many = (
+        label_image(image, hot, hot[..., None], [3], LabelSettings(most_superpixels=most)).mask for most in (300, 1200)
+    )
+    assert iou(many, truth, 3) > 0.8 and iou(few, truth, 3) < 0.5

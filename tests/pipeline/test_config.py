@@ -1,10 +1,14 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
 from pipeline.config import dump_config, load_config
 from pipeline.graph import training_hash
 from trainer.errors import UserError
+from trainer.looks import Look
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 GOOD = {"name": "x", "dataset": {"root": "data"}, "categories": {"split": "voc-split-1"}}
 
 
@@ -53,6 +57,12 @@ def test_the_gate_does_not_change_the_training_hash(tmp_path):
         (GOOD | {"cam": {"epochs": None}}, [], "give epochs or steps"),
         (GOOD | {"p_net": {"epochs": None}}, [], "give epochs or steps"),
         (GOOD | {"cam": {"scale": [3.0, -1]}}, [], "must be two positive numbers"),
+        (GOOD | {"cam": {"scale": "nativ"}}, [], "'cam.scale': must be two positive numbers, smaller first, or native"),
+        (GOOD | {"cam": {"scale": [1, 2, 3]}}, [], "'cam.scale': must be two positive numbers"),
+        (GOOD | {"inference": {"tile": 65}}, [], "inference: tile .* train with segmentation.scale: native"),
+        (GOOD | {"inference": {"tile": 65, "overlap": 65}}, [], "'inference': overlap .65. must be smaller than tile"),
+        (GOOD | {"inference": {"tile": -65}}, [], "'inference.tile': input should be greater"),
+        (GOOD | {"segmentation": {"scale": "native"}}, [], "segmentation.scale and p_net.scale"),
         (GOOD, ["=x"], "write key=value"),
         (GOOD | {"cam": {"batch_size": 30, "accumulate": 7}}, [], "must divide"),
         (GOOD, ["backbone"], "key=value"),
@@ -74,6 +84,25 @@ def test_each_mistake_is_one_line_that_names_it(tmp_path, values, overrides, wor
     with pytest.raises(UserError, match=words) as caught:
         load_config(write(tmp_path, values), overrides)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 2000
+
+
+def test_networks_are_tested_at_the_scale_they_are_trained_at(tmp_path):
+    plain = load_config(write(tmp_path, GOOD))
+    assert all(plain.look(stage) == Look(size=321) for stage in ("cam", "l_net", "segmentation", "p_net"))
+    native = {stage: {"scale": "native"} for stage in ("l_net", "segmentation", "p_net")}
+    whole = load_config(write(tmp_path, GOOD | native | {"inference": {"size": 513}}))
+    assert whole.look("cam") == Look(size=321)
+    assert all(whole.look(stage) == Look(size=513, native=True) for stage in native)
+    tiled = load_config(write(tmp_path, GOOD | native | {"inference": {"tile": 257}}))
+    assert tiled.look("p_net") == Look(size=257, native=True, overlap=65)
+    assert tiled.look("l_net") == Look(size=257, native=True)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("voc-split-*.yaml")), ids=lambda path: path.name)
+def test_the_papers_configs_test_as_deeplab_does(path):
+    config = load_config(path)
+    assert config.segmentation.scale == config.p_net.scale == config.l_net.scale == "native"
+    assert config.look("p_net") == config.look("l_net") == Look(size=513, native=True)
 
 
 def test_missing_file_is_named(tmp_path):

@@ -1,5 +1,7 @@
 """The DAG as TFX sees it: who feeds whom, and which gates stand before training."""
 
+import json
+
 import pytest
 
 from pipeline.config import make_config
@@ -66,8 +68,17 @@ def test_networks_that_need_masks_never_see_the_unlabelled_weak_split(nodes):
 def test_only_the_map_makers_depend_on_how_maps_are_looked_at(root):
     nodes = nodes_of(root, maps={"extra_scales": [1.5], "mirror": True})
     for name in ("cam", "l_net"):
-        assert '"extra_scales": [1.5]' in nodes[name].exec_properties["custom_config"]
-    assert "extra_scales" not in nodes["segmentation"].exec_properties["custom_config"]
+        assert '"scales": [1.0, 1.5]' in nodes[name].exec_properties["custom_config"]
+    assert '"scales": [1.0]' in nodes["segmentation"].exec_properties["custom_config"]
+
+
+def test_only_the_segmentation_networks_depend_on_how_pictures_are_tested(root):
+    plain, nodes = nodes_of(root), nodes_of(root, inference={"scales": [0.5, 1.0], "max_pixels": 9})
+    for name in ("segmentation", "p_net"):
+        look = json.loads(nodes[name].exec_properties["custom_config"])
+        assert look["look"]["scales"] == [0.5, 1.0] and look["max_pixels"] == 9
+    for name in ("cam", "l_net"):
+        assert nodes[name].exec_properties == plain[name].exec_properties
 
 
 def test_the_label_step_sees_both_networks(nodes):

@@ -14,8 +14,8 @@ from serving.saved_model import load_saved_model
 from serving.trainer_predictions import read_trainer_predictions
 from serving.warmup import read_warmup
 from trainer import features
-from trainer.config import MapsConfig
 from trainer.errors import UserError
+from trainer.looks import Look, MapsConfig
 from trainer.metrics import boundary_confusion
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
@@ -178,6 +178,8 @@ def test_assets_say_what_the_model_is(saved_model):
         "config_hash": "abc",
         "image_size": SIZE,
         "kind": "segmentation",
+        "look": Look(size=SIZE).model_dump(mode="json"),
+        "max_pixels": 40_000_000,
     }
 
 
@@ -252,8 +254,8 @@ def test_l_net_maps_are_sigmoids_of_the_grid(tmp_path):
 @pytest.mark.parametrize("kind", ["l_net", "cam"])
 def test_maps_are_means_over_all_views(kind, tmp_path):
     net = build_segmentation("tiny", 1, None, 0) if kind == "l_net" else build_cam("tiny", 4, None, 0)
-    views = MapsConfig(extra_scales=[1.5], mirror=True)
-    export_maps(net, tmp_path / "m", kind=kind, image_size=SIZE, categories=CATEGORIES, metadata={}, views=views)
+    look = MapsConfig(extra_scales=[1.5], mirror=True).look(SIZE)
+    export_maps(net, tmp_path / "m", kind=kind, image_size=SIZE, categories=CATEGORIES, metadata={}, look=look)
     image = draw(60, 60)
     answer = tf.saved_model.load(str(tmp_path / "m")).signatures["serving_default"](
         image_bytes=tf.constant([encode(image)])

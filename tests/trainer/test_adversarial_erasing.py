@@ -16,6 +16,7 @@ from trainer.baselines.adversarial_erasing import (
     write_regions,
 )
 from trainer.baselines.example_files import write_labels
+from trainer.looks import Look
 from trainer.models.cam import build_cam
 from trainer.preprocessing import MEAN_COLOUR, decode_image, decode_mask
 
@@ -91,7 +92,7 @@ def test_activations_are_the_classifiers_own_on_the_images_pixels(tmp_path):
     truths = [np.ones(image.shape[:2], np.uint8) for image in images]
     source = records(tmp_path / "in.gz", images, truths, tags=(1, 3))
     cam = build_cam("tiny", 3, None, 0)
-    for found, image in zip(activations_of(cam, source, 33), images, strict=True):
+    for found, image in zip(activations_of(cam, source, Look(size=33)), images, strict=True):
         assert found.activations.shape == (*image.shape[:2], 2) and found.activations.dtype == np.uint8
         assert found.tags == [1, 3] and found.truth.shape == image.shape[:2]
         peaks = found.activations.max((0, 1))

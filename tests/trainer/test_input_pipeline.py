@@ -104,6 +104,34 @@ def test_turned_pictures_are_learned_upright_with_their_masks(tmp_path):
     assert batch["image"][0, :30, :44].min() > 240 and batch["image"][0, 36:, :44].max() < 15
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (20, 90), (25, 30)])
+def test_native_crops_show_the_image_pixel_by_pixel(tmp_path, height, width):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    mask = rng.integers(0, 3, (height, width)).astype(np.uint8)
+    png, grey = (cv2.imencode(".png", pixels)[1].tobytes() for pixels in (image[..., ::-1], mask))
+    with tf.io.TFRecordWriter(str(tmp_path / "t.gz"), "GZIP") as writer:
+        writer.write(features.make_example("t", png, height, width, [1], grey).SerializeToString())
+    batches = take([str(tmp_path / "t.gz")], 8, batch_size=1, scale="native", mirror=False)
+    places = set()
+    for batch in batches:
+        seen, labels = batch["image"][0], batch["labels"][0]
+        rows, columns = min(height, 33), min(width, 33)
+        inside = seen[:rows, :columns].astype(np.uint8)
+        [place] = [
+            (top, left)
+            for top in range(height - rows + 1)
+            for left in range(width - columns + 1)
+            if (image[top : top + rows, left : left + columns] == inside).all()
+        ]
+        places.add(place)
+        crop = np.s_[place[0] : place[0] + rows, place[1] : place[1] + columns]
+        np.testing.assert_array_equal(labels[:rows, :columns], mask[crop])
+        assert (labels[rows:] == 255).all() and (labels[:, columns:] == 255).all()
+        np.testing.assert_allclose(seen[rows:, :, 0], 123.68, rtol=1e-5)
+    assert len(places) > 2 or (height <= 33 and width <= 33)
+
+
 def test_reading_and_counting(records):
     assert count_examples(read_records([records[0].replace("data-0", "data-*")])) == 9
     with pytest.raises(UserError, match="no training records"):

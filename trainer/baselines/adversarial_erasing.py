@@ -16,6 +16,7 @@ import tensorflow as tf
 from trainer import features
 from trainer.baselines.example_files import image_of, key_of, read_examples, rewrite, tags_of
 from trainer.categories import BACKGROUND, VOID
+from trainer.looks import Look
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.models.cam import normalise_maps
 from trainer.one_image import answer_on_pixels
@@ -37,14 +38,14 @@ class Activated:
     truth: np.ndarray | None
 
 
-def activations_of(cam: tf.keras.Model, patterns: Sequence[str], image_size: int) -> Iterator[Activated]:
-    """What a classifier sees of each tag in the tagged images behind the TFRecord patterns."""
-    look = tf.function(lambda x: cam(x, training=False)["maps"])
+def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> Iterator[Activated]:
+    """What a classifier sees of each tag, in one view, in the tagged images behind the TFRecord patterns."""
+    maps_of = tf.function(lambda x: cam(x, training=False)["maps"])
 
     def activated(example: tf.train.Example) -> Activated:
         tags = tags_of(example)
         columns = [tag - 1 for tag in tags]
-        _, maps = answer_on_pixels(lambda x: tf.gather(look(x), columns, axis=-1), image_of(example), image_size)
+        _, maps = answer_on_pixels(lambda x: tf.gather(maps_of(x), columns, axis=-1), image_of(example), look)
         activations = tf.cast(tf.round(255 * normalise_maps(maps[tf.newaxis])[0]), tf.uint8).numpy()
         encoded = example.features.feature[features.MASK].bytes_list.value
         truth = decode_mask(tf.constant(encoded[0])).numpy() if encoded and encoded[0] else None

@@ -11,6 +11,7 @@ from trainer.baselines.example_files import image_of, key_of, read_examples, tag
 from trainer.categories import BACKGROUND, VOID, Categories
 from trainer.config import NetworkConfig, StageConfig
 from trainer.errors import UserError
+from trainer.looks import Look
 from trainer.loop import fit
 from trainer.losses import Total, grid_labels
 from trainer.models.transfer_net import build_transfer_net
@@ -88,18 +89,18 @@ def transfer_loss(outputs: dict[str, tf.Tensor], labels: tf.Tensor, asked: tf.Te
 
 
 def transfer_labels(
-    net: tf.keras.Model, patterns: Sequence[str], num_categories: int, image_size: int
+    net: tf.keras.Model, patterns: Sequence[str], num_categories: int, look: Look
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(key, uint8 [H, W] ids) of each image: the tag with the largest logit where that is positive, else background."""
 
-    @tf.function(input_signature=[tf.TensorSpec([1, image_size, image_size, 3]), tf.TensorSpec([None], tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec([1, look.size, look.size, 3]), tf.TensorSpec([None], tf.int32)])
     def masks(image: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
         images = tf.repeat(image, tf.size(tags), 0)
         return tf.transpose(net([images, tf.one_hot(tags - 1, num_categories)], training=False)["mask"], [3, 1, 2, 0])
 
     def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
         tags = tags_of(example)
-        _, logits = answer_on_pixels(lambda x: masks(x, tags), image_of(example), image_size)
+        _, logits = answer_on_pixels(lambda x: masks(x, tags), image_of(example), look)
         ids = np.asarray(tags, np.uint8)[logits.numpy().argmax(-1)]
         return key_of(example), np.where(logits.numpy().max(-1) > 0, ids, np.uint8(BACKGROUND))
 
