@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -116,7 +117,7 @@ def known_rates(config: RunConfig, workdir: Path) -> Rates:
 
 def plan(config: RunConfig, counts: Counts, rates: Rates) -> dict[str, float]:
     """Seconds of each component that takes any worth telling, in their order."""
-    looks = len(config.maps.sides(config.image_size)) * (2 if config.maps.mirror else 1)
+    looks = len(config.maps.look(config.image_size).sides) * (2 if config.maps.mirror else 1)
     start = _STAGE_S.get(config.backbone, _OTHER_STAGE_S)
 
     def stage(settings: StageConfig, number: int) -> float:
@@ -179,7 +180,7 @@ def print_plan(planned: Mapping[str, float], counts: Counts, console: Console) -
     console.print(table)
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def _seconds(call: Callable[[], Any]) -> float:
     """Of one call; of the second if the first, which also warms up, was quick."""
     for _ in range(2):
         start = time.perf_counter()

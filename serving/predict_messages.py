@@ -7,6 +7,7 @@ protobuf skips what is not here when it reads, and leaves it at its default when
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -14,7 +15,7 @@ METHOD = "/tensorflow.serving.PredictionService/Predict"
 STRING = 7  # tensorflow.DataType.DT_STRING
 _PACKAGE = "transferseg.predict"
 _INT32, _INT64, _TEXT, _BYTES, _MESSAGE = 5, 3, 9, 12, 11  # FieldDescriptorProto.Type
-_FIELDS = {  # message -> its fields: name, number, type, repeated
+_FIELDS: dict[str, list[tuple[str, int, Any, bool]]] = {  # message -> its fields: name, number, type, repeated
     "Dim": [("size", 1, _INT64, False)],
     "Shape": [("dim", 2, "Dim", True)],
     "Tensor": [("dtype", 1, _INT32, False), ("tensor_shape", 2, "Shape", False), ("string_val", 8, _BYTES, True)],
@@ -26,7 +27,7 @@ _FIELDS = {  # message -> its fields: name, number, type, repeated
 }
 
 
-def _messages() -> dict[str, type]:
+def _messages() -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(name="transferseg/predict.proto", package=_PACKAGE, syntax="proto3")
     for name, fields in _FIELDS.items():
         message = file.message_type.add(name=name)

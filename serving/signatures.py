@@ -48,6 +48,7 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
     def network(inputs: tf.Tensor) -> tf.Tensor:
         return net(inputs, training=False)
 
+    pictures: WholePictures | TiledPictures
     if look.overlap is None:
         pictures = WholePictures(network, look, max_pixels)
     else:

@@ -107,7 +107,8 @@ class Drawing:
         return tuple(stored_box(box, picture) if upright else box for box in found)
 
     def _size(self, picture: Header) -> Size:
-        return tuple(self.size or picture.upright_size)
+        height, width = self.size or picture.upright_size
+        return height, width
 
     @property
     def _is_surely_upright(self) -> bool:

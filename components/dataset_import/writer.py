@@ -184,7 +184,8 @@ class _WriteSample(beam.DoFn):
         given = sample.image if isinstance(sample.image, bytes) else read_bytes(sample.image)
         suffix, data, header = as_stored(given)
         drawn = None if sample.mask is None else sample.mask(header)
-        drawings = [one for one in (drawn, sample.boxes and sample.boxes(header)) if one is not None]
+        boxed = None if sample.boxes is None else sample.boxes(header)
+        drawings = [one for one in (drawn, boxed) if one is not None]
         if sample.tags is None and drawn is None:
             raise ImageFault("tags", "has neither tags nor a mask")
         tags = set(sample.tags) if sample.tags is not None else {self.names[i - 1] for i in drawn.shown}

@@ -65,7 +65,8 @@ class VersionManager:
             reasons = [f"version {number}: {state.status.error_message}" for number, state in self._statuses.items()]
             detail = "; ".join(reasons) or "it holds neither saved_model.pb nor numbered version folders"
             raise UserError(f"{model_dir}: no model to serve ({detail}); give an exported or a pushed model")
-        self._thread = threading.Thread(target=self._watch, args=(poll_seconds,), daemon=True, name="version-watch")
+        watch = {"target": self._watch, "args": (poll_seconds,), "name": "version-watch"}
+        self._thread: threading.Thread = threading.Thread(**watch, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
