@@ -15,10 +15,12 @@ from components.weak_labels.transform import maps_of
 from serving.export import read_categories
 from serving.model import Picture, encoded, find_saved_model
 from trainer.categories import Categories
+from trainer.data.boxes import TagBox, box_fault, clipped
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, UserError
 
 Outputs = dict[str, np.ndarray]
+NamedBox = tuple[str, float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -34,23 +36,24 @@ class Labeller:
     settings: LabelSettings
     _networks: Networks
 
-    def __call__(self, picture: Picture, tags: Sequence[str]) -> LabelResult:
+    def __call__(self, picture: Picture, tags: Sequence[str], boxes: Sequence[NamedBox] = ()) -> LabelResult:
         """Labels a picture.
 
         Args:
           picture: path, bytes, or uint8 [H, W, 3] RGB.
           tags: names of the categories it shows.
+          boxes: (category, x1, y1, x2, y2) in the stored pixels, see trainer.data.boxes; each is a tag too.
 
         Returns:
           LabelResult; its `mask` is uint8 [H, W] at the picture's own size, of a file with an EXIF orientation that of
           the stored pixels.
 
         Raises:
-          UserError: no picture, or a tag that the CAM does not know.
+          UserError: no picture, a tag that the CAM does not know, or a box that is none or lies outside.
         """
         data = encoded(picture)
         [(cam, l_net)] = self._networks.run([data])
-        return self.from_outputs(_pixels(data), l_net, cam, tags)
+        return self.from_outputs(_pixels(data), l_net, cam, tags, boxes)
 
     def maps(self, picture: Picture, tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """What the two networks say, on the picture's own pixels, at most 1024 a side: what `label_image` takes.
@@ -62,7 +65,14 @@ class Labeller:
         [outputs] = self._networks.run([data])
         return maps_of(_pixels(data), self._ids(tags), outputs, self._networks.image_sizes)
 
-    def from_outputs(self, image: np.ndarray, l_net: Outputs, cam: Outputs, tags: Sequence[str]) -> LabelResult:
+    def from_outputs(
+        self,
+        image: np.ndarray,
+        l_net: Outputs,
+        cam: Outputs,
+        tags: Sequence[str],
+        boxes: Sequence[NamedBox] = (),
+    ) -> LabelResult:
         """Labels an image from what the SavedModels' `serving_default` answered for it, padding and all.
 
         Args:
@@ -70,10 +80,21 @@ class Labeller:
           l_net: L-Net's outputs by name (maps, valid, orientation), of one image: without the batch axis.
           cam: the CAM classifier's, likewise.
           tags: names of the categories it shows.
+          boxes: as in a call.
         """
-        ids = self._ids(tags)
+        given = [self._box(box, image.shape[:2]) for box in boxes]
+        ids = sorted({*self._ids(tags), *(box.tag for box in given)})
         objectness, activations = maps_of(image, ids, [cam, l_net], self._networks.image_sizes)
-        return label_image(image, objectness, activations, ids, self.settings)
+        return label_image(image, objectness, activations, ids, self.settings, given)
+
+    def _box(self, box: NamedBox, size: tuple[int, int]) -> TagBox:
+        name, *corners = box
+        if fault := box_fault(corners):
+            raise UserError(f"boxes: {name}: {fault}")
+        try:
+            return clipped(TagBox(self.categories.id_of(name), *corners), *size)
+        except ImageFault as fault:
+            raise UserError(f"boxes: {name}: {fault}") from None
 
     def _ids(self, tags: Sequence[str]) -> list[int]:
         if isinstance(tags, str):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 from labelling_samples import BAD_IMAGES, ODD_IMAGES, encode, export_masks, scene, write_scenes
 from PIL import Image
+from pycocotools.coco import COCO
 
 from components.batch.faults import TooManyFaults
 from components.prediction.batch import predict_folder
@@ -34,6 +35,21 @@ def test_masks_are_the_model_s_own(models, tmp_path):
         np.testing.assert_array_equal(palette()[np.asarray(mask)], expected)
         seen |= set(np.unique(mask))
     assert seen == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("format_", ["coco", "coco-polygons"])
+def test_annotations_draw_the_masks_again(models, tmp_path, format_):
+    write_scenes(tmp_path, 3)
+    predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", format=format_)
+    coco = COCO(str(tmp_path / "out/annotations.json"))
+    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["ant", "bee", "cow"]
+    for image in coco.loadImgs(coco.getImgIds()):
+        mask = np.asarray(Image.open(tmp_path / "out" / image["file_name"]))
+        drawn = np.zeros_like(mask)
+        for annotation in coco.loadAnns(coco.getAnnIds(image["id"])):
+            assert isinstance(annotation["segmentation"], list) == (format_ == "coco-polygons")
+            drawn[coco.annToMask(annotation) > 0] = annotation["category_id"]
+        assert (drawn == mask).mean() > (0.97 if format_ == "coco-polygons" else 0.9999) and drawn.any()
 
 
 def test_bad_images_are_named_and_limited(models, tmp_path):

@@ -19,6 +19,7 @@ from components.weak_labels.executor import Executor
 from components.weak_labels.settings import LabelSettings
 from trainer import features
 from trainer.categories import VOID, Categories
+from trainer.data.boxes import TagBox
 from trainer.errors import UserError
 
 PROPERTIES = {
@@ -99,6 +100,23 @@ def test_weak_examples_get_masks_and_strong_ones_pass(run, tmp_path):
         assert ((mask == tag) & (truth == tag)).sum() > 0.6 * (truth == tag).sum()
         assert (record["key"], record["tags"]) == (f"w{i}", [tag])
         assert record["shares"][str(tag)] == pytest.approx((mask == tag).mean(), abs=1e-5)
+
+
+def test_boxes_of_examples_bound_their_labels_and_are_counted(run, tmp_path):
+    rows, columns = np.nonzero(scene(2, 1)[1])
+    box = TagBox(2, *map(float, (columns.min(), rows.min(), columns.max() + 1, (rows.min() + rows.max()) // 2)))
+    boxed = features.make_example("boxed", encode(scene(2, 1)[0]), 72, 96, [2], boxes=[box])
+    _, output = run([boxed, weak_example(1, 2)])
+    with_box, without = (
+        tf.io.decode_png(example[features.MASK]).numpy()[..., 0] for example in read_split(output.uri, "weak")
+    )
+    below = np.s_[int(box.y2) :]
+    assert not with_box[below].any() and (with_box == 2).any() and (without[below] == 2).any()
+    records = [json.loads(line) for line in (tmp_path / "out" / "labels.jsonl").read_text().splitlines()]
+    [[tag, share]] = records[0]["boxes"]
+    assert tag == 2 and 0.5 < share <= 1 and "boxes" not in records[1]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["boxes"], summary["empty_boxes"]) == (1, 0)
 
 
 def test_generated_ids_fill_the_void_of_human_masks_only(run):
