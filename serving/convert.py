@@ -22,6 +22,7 @@ from serving.trainer_predictions import read_trainer_predictions
 from trainer.categories import palette
 from trainer.config import Backbone
 from trainer.errors import UserError
+from trainer.looks import Look
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import MEAN_COLOUR, decode_image, to_network_input
@@ -69,16 +70,16 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
     pictures = list(pictures) or [data for data, _ in read_trainer_predictions(model.path)]
     if not pictures:
         raise UserError(f"{model.path}: keeps no pictures to compare masks on; give --images")
-    size = model.metadata["image_size"]
+    look = _one_size(model)
     with _in_float32():
         net = network_of(model)
         if format == "onnx":
-            data, run = _to_onnx(net, size)
+            data, run = _to_onnx(net, look.size)
         else:
-            data, run = _to_tflite(net, size, precision, pictures[::2])
+            data, run = _to_tflite(net, look, precision, pictures[::2])
     compared = pictures[1::2] or pictures
-    shares = [np.mean(_mask(run, picture, size) == model(picture)) for picture in compared]
-    return Converted(data, _about(model, net, size), float(np.mean(shares)), len(compared))
+    shares = [np.mean(_mask(run, picture, look, net.output_shape[-1]) == model(picture)) for picture in compared]
+    return Converted(data, _about(model, net, look), float(np.mean(shares)), len(compared))
 
 
 def network_of(model: Model) -> tf.keras.Model:
@@ -94,15 +95,24 @@ def network_of(model: Model) -> tf.keras.Model:
     raise UserError(f"{model.path}: its weights fit none of the networks that this version builds; train it anew")
 
 
-def _to_tflite(net: tf.keras.Model, size: int, precision: Precision, samples: Sequence[bytes]) -> tuple[bytes, Network]:
-    function = _fixed(net, size)
+def _one_size(model: Model) -> Look:
+    """How the model looks at pictures, at its own scale alone: a converted network has one input."""
+    look = model.metadata.get("look")
+    known = Look.model_validate(look) if look else Look(size=model.metadata["image_size"])
+    return known.model_copy(update={"scales": (1.0,)})
+
+
+def _to_tflite(
+    net: tf.keras.Model, look: Look, precision: Precision, samples: Sequence[bytes]
+) -> tuple[bytes, Network]:
+    function = _fixed(net, look.size)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], net)
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
-        converter.representative_dataset = lambda: ([_input(sample, size)] for sample in samples)
+        converter.representative_dataset = lambda: ([_input(sample, look)] for sample in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     data = converter.convert()
     interpreter = tf.lite.Interpreter(model_content=data)
@@ -136,20 +146,27 @@ def _fixed(net: tf.keras.Model, size: int) -> Any:
     return tf.function(lambda images: net(images, training=False)).get_concrete_function(spec)
 
 
-def _input(picture: bytes, size: int) -> np.ndarray:
-    return to_network_input(decode_image(tf.constant(picture)), size)[0].numpy()[np.newaxis]
+def _input(picture: bytes, look: Look) -> np.ndarray:
+    fitted, _ = to_network_input(decode_image(tf.constant(picture)), look.size, look.least_side)
+    return fitted.numpy()[np.newaxis]
 
 
-def _mask(run: Network, picture: bytes, size: int) -> np.ndarray:
-    _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, size)
+def _mask(run: Network, picture: bytes, look: Look, channels: int) -> np.ndarray:
+    _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, look, channels)
     return tf.argmax(logits, -1).numpy().astype(np.uint8)
 
 
-def _about(model: Model, net: tf.keras.Model, size: int) -> dict[str, Any]:
-    cells = (size - 1) // 8 + 1
+def _about(model: Model, net: tf.keras.Model, look: Look) -> dict[str, Any]:
+    size, cells = look.size, (look.size - 1) // 8 + 1
+    if look.overlap is not None:
+        fit = f"cut into tiles of {size} that share {look.overlap} pixels and blend their logits, see trainer/tiles.py;"
+    elif look.native:
+        fit = f"resize (bilinear, antialiased) the longer side to {size} only if it is larger,"
+    else:
+        fit = f"resize (bilinear, antialiased) the longer side to {size},"
     return {
         "input": {"shape": [1, size, size, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"},
-        "fit": f"resize (bilinear, antialiased) the longer side to {size}, pad at the bottom and right",
+        "fit": f"{fit} pad at the bottom and right",
         "padding_rgb": list(MEAN_COLOUR),
         "output": {"shape": [1, cells, cells, net.output_shape[-1]], "dtype": "float32", "meaning": "logits by id"},
         "grid": f"cell i lies on input pixel i * {(size - 1) // (cells - 1)}; arg max after bilinear enlarging",

@@ -75,7 +75,7 @@ def test_the_command_writes_both_files_or_says_why_not(model, tmp_path):
 
 
 def test_below_the_limit_nothing_is_written(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_mask", lambda run, picture, size: np.uint8(254))
+    monkeypatch.setattr(convert, "_mask", lambda *_: np.uint8(254))
     done = transferseg("export", "--model", model, "--format", "tflite", "--output", tmp_path / "m.tflite")
     assert done.returncode == 1 and "not written" in done.stderr and list(tmp_path.iterdir()) == []
 
