@@ -11,10 +11,13 @@ import tensorflow as tf
 
 from components.batch.faults import dead_letter
 from components.batch.images import DEAD
+from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.masks import MaskFile
+from components.dataset_import.regions import Box
 from components.dataset_import.samples import Contents, Sample
 from trainer import features
 from trainer.data.files import is_remote, read_bytes
+from trainer.data.pictures import read_header
 from trainer.errors import ImageFault, UserError, one_line
 
 # ours, then DeepLab's (research/deeplab/datasets/build_data.py)
@@ -119,4 +122,15 @@ def _sample(feature: Mapping[str, tf.train.Feature], name: str, names: tuple[str
         if odd := [i for i in ids if not 0 < i <= len(names)]:
             raise ImageFault("tags", f"has the tag {odd[0]}; there are {len(names)} categories")
         tags = tuple(names[i - 1] for i in ids)
-    return Sample(name, image, tags, MaskFile(mask, len(names)) if mask else None)
+    return Sample(name, image, tags, MaskFile(mask, len(names)) if mask else None, _boxes(feature, image, len(names)))
+
+
+def _boxes(feature: Mapping[str, tf.train.Feature], image: bytes, number: int) -> Drawing | None:
+    """The boxes of our own examples, on the stored pixels."""
+    tags = _values(feature, features.BOX_TAGS, "int64_list")
+    corners = _values(feature, features.BOX_CORNERS, "float_list")
+    if len(corners) != 4 * len(tags) or not all(0 < tag <= number for tag in tags):
+        raise ImageFault("tags", f"has {len(corners)} corners for boxes of the categories {list(tags)[:5]}")
+    boxes = [Box(list(corners[4 * i : 4 * i + 4])) for i in range(len(tags))]
+    objects = [Object(f"box {i}", tag, box, True, box) for i, (tag, box) in enumerate(zip(tags, boxes, strict=True), 1)]
+    return Drawing(objects, read_header(image).size) if objects else None

@@ -4,15 +4,18 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from test_import_objects import BLOCK, HEIGHT, WIDTH, coco, photo
 
 from components.dataset_import.folders import read_voc
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
+from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.writer import import_dataset
 from components.dataset_import.yolo import read_yolo
-from trainer.data.boxes import read_boxes_table
+from trainer import features
+from trainer.data.boxes import TagBox, read_boxes_table
 
 BLOCK_BOX = (10, 5, 30, 15)
 
@@ -196,3 +199,16 @@ def test_boxes_add_up_and_are_replaced_like_tags(tmp_path):
 def test_another_name_goes_along(tmp_path):
     _, [(_, category, _)] = brought_in(of_coco(tmp_path), tmp_path, prefix="my ")
     assert category == "my dog"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_records_of_our_own_keep_their_boxes(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo(tmp_path / "a.jpg", exif=exif)
+    boxes = [TagBox(2, 1, 2, 3.5, 4), TagBox(1, 10, 5, WIDTH, 15)]
+    example = features.make_example("a", (tmp_path / "a.jpg").read_bytes(), HEIGHT, WIDTH, [1, 2], boxes=boxes)
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
+        writer.write(example.SerializeToString())
+    _, found = brought_in(read_tfrecords(str(tmp_path / "a.tfrecord"), ["dog", "cat"]), tmp_path)
+    assert sorted(found) == [("a", "cat", (1, 2, 3.5, 4)), ("a", "dog", (10, 5, WIDTH, 15))]
