@@ -65,6 +65,8 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
         raise UserError(
             f"--precision {precision}: ONNX is written in float32; quantize it with onnxruntime's own tools"
         )
+    if format == "onnx":
+        _onnx()
     model = load_model(path)
     pictures = list(pictures) or [data for data, _ in read_trainer_predictions(model.path)]
     if not pictures:
@@ -117,12 +119,18 @@ def _to_tflite(net: tf.keras.Model, size: int, precision: Precision, samples: Se
     return data, run
 
 
-def _to_onnx(net: tf.keras.Model, size: int) -> tuple[bytes, Network]:
+def _onnx() -> tuple[Any, Any]:
+    """tf2onnx and onnxruntime, which are optional."""
     try:
         import onnxruntime
         import tf2onnx
     except ImportError as error:
         raise UserError(f"--format onnx: {error.name} is not installed; pip install 'transferseg[onnx]'") from None
+    return tf2onnx, onnxruntime
+
+
+def _to_onnx(net: tf.keras.Model, size: int) -> tuple[bytes, Network]:
+    tf2onnx, onnxruntime = _onnx()
     signature = [tf.TensorSpec([1, size, size, 3], tf.float32, name="images")]
     function = tf.function(lambda images: net(images, training=False), input_signature=signature)
     proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
