@@ -22,8 +22,11 @@ from serving.trainer_predictions import read_trainer_predictions
 from trainer.categories import palette
 from trainer.config import Backbone
 from trainer.errors import UserError
+from trainer.looks import Look
+from trainer.models.backbones import STRIDE, grid_size
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
+from trainer.orientation import exif_orientation, upright
 from trainer.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 
 Format = Literal["tflite", "onnx"]
@@ -71,16 +74,24 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
     pictures = list(pictures) or [data for data, _ in read_trainer_predictions(model.path)]
     if not pictures:
         raise UserError(f"{model.path}: keeps no pictures to compare masks on; give --images")
-    size = model.metadata["image_size"]
+    look = _look(model)
     with _in_float32():
         net = network_of(model)
         if format == "onnx":
-            data, run = _to_onnx(net, size)
+            data, run = _to_onnx(net, look)
         else:
-            data, run = _to_tflite(net, size, precision, pictures[::2])
+            data, run = _to_tflite(net, look, precision, pictures[::2])
     compared = pictures[1::2] or pictures
-    shares = [np.mean(_mask(run, picture, size) == model(picture)) for picture in compared]
-    return Converted(data, _about(model, net, size), float(np.mean(shares)), len(compared))
+    shares = [np.mean(_mask(run, picture, look) == model(picture)) for picture in compared]
+    return Converted(data, _about(model, net, look), float(np.mean(shares)), len(compared))
+
+
+def _look(model: Model) -> Look:
+    """How the model looks at pictures, one view of them: the file holds one network with one input."""
+    look = Look.model_validate(model.metadata.get("look", {"size": model.metadata["image_size"]}))
+    if look.overlap is not None:
+        raise UserError(f"{model.path}: looks at pictures in tiles, one file cannot; train with inference.size")
+    return look.one_view
 
 
 def network_of(model: Model) -> tf.keras.Model:
@@ -96,15 +107,17 @@ def network_of(model: Model) -> tf.keras.Model:
     raise UserError(f"{model.path}: its weights fit none of the networks that this version builds; train it anew")
 
 
-def _to_tflite(net: tf.keras.Model, size: int, precision: Precision, samples: Sequence[bytes]) -> tuple[bytes, Network]:
-    function = _fixed(net, size)
+def _to_tflite(
+    net: tf.keras.Model, look: Look, precision: Precision, samples: Sequence[bytes]
+) -> tuple[bytes, Network]:
+    function = _fixed(net, look.size)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], net)
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if precision == "int8":
-        converter.representative_dataset = lambda: ([_input(sample, size)] for sample in samples)
+        converter.representative_dataset = lambda: ([_input(sample, look)] for sample in samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     data = converter.convert()
     interpreter = tf.lite.Interpreter(model_content=data)
@@ -129,9 +142,9 @@ def _onnx() -> tuple[Any, Any]:
     return tf2onnx, onnxruntime
 
 
-def _to_onnx(net: tf.keras.Model, size: int) -> tuple[bytes, Network]:
+def _to_onnx(net: tf.keras.Model, look: Look) -> tuple[bytes, Network]:
     tf2onnx, onnxruntime = _onnx()
-    signature = [tf.TensorSpec([1, size, size, 3], tf.float32, name="images")]
+    signature = [tf.TensorSpec([1, look.size, look.size, 3], tf.float32, name="images")]
     function = tf.function(lambda images: net(images, training=False), input_signature=signature)
     proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
     data = proto.SerializeToString()
@@ -144,23 +157,25 @@ def _fixed(net: tf.keras.Model, size: int) -> Any:
     return tf.function(lambda images: net(images, training=False)).get_concrete_function(spec)
 
 
-def _input(picture: bytes, size: int) -> np.ndarray:
-    return to_network_input(decode_image(tf.constant(picture)), size)[0].numpy()[np.newaxis]
+def _input(picture: bytes, look: Look) -> np.ndarray:
+    image = upright(decode_image(tf.constant(picture)), exif_orientation(tf.constant(picture)))
+    return to_network_input(image, look.size, look.least_side)[0].numpy()[np.newaxis]
 
 
-def _mask(run: Network, picture: bytes, size: int) -> np.ndarray:
-    _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, size)
+def _mask(run: Network, picture: bytes, look: Look) -> np.ndarray:
+    _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, look)
     return tf.argmax(logits, -1).numpy().astype(np.uint8)
 
 
-def _about(model: Model, net: tf.keras.Model, size: int) -> dict[str, Any]:
-    cells = (size - 1) // 8 + 1
+def _about(model: Model, net: tf.keras.Model, look: Look) -> dict[str, Any]:
+    size, cells = look.size, grid_size(look.size)
+    larger = "if it is larger, " if look.native else ""
     return {
         "input": {"shape": [1, size, size, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"},
-        "fit": f"resize (bilinear, antialiased) the longer side to {size}, pad at the bottom and right",
+        "fit": f"{larger}resize (bilinear, antialiased) the longer side to {size}; pad at the bottom and right",
         "padding_rgb": list(MEAN_COLOUR),
         "output": {"shape": [1, cells, cells, net.output_shape[-1]], "dtype": "float32", "meaning": "logits by id"},
-        "grid": f"cell i lies on input pixel i * {(size - 1) // (cells - 1)}; arg max after bilinear enlarging",
+        "grid": f"cell i lies on input pixel i * {STRIDE}; arg max after bilinear enlarging",
         "names": list(model.categories.names),
         "palette": palette()[: model.categories.num_classes].tolist(),
         "config_hash": model.metadata.get("config_hash"),

@@ -114,3 +114,9 @@ def test_a_model_of_another_network_and_one_without_pictures_are_refused(models,
     monkeypatch.setattr(convert, "get_args", lambda kinds: ["tiny"])  # the others take seconds each to build
     with pytest.raises(UserError, match="its weights fit none of the networks"):
         convert.convert(models["segmentation"], "tflite", "float16", [encode(scene(1)[0])])
+
+
+def test_a_model_that_looks_in_tiles_is_refused(model):
+    tiled = dataclasses.replace(api.load_model(model), metadata={"look": {"size": 65, "native": True, "overlap": 17}})
+    with pytest.raises(UserError, match="in tiles"):
+        convert._look(tiled)
