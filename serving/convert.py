@@ -23,8 +23,13 @@ from trainer.categories import palette
 from trainer.config import Backbone
 from trainer.errors import UserError
 from trainer.looks import Look
+<<<<<<< HEAD
+=======
+from trainer.models.backbones import STRIDE, grid_size
+>>>>>>> release
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
+from trainer.orientation import exif_orientation, upright
 from trainer.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 
 Format = Literal["tflite", "onnx"]
@@ -66,10 +71,13 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
         raise UserError(
             f"--precision {precision}: ONNX is written in float32; quantize it with onnxruntime's own tools"
         )
+    if format == "onnx":
+        _onnx()
     model = load_model(path)
     pictures = list(pictures) or [data for data, _ in read_trainer_predictions(model.path)]
     if not pictures:
         raise UserError(f"{model.path}: keeps no pictures to compare masks on; give --images")
+<<<<<<< HEAD
     look = _one_size(model)
     with _in_float32():
         net = network_of(model)
@@ -80,6 +88,26 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
     compared = pictures[1::2] or pictures
     shares = [np.mean(_mask(run, picture, look, net.output_shape[-1]) == model(picture)) for picture in compared]
     return Converted(data, _about(model, net, look), float(np.mean(shares)), len(compared))
+=======
+    look = _look(model)
+    with _in_float32():
+        net = network_of(model)
+        if format == "onnx":
+            data, run = _to_onnx(net, look)
+        else:
+            data, run = _to_tflite(net, look, precision, pictures[::2])
+    compared = pictures[1::2] or pictures
+    shares = [np.mean(_mask(run, picture, look) == model(picture)) for picture in compared]
+    return Converted(data, _about(model, net, look), float(np.mean(shares)), len(compared))
+
+
+def _look(model: Model) -> Look:
+    """How the model looks at pictures, one view of them: the file holds one network with one input."""
+    look = Look.model_validate(model.metadata.get("look", {"size": model.metadata["image_size"]}))
+    if look.overlap is not None:
+        raise UserError(f"{model.path}: looks at pictures in tiles, one file cannot; train with inference.size")
+    return look.one_view
+>>>>>>> release
 
 
 def network_of(model: Model) -> tf.keras.Model:
@@ -95,6 +123,7 @@ def network_of(model: Model) -> tf.keras.Model:
     raise UserError(f"{model.path}: its weights fit none of the networks that this version builds; train it anew")
 
 
+<<<<<<< HEAD
 def _one_size(model: Model) -> Look:
     """How the model looks at pictures, at its own scale alone: a converted network has one input."""
     look = model.metadata.get("look")
@@ -102,6 +131,8 @@ def _one_size(model: Model) -> Look:
     return known.model_copy(update={"scales": (1.0,)})
 
 
+=======
+>>>>>>> release
 def _to_tflite(
     net: tf.keras.Model, look: Look, precision: Precision, samples: Sequence[bytes]
 ) -> tuple[bytes, Network]:
@@ -127,13 +158,19 @@ def _to_tflite(
     return data, run
 
 
-def _to_onnx(net: tf.keras.Model, size: int) -> tuple[bytes, Network]:
+def _onnx() -> tuple[Any, Any]:
+    """tf2onnx and onnxruntime, which are optional."""
     try:
         import onnxruntime
         import tf2onnx
     except ImportError as error:
         raise UserError(f"--format onnx: {error.name} is not installed; pip install 'transferseg[onnx]'") from None
-    signature = [tf.TensorSpec([1, size, size, 3], tf.float32, name="images")]
+    return tf2onnx, onnxruntime
+
+
+def _to_onnx(net: tf.keras.Model, look: Look) -> tuple[bytes, Network]:
+    tf2onnx, onnxruntime = _onnx()
+    signature = [tf.TensorSpec([1, look.size, look.size, 3], tf.float32, name="images")]
     function = tf.function(lambda images: net(images, training=False), input_signature=signature)
     proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
     data = proto.SerializeToString()
@@ -147,16 +184,26 @@ def _fixed(net: tf.keras.Model, size: int) -> Any:
 
 
 def _input(picture: bytes, look: Look) -> np.ndarray:
+<<<<<<< HEAD
     fitted, _ = to_network_input(decode_image(tf.constant(picture)), look.size, look.least_side)
     return fitted.numpy()[np.newaxis]
 
 
 def _mask(run: Network, picture: bytes, look: Look, channels: int) -> np.ndarray:
     _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, look, channels)
+=======
+    image = upright(decode_image(tf.constant(picture)), exif_orientation(tf.constant(picture)))
+    return to_network_input(image, look.size, look.least_side)[0].numpy()[np.newaxis]
+
+
+def _mask(run: Network, picture: bytes, look: Look) -> np.ndarray:
+    _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, look)
+>>>>>>> release
     return tf.argmax(logits, -1).numpy().astype(np.uint8)
 
 
 def _about(model: Model, net: tf.keras.Model, look: Look) -> dict[str, Any]:
+<<<<<<< HEAD
     size, cells = look.size, (look.size - 1) // 8 + 1
     if look.overlap is not None:
         fit = f"cut into tiles of {size} that share {look.overlap} pixels and blend their logits, see trainer/tiles.py;"
@@ -167,9 +214,16 @@ def _about(model: Model, net: tf.keras.Model, look: Look) -> dict[str, Any]:
     return {
         "input": {"shape": [1, size, size, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"},
         "fit": f"{fit} pad at the bottom and right",
+=======
+    size, cells = look.size, grid_size(look.size)
+    larger = "if it is larger, " if look.native else ""
+    return {
+        "input": {"shape": [1, size, size, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"},
+        "fit": f"{larger}resize (bilinear, antialiased) the longer side to {size}; pad at the bottom and right",
+>>>>>>> release
         "padding_rgb": list(MEAN_COLOUR),
         "output": {"shape": [1, cells, cells, net.output_shape[-1]], "dtype": "float32", "meaning": "logits by id"},
-        "grid": f"cell i lies on input pixel i * {(size - 1) // (cells - 1)}; arg max after bilinear enlarging",
+        "grid": f"cell i lies on input pixel i * {STRIDE}; arg max after bilinear enlarging",
         "names": list(model.categories.names),
         "palette": palette()[: model.categories.num_classes].tolist(),
         "config_hash": model.metadata.get("config_hash"),

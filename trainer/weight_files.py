@@ -62,7 +62,7 @@ def check_weights(backbone: str, weights: str | None) -> None:
     if weights is None:
         return
     if backbone not in FILES:
-        raise UserError(f"weights: backbone '{backbone}' has no stored weights; set weights: null")
+        raise UserError(f"weights: {weights}: backbone '{backbone}' has no stored weights; set weights: null")
     if weights != "imagenet" and not Path(weights).is_file():
         raise UserError(
             f"weights: no file {weights}; give the path of a Keras .h5 of {backbone}, as {FILES[backbone]}; "
