@@ -23,10 +23,7 @@ from trainer.categories import palette
 from trainer.config import Backbone
 from trainer.errors import UserError
 from trainer.looks import Look
-<<<<<<< HEAD
-=======
 from trainer.models.backbones import STRIDE, grid_size
->>>>>>> release
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.orientation import exif_orientation, upright
@@ -77,18 +74,6 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
     pictures = list(pictures) or [data for data, _ in read_trainer_predictions(model.path)]
     if not pictures:
         raise UserError(f"{model.path}: keeps no pictures to compare masks on; give --images")
-<<<<<<< HEAD
-    look = _one_size(model)
-    with _in_float32():
-        net = network_of(model)
-        if format == "onnx":
-            data, run = _to_onnx(net, look.size)
-        else:
-            data, run = _to_tflite(net, look, precision, pictures[::2])
-    compared = pictures[1::2] or pictures
-    shares = [np.mean(_mask(run, picture, look, net.output_shape[-1]) == model(picture)) for picture in compared]
-    return Converted(data, _about(model, net, look), float(np.mean(shares)), len(compared))
-=======
     look = _look(model)
     with _in_float32():
         net = network_of(model)
@@ -107,7 +92,6 @@ def _look(model: Model) -> Look:
     if look.overlap is not None:
         raise UserError(f"{model.path}: looks at pictures in tiles, one file cannot; train with inference.size")
     return look.one_view
->>>>>>> release
 
 
 def network_of(model: Model) -> tf.keras.Model:
@@ -123,16 +107,6 @@ def network_of(model: Model) -> tf.keras.Model:
     raise UserError(f"{model.path}: its weights fit none of the networks that this version builds; train it anew")
 
 
-<<<<<<< HEAD
-def _one_size(model: Model) -> Look:
-    """How the model looks at pictures, at its own scale alone: a converted network has one input."""
-    look = model.metadata.get("look")
-    known = Look.model_validate(look) if look else Look(size=model.metadata["image_size"])
-    return known.model_copy(update={"scales": (1.0,)})
-
-
-=======
->>>>>>> release
 def _to_tflite(
     net: tf.keras.Model, look: Look, precision: Precision, samples: Sequence[bytes]
 ) -> tuple[bytes, Network]:
@@ -184,43 +158,21 @@ def _fixed(net: tf.keras.Model, size: int) -> Any:
 
 
 def _input(picture: bytes, look: Look) -> np.ndarray:
-<<<<<<< HEAD
-    fitted, _ = to_network_input(decode_image(tf.constant(picture)), look.size, look.least_side)
-    return fitted.numpy()[np.newaxis]
-
-
-def _mask(run: Network, picture: bytes, look: Look, channels: int) -> np.ndarray:
-    _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, look, channels)
-=======
     image = upright(decode_image(tf.constant(picture)), exif_orientation(tf.constant(picture)))
     return to_network_input(image, look.size, look.least_side)[0].numpy()[np.newaxis]
 
 
 def _mask(run: Network, picture: bytes, look: Look) -> np.ndarray:
     _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, look)
->>>>>>> release
     return tf.argmax(logits, -1).numpy().astype(np.uint8)
 
 
 def _about(model: Model, net: tf.keras.Model, look: Look) -> dict[str, Any]:
-<<<<<<< HEAD
-    size, cells = look.size, (look.size - 1) // 8 + 1
-    if look.overlap is not None:
-        fit = f"cut into tiles of {size} that share {look.overlap} pixels and blend their logits, see trainer/tiles.py;"
-    elif look.native:
-        fit = f"resize (bilinear, antialiased) the longer side to {size} only if it is larger,"
-    else:
-        fit = f"resize (bilinear, antialiased) the longer side to {size},"
-    return {
-        "input": {"shape": [1, size, size, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"},
-        "fit": f"{fit} pad at the bottom and right",
-=======
     size, cells = look.size, grid_size(look.size)
     larger = "if it is larger, " if look.native else ""
     return {
         "input": {"shape": [1, size, size, 3], "dtype": "float32", "range": [0, 255], "channels": "RGB"},
         "fit": f"{larger}resize (bilinear, antialiased) the longer side to {size}; pad at the bottom and right",
->>>>>>> release
         "padding_rgb": list(MEAN_COLOUR),
         "output": {"shape": [1, cells, cells, net.output_shape[-1]], "dtype": "float32", "meaning": "logits by id"},
         "grid": f"cell i lies on input pixel i * {STRIDE}; arg max after bilinear enlarging",

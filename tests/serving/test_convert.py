@@ -84,19 +84,12 @@ def test_the_command_writes_both_files_or_says_why_not(model, converted, tmp_pat
     assert nowhere.returncode == 2 and "a folder that is there" in nowhere.stderr
 
 
-<<<<<<< HEAD
-def test_below_the_limit_nothing_is_written(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_mask", lambda *_: np.uint8(254))
-    done = transferseg("export", "--model", model, "--format", "tflite", "--output", tmp_path / "m.tflite")
-    assert done.returncode == 1 and "not written" in done.stderr and list(tmp_path.iterdir()) == []
-=======
 def test_below_the_limit_nothing_is_written(converted, tmp_path, monkeypatch):
     worse = dataclasses.replace(converted["float16"], agreement=0.97)
     monkeypatch.setattr(convert, "convert", lambda *arguments: worse)
     done = transferseg("export", "--model", "m", "--format", "tflite", "--output", tmp_path / "m.tflite")
     assert done.returncode == 1 and "97.00 % of the pixels" in done.stdout
     assert "not written" in done.stderr and list(tmp_path.iterdir()) == []
->>>>>>> release
 
 
 def test_onnx_agrees_or_says_what_to_install(model):
