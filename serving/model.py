@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from serving.export import METADATA_FILE, read_categories
-from serving.saved_model import load_saved_model
+from serving.saved_model import find_saved_model, load_saved_model
 from trainer.categories import Categories
 from trainer.data.files import read_bytes
 from trainer.data.pictures import readable
@@ -23,7 +23,6 @@ from trainer.errors import ImageFault, UserError, one_line, shown
 
 Picture = str | os.PathLike | bytes | np.ndarray
 """A file's path, its bytes, or uint8 [H, W, 3] RGB."""
-_ARTIFACT = "Format-Serving"  # folder of the SavedModel in a Trainer's artifact
 
 
 def encoded(picture: Picture) -> bytes:
@@ -48,23 +47,6 @@ def encoded(picture: Picture) -> bytes:
         return readable(picture if isinstance(picture, bytes) else read_bytes(os.fsdecode(picture)))
     except ImageFault as fault:
         raise UserError(f"{name}: {fault}") from None
-
-
-def find_saved_model(path: str | os.PathLike) -> Path:
-    """The SavedModel that a path means: itself, the one in a Trainer's artifact, or the newest of numbered folders.
-
-    Raises:
-      UserError: there is none.
-    """
-    folder = Path(path)
-    versions = sorted((p for p in folder.glob("*") if p.name.isdigit()), key=lambda p: int(p.name), reverse=True)
-    for candidate in (folder, *versions):
-        for place in (candidate, candidate / _ARTIFACT):
-            if (place / "saved_model.pb").is_file():
-                return place
-    raise UserError(
-        f"{shown(str(folder))}: no exported model; give a SavedModel, a run's serving/<name> or an artifact's folder"
-    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,26 @@ from typing import Any
 from trainer.data.files import is_remote
 from trainer.errors import UserError, shown
 
+_ARTIFACT = "Format-Serving"  # folder of the SavedModel in a Trainer's artifact
+
+
+def find_saved_model(path: str | os.PathLike) -> Path:
+    """The SavedModel that a path means: itself, the one in a Trainer's artifact, or the newest of numbered folders.
+
+    Raises:
+      UserError: there is none.
+    """
+    folder = Path(path)
+    numbered = [one for one in folder.glob("*") if one.name.isascii() and one.name.isdecimal()]
+    for candidate in (folder, *sorted(numbered, key=lambda one: int(one.name), reverse=True)):
+        for place in (candidate, candidate / _ARTIFACT):
+            if (place / "saved_model.pb").is_file():
+                return place
+    raise UserError(
+        f"{shown(str(folder))}: not a SavedModel (no saved_model.pb), nor a folder of numbered ones; give an exported "
+        "model, a run's serving/<name> or an artifact's folder"
+    )
+
 
 def check_saved_model(directory: str | os.PathLike) -> None:
     """Raises UserError if a folder of this machine is none; remote ones are looked into when they are loaded."""

@@ -10,7 +10,8 @@ from typing import Any
 from components.dataset_import.brush import brush_results
 from components.label_studio.config import Interface, read_interface
 from components.label_studio.pictures import Place
-from serving.model import encoded, find_saved_model, load_model
+from serving.model import encoded, load_model
+from serving.saved_model import find_saved_model
 from trainer.data.pictures import read_header, upright_pixels
 from trainer.errors import ImageFault, UserError
 

@@ -18,6 +18,7 @@ from components.batch.images import Claims, Sample, Source, list_images, mask_ke
 from components.batch.masks import Result
 from components.batch.networks import RunNetworks, describe, threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
+from serving.saved_model import find_saved_model
 from trainer.data.pictures import MOST_PIXELS, read_header
 from trainer.errors import ImageFault, UserError
 
@@ -59,7 +60,7 @@ def predict_folder(
     """
     from serving.export import read_categories  # brings TensorFlow, which workers load only with the model
 
-    model = str(_newest_version(Path(model)).resolve())
+    model = str(find_saved_model(model).resolve())
     digest = job.model_digest(model)
     categories = read_categories(model, "segmentation")
     described = describe(model)
@@ -92,12 +93,6 @@ def predict_folder(
             done = [source for source in sources if source.key in outcome.done]
             write_coco(output, done, categories, polygons=format == "coco-polygons")
         return job.finish(outcome, output, max_dead_share, categories=list(categories.names), passed_over=others)
-
-
-def _newest_version(model: Path) -> Path:
-    """A folder of versions, as TF Serving reads it -> the newest; a model stays what it is."""
-    versions = [path for path in model.glob("*") if path.name.isdigit() and (path / "saved_model.pb").is_file()]
-    return model if (model / "saved_model.pb").is_file() or not versions else max(versions, key=lambda v: int(v.name))
 
 
 def served_mask(sample: Sample, _: None, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]) -> Result:

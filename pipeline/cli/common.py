@@ -97,19 +97,12 @@ def write_json(path: Path | None, value: object) -> None:
 
 
 def model_folder(path: Path | None) -> Path | None:
-    """The SavedModel in a Trainer's model artifact, or at the path itself; None for None.
-
-    Raises:
-      UserError: there is none; said before Beam and TensorFlow are loaded.
-    """
+    """See `find_saved_model`, which finds nothing before Beam and TensorFlow are loaded; None for None."""
     if path is None:
         return None
-    from serving.saved_model import check_saved_model
+    from serving.saved_model import find_saved_model
 
-    inside = path / "Format-Serving"
-    folder = inside if inside.is_dir() else path
-    check_saved_model(folder)
-    return folder
+    return find_saved_model(path)
 
 
 def finish(summary, json_path: Path | None) -> None:

@@ -153,7 +153,7 @@ def test_scores_equal_the_formula_over_all_pixels():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda m, root: transferseg.load_model(root), "no exported model"),
+        (lambda m, root: transferseg.load_model(root), "not a SavedModel"),
         (lambda m, root: transferseg.load_model(m["cam"]), "this is a CAM classifier"),
         (lambda m, root: transferseg.load_labeller(l_net=m["cam"], cam=m["l_net"]), "this is an L-Net"),
         (lambda m, root: transferseg.score_masks([], CATEGORIES), "no pair"),
