@@ -112,8 +112,8 @@ def test_an_artifact_stands_for_the_model_in_it(tmp_path):
     assert model_folder(None) is None
     with pytest.raises(UserError, match="not a SavedModel"):
         model_folder(tmp_path)
-    (tmp_path / "saved_model.pb").touch()
-    assert model_folder(tmp_path) == tmp_path
     (tmp_path / "Format-Serving").mkdir()
     (tmp_path / "Format-Serving" / "saved_model.pb").touch()
     assert model_folder(tmp_path) == tmp_path / "Format-Serving"
+    (tmp_path / "saved_model.pb").touch()
+    assert model_folder(tmp_path) == tmp_path
