@@ -28,8 +28,8 @@ _SEED = 0.8  # open: of a box's best superpixel; from there on it seeds the tag
 _TOP = 0.9  # open: quantile of M in a box that counts as its highest
 _LEAST_TOP = 0.1  # open: below, M has not seen the object and is not stretched further
 _CERTAIN = 0.02  # open: no answer is surer than this
-# The mean shape of an object in its box, from the masks of 1,768 objects of all of VOC's categories: .9 in the middle, .5 at the sides' middles,
-# .2 in the corners; see `_place`.
+# The mean shape of an object in its box, from the masks of 1,768 objects of all of VOC's categories: .9 in the middle,
+# .5 at the sides' middles, .2 in the corners; see `_place`.
 _MIDDLE, _EDGE, _SOFT, _ROUND = 0.9, 0.93, 0.17, 2.6
 
 
