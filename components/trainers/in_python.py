@@ -22,6 +22,7 @@ from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, UserError
 from trainer.l_net import train_l_net
+from trainer.looks import Look
 from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
 
@@ -75,17 +76,31 @@ def train(
     policy = tf.keras.mixed_precision.global_policy()
     try:
         net = _TRAIN[kind]([str(workdir / _EXAMPLES)], known, network, stage, folders)
-        _export(net, kind, workdir, known, network)
+        _export(net, kind, workdir, known, network, stage)
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)  # the precision was this network's, not the caller's next
     return workdir / _MODEL
 
 
-def _export(net: tf.keras.Model, kind: Kind, workdir: Path, categories: Categories, network: NetworkConfig) -> None:
+def _export(
+    net: tf.keras.Model,
+    kind: Kind,
+    workdir: Path,
+    categories: Categories,
+    network: NetworkConfig,
+    stage: StageConfig,
+) -> None:
     about = {"backbone": network.backbone}
+    look = Look(size=network.image_size, native=stage.scale == "native")
     if kind != "segmentation":
         export_maps(
-            net, workdir / _MODEL, kind=kind, image_size=network.image_size, categories=categories, metadata=about
+            net,
+            workdir / _MODEL,
+            kind=kind,
+            image_size=network.image_size,
+            categories=categories,
+            metadata=about,
+            look=look,
         )
         return
     records = tf.data.TFRecordDataset(str(workdir / _EXAMPLES), compression_type="GZIP")
@@ -99,6 +114,7 @@ def _export(net: tf.keras.Model, kind: Kind, workdir: Path, categories: Categori
         metadata=about,
         warmup_images=images[:1],
         predicted_images=images,
+        look=look,
     )
 
 
