@@ -88,7 +88,8 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
 
 def _look(model: Model) -> Look:
     """How the model looks at pictures, one view of them: the file holds one network with one input."""
-    look = Look.model_validate(model.metadata.get("look", {"size": model.metadata["image_size"]}))
+    seen = model.metadata
+    look = Look.model_validate(seen["look"] if "look" in seen else {"size": seen["image_size"]})
     if look.overlap is not None:
         raise UserError(f"{model.path}: looks at pictures in tiles, one file cannot; train with inference.size")
     return look.one_view
