@@ -25,6 +25,7 @@ setup(
     },
     install_requires=[
         "tensorflow>=2.15,<2.16",
+        "keras>=2.15,<2.16",
         "tensorflow-addons==0.23.0",
         "tfx==1.15.1",
         "ml-metadata",
@@ -35,6 +36,7 @@ setup(
         "apache-beam>=2.50,<2.69",
         "kfp-pipeline-spec",
         "opencv-python-headless",
+        "scikit-image",
         "numpy<2",
         "scipy",
         "threadpoolctl",
