@@ -48,7 +48,7 @@ def test_the_loss_halves_in_a_few_steps(tmp_path, monkeypatch, backbone, train):
     monkeypatch.setattr("trainer.session._LOG_EVERY", 1)
     train_on_ten(tmp_path, backbone, train, steps=FIRST_STEPS)
     losses = [row["loss"] for row in read_history(tmp_path / "logs" / "history.csv")]
-    assert len(losses) == FIRST_STEPS and losses[-1] < losses[0] / 2, losses
+    assert len(losses) == FIRST_STEPS and np.mean(losses[-5:]) < losses[0] / 2, losses
 
 
 @pytest.mark.soak
