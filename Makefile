@@ -10,7 +10,7 @@ setup:            ## Python 3.10 and the locked packages in .venv
 demo: setup       ## built-in data -> whole pipeline -> table, report, served model
 	@$(TRANSFERSEG) demo --workdir build/demo
 
-test: setup       ## every test but the soak tests; about 19 minutes on two cores
+test: setup       ## every test but the soak tests; about 20 minutes on two cores
 	@$(PYTEST) $(TWO)
 
 test-fast: setup  ## unit tests only
