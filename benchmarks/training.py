@@ -24,9 +24,7 @@ def rows() -> list[dict]:
         result, steps = [], {}
         for backbone, batch in batches.items():
             for precision in ("float32", half):
-                steps[backbone, precision] = in_process(
-                    "training_step", "measure_step", backbone, SIZE, batch, precision
-                )
+                steps[backbone, precision] = _step(backbone, batch, precision)
             result += _step_rows(backbone, batch, half, steps, machine)
         result += _input_rows(records, batch, steps[backbone, machine["auto"]])  # the quicker network needs more
         for backbone, batch in batches.items():

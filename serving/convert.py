@@ -22,7 +22,7 @@ from serving.trainer_predictions import read_trainer_predictions
 from trainer.categories import palette
 from trainer.config import Backbone
 from trainer.errors import UserError
-from trainer.looks import Look
+from trainer.looks import Look, look_of
 from trainer.models.backbones import STRIDE, grid_size
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
@@ -88,8 +88,7 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
 
 def _look(model: Model) -> Look:
     """How the model looks at pictures, one view of them: the file holds one network with one input."""
-    seen = model.metadata
-    look = Look.model_validate(seen["look"] if "look" in seen else {"size": seen["image_size"]})
+    look = look_of(model.metadata)
     if look.overlap is not None:
         raise UserError(f"{model.path}: looks at pictures in tiles, one file cannot; train with inference.size")
     return look.one_view

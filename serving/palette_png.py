@@ -10,9 +10,10 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.pictures import PNG_CHUNKS, png_chunk
+
 _COLOUR_TYPE = 25  # offset of the colour type: signature 8, chunk length 4, "IHDR" 4, width 4, height 4, bit depth 1
 _CRC = 29
-_CHUNKS = 33  # where the chunks after IHDR start
 _BYTES = [bytes([value]) for value in range(256)]
 
 
@@ -24,8 +25,7 @@ def _crc_change() -> np.ndarray:
 
 
 def _palette_chunk(palette: np.ndarray) -> bytes:
-    body = b"PLTE" + np.ascontiguousarray(palette, np.uint8).tobytes()
-    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png_chunk(b"PLTE", np.ascontiguousarray(palette, np.uint8).tobytes())
 
 
 def encode_palette_png(mask: tf.Tensor, palette: np.ndarray) -> tf.Tensor:
@@ -49,6 +49,6 @@ def encode_palette_png(mask: tf.Tensor, palette: np.ndarray) -> tf.Tensor:
             tf.strings.substr(grey, _COLOUR_TYPE + 1, _CRC - _COLOUR_TYPE - 1),
             crc_bytes,
             _palette_chunk(palette),
-            tf.strings.substr(grey, _CHUNKS, -1),
+            tf.strings.substr(grey, PNG_CHUNKS, -1),
         ]
     )

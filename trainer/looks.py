@@ -8,6 +8,9 @@ picture's own pixels: filled up with the mean colour if it is smaller than S, an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from trainer.config import Scale, Strict, aligned
@@ -57,6 +60,11 @@ class Look(Strict):
         if self.scales != (1.0,):
             words += f", scales {', '.join(f'{scale:g}' for scale in self.scales)}"
         return words + ", also mirrored" * self.mirror
+
+
+def look_of(about: Mapping[str, Any]) -> Look:
+    """The look that an exported model's metadata tell of; exports before there was one looked at whole pictures."""
+    return Look.model_validate(about["look"] if "look" in about else {"size": about["image_size"]})
 
 
 class InferenceConfig(Strict):

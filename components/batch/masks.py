@@ -7,9 +7,7 @@ import io
 import json
 import logging
 import os
-import struct
 import uuid
-import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,10 +21,10 @@ from PIL import Image, PngImagePlugin
 from components.batch.faults import dead_letter
 from trainer.categories import palette
 from trainer.data.files import is_remote, read_bytes
+from trainer.data.pictures import PNG_CHUNKS, png_chunk
 from trainer.errors import ImageFault
 
 _NOTE = "transferseg"  # keyword of the PNG's text chunk
-_CHUNKS = 33  # where the chunks after IHDR start
 _UNFINISHED = ".unfinished"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOG = logging.getLogger("transferseg")
@@ -48,7 +46,7 @@ def mask_path(folder: str, key: str) -> str:
 def encode(mask: np.ndarray | bytes, note: dict[str, Any]) -> bytes:
     """uint8 [H, W] -> palette PNG (VOC colours, pixels are ids); one that is there gets the note, and stays packed."""
     if isinstance(mask, bytes):
-        return mask[:_CHUNKS] + _chunk(b"tEXt", f"{_NOTE}\0{_text(note)}".encode()) + mask[_CHUNKS:]
+        return mask[:PNG_CHUNKS] + png_chunk(b"tEXt", f"{_NOTE}\0{_text(note)}".encode()) + mask[PNG_CHUNKS:]
     image = Image.fromarray(mask, "P")
     image.putpalette(palette().tobytes())
     info = PngImagePlugin.PngInfo()
@@ -60,11 +58,6 @@ def encode(mask: np.ndarray | bytes, note: dict[str, Any]) -> bytes:
 
 def _text(note: dict[str, Any]) -> str:
     return json.dumps(note, sort_keys=True)
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG file (PNG specification, section 5.3)."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def read_note(path: str) -> dict[str, Any]:

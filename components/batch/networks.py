@@ -27,6 +27,7 @@ from serving.saved_model import load_saved_model
 from trainer.data.files import read_text
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, Stage
+from trainer.looks import look_of
 
 BATCH_SIZE = 8  # open: images a network call
 TIMEOUT_S = 120.0  # open: for decoding an image, a network call (a megapixel of it in tiles), what follows on one image
@@ -53,6 +54,10 @@ class Networks:
         self.limit = min(one.max_pixels for one in described)
         self.image_sizes = [one.image_size for one in described]
         self._batch_size = 1 if self.tiled else batch_size
+
+    def signature(self, name: str) -> Callable[..., dict[str, Any]]:
+        """Another signature of the first model, as TensorFlow loaded it."""
+        return self._models[0].signatures[name]
 
     def run(self, images: Sequence[bytes]) -> list[list[dict[str, np.ndarray]]]:
         """For each of at most `batch_size` images, each model's outputs."""
@@ -91,8 +96,8 @@ class Described:
 def describe(directory: str) -> Described:
     """Reads the assets of an exported model; what earlier exports do not say is what all of them did."""
     about = json.loads(read_text(f"{directory}/assets.extra/metadata.json", "an exported model"))
-    tiled = about.get("look", {}).get("overlap") is not None
-    return Described(about["image_size"], tiled, about.get("max_pixels", MAX_PIXELS))
+    look = look_of(about)
+    return Described(look.size, look.overlap is not None, about.get("max_pixels", MAX_PIXELS))
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def _export(
 def _write_examples(examples: Iterable[tuple[Any, Any]], categories: Categories, path: Path, needs_masks: bool) -> str:
     """Writes tf.Examples (trainer/features.py) and returns their digest."""
     digest, useful = hashlib.sha256(), 0
-    with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+    with tf.io.TFRecordWriter(str(path), features.GZIP) as writer:
         for example, has_use in _checked(examples, categories, needs_masks):
             record = example.SerializeToString(deterministic=True)
             digest.update(record)

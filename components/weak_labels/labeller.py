@@ -13,7 +13,8 @@ from components.weak_labels.core import LabelResult, label_image
 from components.weak_labels.settings import LabelSettings
 from components.weak_labels.transform import maps_of
 from serving.export import read_categories
-from serving.model import Picture, encoded, find_saved_model
+from serving.model import Picture, encoded
+from serving.saved_model import find_saved_model
 from trainer.categories import Categories
 from trainer.data.boxes import TagBox, box_fault, clipped
 from trainer.data.pictures import decode

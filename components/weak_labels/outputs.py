@@ -55,7 +55,7 @@ def box_counts(notes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 def write_examples(output: Path, sources: Sequence[Source], max_pixels: int) -> None:
     """examples.tfrecord.gz: tf.Examples (trainer/features.py) with generated masks, in the order of the sources."""
     unfinished = output / f".{EXAMPLES}.unfinished"
-    with tf.io.TFRecordWriter(os.fsencode(unfinished), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+    with tf.io.TFRecordWriter(os.fsencode(unfinished), features.GZIP) as writer:
         for source in sources:
             mask = read_mask(mask_path(str(output), source.key))
             example = features.make_example(

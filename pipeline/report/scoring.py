@@ -21,7 +21,6 @@ from components.weak_labels.examples import key_of, read_examples, split_files
 from pipeline.config import RunConfig
 from pipeline.report import facts
 from pipeline.runners.local import ComponentRun
-from serving.saved_model import load_saved_model
 from trainer import features
 from trainer.categories import VOID, Categories
 from trainer.metrics import confusion_matrix, scores
@@ -84,7 +83,7 @@ def scored_pictures(workdir: Path, config: RunConfig, components: list[Component
 def predict(model: str, examples: Iterator[tf.train.Example], categories: Categories):
     """(example, predicted ids uint8 [H, W] with void for unknown classes, confidence 0..1) of each."""
     networks = Networks([model], BATCH_SIZE, None)
-    ask = load_saved_model(model).signatures["scores"]
+    ask = networks.signature("scores")
     while batch := list(itertools.islice(examples, BATCH_SIZE)):
         images = [image_bytes(example) for example in batch]
         certain = ask(image_bytes=tf.constant(images))["confidence"].numpy()

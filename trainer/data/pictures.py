@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ _OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
 # frames of a GIF for the first. MPO is a JPEG.
 DECODED = ("JPEG", "PNG", "MPO")
 _ORIENTATION = 0x0112  # EXIF 2.32
+PNG_CHUNKS = 33  # bytes of a PNG before the chunks that follow IHDR
 FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations, see trainer.orientation
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 
@@ -165,6 +168,11 @@ def stored_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _flipped(pixels: np.ndarray, orientation: int) -> np.ndarray:
     pixels = pixels[:, ::-1] if orientation in FLIPPED_LEFT_RIGHT else pixels
     return pixels[::-1] if orientation in FLIPPED_TOP_BOTTOM else pixels
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG file, e.g. tEXt (PNG specification, section 5.3)."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def to_png(image: Image.Image, orientation: int = 1) -> bytes:
