@@ -19,7 +19,7 @@ from components.dataset_import.brush import brush_results
 from components.dataset_import.coco import read_coco
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
-from components.weak_labels.examples import LABELS, key_of, read_examples, read_lines, split_files, tags_of
+from components.weak_labels.examples import LABELS, read_lines, split_files
 from pipeline.config import load_config
 from trainer import features
 from trainer.categories import Categories, palette
@@ -27,6 +27,7 @@ from trainer.data.files import read_json
 from trainer.data.pictures import read_header, upright_pixels
 from trainer.data.tags_table import SEPARATOR
 from trainer.errors import UserError
+from trainer.features import key_of, read_examples, tags_of
 from trainer.preprocessing import decode_mask
 
 CORRECTED = "corrected"  # list of the images whose masks people have corrected: `dataset.corrected` names it
@@ -102,7 +103,7 @@ def _newest_labels(workdir: Path) -> Path:
 
 def _write(example: tf.train.Example, output: Path) -> tuple[Path, np.ndarray]:
     """Image and mask of an example as files -> (the image's path, uint8 [H, W], upright as Label Studio shows it)."""
-    data = example.features.feature[features.IMAGE].bytes_list.value[0]
+    data = features.image_of(example)
     suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
     path = output / "images" / f"{key_of(example)}{suffix}"
     path.write_bytes(data)

@@ -17,7 +17,7 @@ One example is one image, with encoded bytes only (images and masks never as flo
 | supervision      | bytes | "weak" if a weak category is tagged, else "strong"; "" where nobody asks     |
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -86,6 +86,25 @@ def make_example(
         feature[BOX_TAGS] = of_ints([box.tag for box in boxes])
         feature[BOX_CORNERS] = tf.train.Feature(float_list=tf.train.FloatList(value=corners))
     return tf.train.Example(features=tf.train.Features(feature=feature))
+
+
+def read_examples(files: str | Sequence[str]) -> Iterator[tf.train.Example]:
+    """The examples of record files, in the files' order."""
+    for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
+        yield tf.train.Example.FromString(record)
+
+
+def key_of(example: tf.train.Example) -> str:
+    return example.features.feature[KEY].bytes_list.value[0].decode()
+
+
+def image_of(example: tf.train.Example) -> bytes:
+    """Encoded."""
+    return example.features.feature[IMAGE].bytes_list.value[0]
+
+
+def tags_of(example: tf.train.Example) -> tuple[int, ...]:
+    return tuple(example.features.feature[TAGS].int64_list.value)
 
 
 def boxes_of(example: tf.train.Example) -> tuple[TagBox, ...]:

@@ -13,8 +13,9 @@ from components.image_example_gen.records import STRONG
 from components.label_calibration.known_images import known_images, rehearsal_images
 from components.label_calibration.outputs import write_calibration
 from components.label_calibration.search import calibrate
-from components.weak_labels.examples import read_examples, split_files
+from components.weak_labels.examples import split_files
 from components.weak_labels.settings import LabelSettings
+from trainer.features import read_examples
 
 
 class Executor(base_executor.BaseExecutor):

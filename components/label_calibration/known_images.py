@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from components.batch.networks import BATCH_SIZE, Networks
 from components.label_calibration.search import KnownImage
-from components.weak_labels.examples import tags_of
 from components.weak_labels.transform import maps_of
 from serving.export import read_categories
 from trainer import features
 from trainer.data.pictures import decode
 from trainer.errors import UserError
+from trainer.features import tags_of
 from trainer.preprocessing import decode_mask
 
 

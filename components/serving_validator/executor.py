@@ -17,9 +17,9 @@ from tfx.utils import path_utils
 from components.image_example_gen.records import EVAL
 from components.serving_validator.checks import check_model
 from components.serving_validator.settings import ServingCheckSettings
-from components.weak_labels.examples import read_examples, split_files
-from trainer import features
+from components.weak_labels.examples import split_files
 from trainer.categories import Categories
+from trainer.features import image_of, read_examples
 
 REPORT = "serving_check.json"
 BLESSED = "blessed"  # the custom property that TFX's Pusher reads
@@ -52,11 +52,7 @@ class Executor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         settings = ServingCheckSettings.model_validate_json(exec_properties["settings"])
         files = split_files(artifact_utils.get_split_uri(input_dict["examples"], EVAL))
-        examples = itertools.chain.from_iterable(read_examples(file) for file in files)
-        images = [
-            example.features.feature[features.IMAGE].bytes_list.value[0]
-            for example in itertools.islice(examples, settings.images)
-        ]
+        images = [image_of(example) for example in itertools.islice(read_examples(files), settings.images)]
         with tempfile.TemporaryDirectory() as work:
             report = check_model(
                 Path(path_utils.serving_model_path(model.uri)),

@@ -96,9 +96,8 @@ def _export(
     if kind != "segmentation":
         export_maps(net, workdir / _MODEL, kind=kind, metadata=about, **shared)
         return
-    records = tf.data.TFRecordDataset(str(workdir / _EXAMPLES), compression_type="GZIP")
-    parsed = [tf.train.Example.FromString(r).features.feature for r in islice(records.as_numpy_iterator(), _KEPT)]
-    images = [feature[features.IMAGE].bytes_list.value[0] for feature in parsed]
+    examples = features.read_examples(str(workdir / _EXAMPLES))
+    images = [features.image_of(example) for example in islice(examples, _KEPT)]
     export_segmentation(
         net,
         workdir / _MODEL,

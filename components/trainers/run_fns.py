@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import tensorflow as tf
@@ -159,8 +160,5 @@ def _metadata(fn_args: FnArgs) -> dict:
 
 
 def _first_images(patterns: list[str], number: int) -> list[bytes]:
-    records = tf.data.TFRecordDataset(read_records(patterns)[:1], compression_type="GZIP").take(number)
-    return [
-        tf.train.Example.FromString(record.numpy()).features.feature[features.IMAGE].bytes_list.value[0]
-        for record in records
-    ]
+    examples = features.read_examples(read_records(patterns)[:1])
+    return [features.image_of(example) for example in islice(examples, number)]

@@ -14,9 +14,10 @@ from components.batch.output import DEAD_LETTERS
 from components.image_example_gen.records import WEAK
 from components.weak_label_validator.checks import failures, label_statistics
 from components.weak_label_validator.settings import LabelGateSettings
-from components.weak_labels.examples import LABELS, key_of, read_examples, read_lines, split_files, tags_of
+from components.weak_labels.examples import LABELS, read_lines, split_files
 from trainer.categories import Categories
 from trainer.errors import UserError
+from trainer.features import key_of, read_examples, tags_of
 
 STATISTICS = "statistics.json"
 

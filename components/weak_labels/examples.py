@@ -7,7 +7,7 @@ on the read ones alone, and memory does not grow with their number.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from components.weak_labels.transform import mask_shares
 from trainer import features
 from trainer.baselines.example_files import with_human_mask
 from trainer.data.masks import encode_grey
+from trainer.features import key_of, read_examples, tags_of
 
 LABELS = "labels.jsonl"
 _PARTS = 4  # open: workers that share one file; each unpacks all of it and keeps its part
@@ -39,19 +40,6 @@ def split_files(split_uri: str) -> list[str]:
 
 def plan_slices(split_uri: str) -> list[Slice]:
     return [Slice(file, part) for file in split_files(split_uri) for part in range(_PARTS)]
-
-
-def read_examples(file: str) -> Iterator[tf.train.Example]:
-    for record in tf.data.TFRecordDataset(file, compression_type="GZIP").as_numpy_iterator():
-        yield tf.train.Example.FromString(record)
-
-
-def key_of(example: tf.train.Example) -> str:
-    return example.features.feature[features.KEY].bytes_list.value[0].decode()
-
-
-def tags_of(example: tf.train.Example) -> tuple[int, ...]:
-    return tuple(example.features.feature[features.TAGS].int64_list.value)
 
 
 @dataclass(frozen=True)
@@ -76,7 +64,7 @@ class ReadSamples(beam.DoFn):
     def process(self, piece: Slice) -> Iterable[Sample]:
         for i, example in enumerate(read_examples(piece.file)):
             if i % _PARTS == piece.part:
-                image = example.features.feature[features.IMAGE].bytes_list.value[0]
+                image = features.image_of(example)
                 sample = Sample(key_of(example), image, tags_of(example), boxes=features.boxes_of(example))
                 if self.known:
                     stamp = stamp_of(self.known.recipe, sample.tags, image, sample.boxes)

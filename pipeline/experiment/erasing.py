@@ -21,8 +21,9 @@ from trainer.baselines.adversarial_erasing import (
     write_erased,
     write_regions,
 )
-from trainer.baselines.example_files import image_of, key_of, read_examples, write_labels
+from trainer.baselines.example_files import read_examples, write_labels
 from trainer.categories import Categories
+from trainer.features import image_of, key_of
 from trainer.looks import Look
 from trainer.one_image import answer_on_pixels
 from trainer.threads import in_threads

@@ -12,9 +12,10 @@ from components.batch.images import list_images
 from pipeline.experiment import erasing, methods
 from pipeline.experiment.networks import Networks, held_back
 from trainer import features
-from trainer.baselines.example_files import image_of, key_of, read_examples, tags_of
+from trainer.baselines.example_files import read_examples
 from trainer.categories import Categories, palette
 from trainer.data.pictures import readable
+from trainer.features import image_of, key_of, tags_of
 from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_image, decode_mask

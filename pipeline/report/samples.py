@@ -11,13 +11,14 @@ import tensorflow as tf
 
 from components.batch.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import WEAK
-from components.weak_labels.examples import key_of, read_examples, split_files, tags_of
+from components.weak_labels.examples import split_files
 from components.weak_labels.geometry import map_on_stored_pixels
 from pipeline.report.evidence import cause_of
 from pipeline.report.images import Picture, heat, mask, photo
-from pipeline.report.scoring import Scored, eval_examples, image_bytes, names_in, predict, truth_of
+from pipeline.report.scoring import Scored, eval_examples, names_in, predict, truth_of
 from pipeline.summary import percent
 from trainer.categories import Categories
+from trainer.features import image_of, key_of, read_examples, tags_of
 from trainer.preprocessing import decode_image
 
 _ROWS = 8  # open: shown of each kind
@@ -51,7 +52,7 @@ def weak_label_rows(
     if not shown:
         return []
     networks = Networks([cam, l_net], BATCH_SIZE, None)
-    answers = networks.run([image_bytes(example) for example in shown])
+    answers = networks.run([image_of(example) for example in shown])
     rows = []
     for example, (activation, objectness) in zip(shown, answers, strict=True):
         key, tags = key_of(example), tags_of(example)
@@ -126,4 +127,4 @@ def _shown(ids: np.ndarray, categories: Categories) -> str:
 
 
 def _image(example: tf.train.Example) -> np.ndarray:
-    return decode_image(tf.constant(image_bytes(example))).numpy()
+    return decode_image(tf.constant(image_of(example))).numpy()

@@ -17,12 +17,13 @@ from tfx.utils import path_utils
 
 from components.batch.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import EVAL
-from components.weak_labels.examples import key_of, read_examples, split_files
+from components.weak_labels.examples import split_files
 from pipeline.config import RunConfig
 from pipeline.report import facts
 from pipeline.runners.local import ComponentRun
 from trainer import features
 from trainer.categories import VOID, Categories
+from trainer.features import image_of, key_of, read_examples
 from trainer.metrics import confusion_matrix, scores
 from trainer.preprocessing import decode_mask
 
@@ -85,7 +86,7 @@ def predict(model: str, examples: Iterator[tf.train.Example], categories: Catego
     networks = Networks([model], BATCH_SIZE, None)
     ask = networks.signature("scores")
     while batch := list(itertools.islice(examples, BATCH_SIZE)):
-        images = [image_bytes(example) for example in batch]
+        images = [image_of(example) for example in batch]
         certain = ask(image_bytes=tf.constant(images))["confidence"].numpy()
         for example, [answer], confidence in zip(batch, networks.run(images), certain, strict=True):
             predicted = np.array(Image.open(io.BytesIO(answer["mask_bytes"])))
@@ -96,10 +97,6 @@ def predict(model: str, examples: Iterator[tf.train.Example], categories: Catego
 def eval_examples(uri: str, limit: int | None = None) -> Iterator[tf.train.Example]:
     files = split_files(f"{uri}/Split-{EVAL}")
     return itertools.islice(itertools.chain.from_iterable(read_examples(file) for file in files), limit)
-
-
-def image_bytes(example: tf.train.Example) -> bytes:
-    return example.features.feature[features.IMAGE].bytes_list.value[0]
 
 
 def truth_of(example: tf.train.Example) -> np.ndarray:

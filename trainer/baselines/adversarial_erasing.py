@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import features
-from trainer.baselines.example_files import image_of, key_of, read_examples, rewrite, tags_of
+from trainer.baselines.example_files import read_examples, rewrite
 from trainer.categories import BACKGROUND, VOID
+from trainer.features import image_of, key_of, tags_of
 from trainer.looks import Look
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.models.cam import normalise_maps
@@ -43,7 +44,7 @@ def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> 
     maps_of = tf.function(lambda x: cam(x, training=False)["maps"])
 
     def activated(example: tf.train.Example) -> Activated:
-        tags = tags_of(example)
+        tags = list(tags_of(example))
         columns = [tag - 1 for tag in tags]
         _, maps = answer_on_pixels(lambda x: tf.gather(maps_of(x), columns, axis=-1), image_of(example), look)
         activations = tf.cast(tf.round(255 * normalise_maps(maps[tf.newaxis])[0]), tf.uint8).numpy()

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from trainer import features
 from trainer.categories import VOID
+from trainer.features import key_of
 from trainer.input_pipeline import read_records
 from trainer.preprocessing import decode_mask
 from trainer.threads import in_threads
@@ -17,21 +18,7 @@ from trainer.threads import in_threads
 
 def read_examples(patterns: Sequence[str]) -> Iterator[tf.train.Example]:
     """The examples behind TFRecord patterns, in the files' order."""
-    for record in tf.data.TFRecordDataset(read_records(patterns), compression_type="GZIP"):
-        yield tf.train.Example.FromString(record.numpy())
-
-
-def key_of(example: tf.train.Example) -> str:
-    return example.features.feature[features.KEY].bytes_list.value[0].decode()
-
-
-def image_of(example: tf.train.Example) -> bytes:
-    """Encoded."""
-    return example.features.feature[features.IMAGE].bytes_list.value[0]
-
-
-def tags_of(example: tf.train.Example) -> list[int]:
-    return list(example.features.feature[features.TAGS].int64_list.value)
+    return features.read_examples(read_records(patterns))
 
 
 def rewrite(
@@ -42,7 +29,7 @@ def rewrite(
     def copy(numbered: tuple[int, str]) -> None:
         number, file = numbered
         with tf.io.TFRecordWriter(str(folder / f"{number:05d}.gz"), features.GZIP) as writer:
-            for example in read_examples([file]):
+            for example in features.read_examples(file):
                 if (changed := change(example)) is not None:
                     writer.write(changed.SerializeToString(deterministic=True))
 

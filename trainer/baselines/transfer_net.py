@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer.baselines.example_files import image_of, key_of, read_examples, tags_of
+from trainer.baselines.example_files import read_examples
 from trainer.categories import BACKGROUND, VOID, Categories
 from trainer.config import NetworkConfig, StageConfig
 from trainer.errors import UserError
+from trainer.features import image_of, key_of, tags_of
 from trainer.looks import Look
 from trainer.loop import fit
 from trainer.losses import Total, grid_labels
@@ -99,7 +100,7 @@ def transfer_labels(
         return tf.transpose(net([images, tf.one_hot(tags - 1, num_categories)], training=False)["mask"], [3, 1, 2, 0])
 
     def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
-        tags = tags_of(example)
+        tags = list(tags_of(example))
         _, logits = answer_on_pixels(lambda x: masks(x, tags), image_of(example), look)
         ids = np.asarray(tags, np.uint8)[logits.numpy().argmax(-1)]
         return key_of(example), np.where(logits.numpy().max(-1) > 0, ids, np.uint8(BACKGROUND))
