@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 from click.testing import CliRunner
+from tiny_config import tiny_values
 
 from pipeline.cli import cli
 from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
@@ -21,11 +22,7 @@ def place(tmp_path_factory):
     draw_demo_dataset(place / "data", train=20, val=4, progress=False)
     config = {
         "name": "small",
-        "dataset": {"root": str(place / "data")},
-        "categories": {"strong": list(DEMO_STRONG), "weak": list(DEMO_WEAK)},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 65,
+        **tiny_values(place / "data"),
         "cam": STAGE,
         "l_net": STAGE,
         "segmentation": STAGE,

@@ -5,11 +5,12 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_config import tiny_values
 
 from components.image_example_gen import voc
 from components.image_example_gen.transform import plan_shards, read_rejected, read_shard
 from pipeline.config import make_config
-from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+from pipeline.demo_data import draw_demo_dataset
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.networks import Networks, all_strong, held_back
 from pipeline.experiment.scoring import _examples
@@ -30,13 +31,8 @@ def root(drawn, tmp_path):
 
 
 def networks_of(root, **dataset):
-    values = {
-        "dataset": {"root": str(root), **dataset},
-        "categories": {"strong": list(DEMO_STRONG), "weak": list(DEMO_WEAK)},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 65,
-    }
+    values = tiny_values(root)
+    values["dataset"] |= dataset
     config = make_config(values, "x")
     networks = Networks(config, root.parent / "work")
     networks.folder.mkdir(exist_ok=True)

@@ -4,9 +4,10 @@ import io
 
 import pytest
 from rich.console import Console
+from tiny_config import tiny_values
 
 from pipeline.config import make_config
-from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+from pipeline.demo_data import draw_demo_dataset
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.pace import STEPS, plan_rows
 from pipeline.plan import PROBE, Counts, Rates, Remaining, count, known_rates, plan, print_plan
@@ -17,11 +18,7 @@ STAGE = {"epochs": 2, "batch_size": 4}
 
 def config_of(root, **changes):
     values = {
-        "dataset": {"root": str(root)},
-        "categories": {"strong": list(DEMO_STRONG), "weak": list(DEMO_WEAK)},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 65,
+        **tiny_values(root),
         "cam": STAGE,
         "l_net": STAGE,
         "segmentation": STAGE,

@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 from commands import TIMEOUT_S
 from loopback_hosts import two_hosts
+from tiny_config import tiny_values
 
 from components.image_example_gen.transform import WriteExamples
 from pipeline.cli import cli
@@ -35,11 +36,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(root):
     values = {
-        "dataset": {"root": str(root)},
-        "categories": {"strong": list(DEMO_STRONG), "weak": list(DEMO_WEAK)},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 65,
+        **tiny_values(root),
         "precision": "float32",
     }
     return make_config(values | {"cam": STAGE, "l_net": STAGE, "segmentation": STAGE}, "test")
