@@ -16,6 +16,7 @@ from components.trainers.run_fns import RUN_ID
 from pipeline.closing import print_closing
 from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import training_hash
+from pipeline.judged_answers import write_judged_answers
 from pipeline.logs import RunLines, new_run_id
 from pipeline.metrics import publish, run_metrics
 from pipeline.model_card import write_model_card
@@ -36,8 +37,8 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     """Runs the pipeline in this process; a killed run continues where it was.
 
     Leaves in `workdir`: artifacts/, label_store/, metadata.sqlite, serving/<name>/<version>/ (when pushed, with its
-    model card), config.yaml, run.log, summary.json, metrics.prom and report.html. A component that refuses its input
-    ends the run; the summary holds its reason.
+    model card and the counts of its answers), config.yaml, run.log, summary.json, metrics.prom and report.html. A
+    component that refuses its input ends the run; the summary holds its reason.
 
     Raises:
       UserError: the dataset, the config or the weights are wrong, or another run is going on in `workdir`; nothing was
@@ -98,6 +99,7 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
             _LOG.warning(failure)
             console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
     write_model_card(config, runner.components, summary)
+    write_judged_answers(runner.components, categories, summary)
     report = write_report(workdir, config, runner.components, summary)
     evidence = gather(workdir, config, runner.components)
     print_summary(summary, categories, console)

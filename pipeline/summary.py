@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import tensorflow_model_analysis as tfma
 from rich.console import Console
 from rich.table import Table
@@ -101,9 +102,22 @@ def _warnings(component: ComponentRun) -> list[str]:
 
 def read_metrics(evaluation_uri: str) -> dict[str, float | None]:
     """Scalar metrics of the whole eval set by name; None for n/a."""
+    return scalars(_of_all_images(evaluation_uri))
+
+
+def read_table(evaluation_uri: str, name: str) -> np.ndarray | None:
+    """float64 array of a metric of the whole eval set; None in an evaluation that has not got it."""
+    array = _of_all_images(evaluation_uri).get(name, {}).get("arrayValue")
+    if array is None:
+        return None
+    [values] = [values for key, values in array.items() if key.endswith("Values") and values]
+    return np.array(values, np.float64).reshape(array["shape"])  # protobuf's JSON has int64 as text
+
+
+def _of_all_images(evaluation_uri: str) -> dict:
     result = tfma.load_eval_result(evaluation_uri)
     [(_, values)] = [item for item in result.slicing_metrics if item[0] == ()]
-    return scalars(values[""][""])
+    return values[""][""]
 
 
 def scalars(values: dict[str, dict]) -> dict[str, float | None]:

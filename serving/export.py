@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
+from serving.answers import MASKS_AND_SCORES
 from serving.map_signatures import map_signatures
 from serving.saved_model import check_saved_model, plain_path
 from serving.signatures import Signatures, segmentation_signatures
@@ -67,6 +68,7 @@ def export_segmentation(
     batches = [
         ("serving_default", "image_bytes", images),
         ("scores", "image_bytes", images),
+        (MASKS_AND_SCORES, "image_bytes", images),
         ("examples", "examples", examples),
     ]
     signatures = segmentation_signatures(net, categories.num_classes, look, max_pixels)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from serving.answers import MASKS_AND_SCORES
 from serving.palette_png import encode_palette_png
 from serving.tiled_pictures import TiledPictures
 from serving.whole_pictures import IdsAt, WholePictures
@@ -32,10 +33,13 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
     | scores          | image_bytes [B]    | scores float32 [B, C]: highest probability of the class anywhere;         |
     |                 |                    | area float32 [B, C]: mean probability, rows sum to 1;                     |
     |                 |                    | confidence float32 [B]: mean probability of the winning class             |
+    | masks_and_      | image_bytes [B]    | mask_bytes, area, confidence as above, of one look at each picture        |
+    |   scores        |                    |                                                                           |
     | examples        | examples [B]       | key string [B], mask_bytes string [B], of serialized tf.Examples          |
     | evaluate        | examples [B]       | key string [B], confusion int64 [B, C * C]: pixels by truth (row) and     |
     |                 |                    | prediction (column) at the mask's own size, truth 255 left out; boundary  |
-    |                 |                    | int64 [B, C * C]: those in trainer.metrics.boundary_band alone            |
+    |                 |                    | int64 [B, C * C]: those in trainer.metrics.boundary_band alone; area and  |
+    |                 |                    | confidence as above                                                       |
 
     Args:
       net: float32 [B, S, S, 3] RGB in 0..255 -> logits [B, g, g, C].
@@ -54,11 +58,11 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
     else:
         pictures = TiledPictures(network, num_classes, look, max_pixels)
 
-    def masks(image_bytes: tf.Tensor, names: tf.Tensor) -> tf.Tensor:
-        def encoded(ids_at: IdsAt, size: tf.Tensor) -> tf.Tensor:
-            return encode_palette_png(ids_at(size), palette)
+    def encoded(ids_at: IdsAt, size: tf.Tensor) -> tf.Tensor:
+        return encode_palette_png(ids_at(size), palette)
 
-        return pictures.each_mask(image_bytes, names, encoded, (), tf.string)
+    def masks(image_bytes: tf.Tensor, names: tf.Tensor) -> tf.Tensor:
+        return pictures.each_picture(image_bytes, names, encoded, (), tf.string)[0]
 
     @tf.function(input_signature=[STRINGS])
     def serving_default(image_bytes):
@@ -68,6 +72,12 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
     def scores(image_bytes):
         highest, area, confidence = pictures.scores(image_bytes, positions(image_bytes))
         return {"scores": highest, "area": area, "confidence": confidence}
+
+    @tf.function(input_signature=[STRINGS])
+    def masks_and_scores(image_bytes):
+        names = positions(image_bytes)
+        drawn, (_, area, confidence) = pictures.each_picture(image_bytes, names, encoded, (), tf.string)
+        return {"mask_bytes": drawn, "area": area, "confidence": confidence}
 
     @tf.function(input_signature=[STRINGS])
     def examples(examples):
@@ -88,10 +98,18 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
 
         counts, keys = tf.TensorSpec([num_classes**2], tf.int64), parsed[features.KEY]
         more = (parsed[features.MASK], keys)
-        confusion, boundary = pictures.each_mask(parsed[features.IMAGE], keys, count, more, (counts, counts))
-        return {"key": keys, "confusion": confusion, "boundary": boundary}
+        (confusion, boundary), (_, area, confidence) = pictures.each_picture(
+            parsed[features.IMAGE], keys, count, more, (counts, counts)
+        )
+        return {"key": keys, "confusion": confusion, "boundary": boundary, "area": area, "confidence": confidence}
 
-    return {"serving_default": serving_default, "scores": scores, "examples": examples, "evaluate": evaluate}
+    return {
+        "serving_default": serving_default,
+        "scores": scores,
+        MASKS_AND_SCORES: masks_and_scores,
+        "examples": examples,
+        "evaluate": evaluate,
+    }
 
 
 def positions(image_bytes: tf.Tensor) -> tf.Tensor:

@@ -9,12 +9,14 @@ from typing import Any
 import tensorflow as tf
 
 from serving.image_guard import guarded_decode
-from serving.whole_pictures import each, not_empty
+from serving.whole_pictures import IdsAt, Scores, each, not_empty
 from trainer.looks import CELL, Look
 from trainer.orientation import exif_orientation, stored, upright
 from trainer.preprocessing import resize_mask
-from trainer.tiles import look_in_tiles, on_pixels
+from trainer.tiles import Finish, look_in_tiles, picture_of_strips, strip_on_pixels
 from trainer.views import segmentation_logits
+
+_IDS = tf.TensorSpec([None, None], tf.uint8)
 
 
 @dataclass(frozen=True)
@@ -33,48 +35,42 @@ class TiledPictures:
     look: Look
     max_pixels: int
 
-    def each_mask(
+    def each_picture(
         self,
         image_bytes: tf.Tensor,
         names: tf.Tensor,
         function: Callable[..., Any],
         more: tuple[tf.Tensor, ...],
         output: Any,
-    ) -> Any:
-        def one(row: tuple[tf.Tensor, ...]) -> Any:
+    ) -> tuple[Any, Scores]:
+        def one(row: tuple[tf.Tensor, ...]) -> tuple[Any, Scores]:
             picture, orientation = self._picture(*row[:2])
-            kind = tf.TensorSpec([None, None], tf.uint8)
-            upright_ids = on_pixels(picture, self._logits, self.num_classes, self.look, _winners, kind)
-            ids = stored(upright_ids[..., tf.newaxis], orientation)[..., 0]
-            return function(lambda size: resize_mask(ids, size), tf.shape(ids), *row[2:])
-
-        return each(one, (not_empty(image_bytes), names, *more), output, parallel=1)
-
-    def scores(self, image_bytes: tf.Tensor, names: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        classes, one = tf.TensorSpec([self.num_classes], tf.float32), tf.TensorSpec([], tf.float32)
-
-        def of_picture(row: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            picture, _ = self._picture(*row)
             shape = tf.shape(picture)
 
-            def of_strip(cells: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-                rows = tf.shape(cells)[0] - 1  # the first is the strip's before
-                down = CELL * (number * rows + tf.range(rows)) < shape[0]
-                across = CELL * tf.range(tf.shape(cells)[1]) < shape[1]
-                inside = tf.cast(down[:, tf.newaxis] & across, tf.float32)[..., tf.newaxis]
-                probabilities = tf.nn.softmax(cells[1:]) * inside
-                winners = tf.reduce_sum(tf.reduce_max(probabilities, -1))
-                totals = tf.reduce_max(probabilities, [0, 1]), tf.reduce_sum(probabilities, [0, 1])
-                return *totals, winners, tf.reduce_sum(inside)
+            def of_strip(cells: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+                return strip_on_pixels(cells, shape[1], _winners, _IDS), _totals(cells, number, shape)
 
-            kinds = (classes, classes, one, one)
-            highest, total, winners, count = look_in_tiles(
-                picture, self._logits, self.num_classes, self.look, of_strip, kinds
-            )
-            cells = tf.reduce_sum(count)
-            return tf.reduce_max(highest, 0), tf.reduce_sum(total, 0) / cells, tf.reduce_sum(winners) / cells
+            strips, totals = self._look(picture, of_strip, (_IDS, self._totals_kinds()))
+            upright_ids = picture_of_strips(strips, shape[0])
+            return function(*_stored(upright_ids, orientation), *row[2:]), _scores(*totals)
 
-        return each(of_picture, (not_empty(image_bytes), names), (classes, classes, one), parallel=1)
+        return each(one, (not_empty(image_bytes), names, *more), (output, self._totals_kinds()[:3]), parallel=1)
+
+    def scores(self, image_bytes: tf.Tensor, names: tf.Tensor) -> Scores:
+        def one(row: tuple[tf.Tensor, tf.Tensor]) -> Scores:
+            picture, _ = self._picture(*row)
+            shape = tf.shape(picture)
+            return _scores(*self._look(picture, lambda *strip: _totals(*strip, shape), self._totals_kinds()))
+
+        return each(one, (not_empty(image_bytes), names), self._totals_kinds()[:3], parallel=1)
+
+    def _look(self, picture: tf.Tensor, of_strip: Finish, kinds: Any) -> Any:
+        return look_in_tiles(picture, self._logits, self.num_classes, self.look, of_strip, kinds)
+
+    def _totals_kinds(self) -> tuple[tf.TensorSpec, ...]:
+        """Of what `_totals` returns; the first three also of `_scores`."""
+        classes, one = tf.TensorSpec([self.num_classes], tf.float32), tf.TensorSpec([], tf.float32)
+        return classes, classes, one, one
 
     def _picture(self, image_bytes: tf.Tensor, name: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(uint8 [H, W, 3] upright, its EXIF orientation)."""
@@ -83,6 +79,34 @@ class TiledPictures:
 
     def _logits(self, tiles: tf.Tensor) -> tf.Tensor:
         return segmentation_logits(self.network, [tiles], self.look.mirror)
+
+
+def _totals(cells: tf.Tensor, number: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Of a strip's cells on the picture: highest and summed probabilities [C], summed highest ones [], number []."""
+    rows = tf.shape(cells)[0] - 1  # the first is the strip's before
+    down = CELL * (number * rows + tf.range(rows)) < shape[0]
+    across = CELL * tf.range(tf.shape(cells)[1]) < shape[1]
+    inside = tf.cast(down[:, tf.newaxis] & across, tf.float32)[..., tf.newaxis]
+    probabilities = tf.nn.softmax(cells[1:]) * inside
+    winners = tf.reduce_sum(tf.reduce_max(probabilities, -1))
+    return (
+        tf.reduce_max(probabilities, [0, 1]),
+        tf.reduce_sum(probabilities, [0, 1]),
+        winners,
+        tf.reduce_sum(inside),
+    )
+
+
+def _scores(highest: tf.Tensor, total: tf.Tensor, winners: tf.Tensor, count: tf.Tensor) -> Scores:
+    """`_totals` of all strips -> the picture's scores."""
+    cells = tf.reduce_sum(count)
+    return tf.reduce_max(highest, 0), tf.reduce_sum(total, 0) / cells, tf.reduce_sum(winners) / cells
+
+
+def _stored(upright_ids: tf.Tensor, orientation: tf.Tensor) -> tuple[IdsAt, tf.Tensor]:
+    """(what gives the ids at any size, H x W), both as the pixels are stored."""
+    ids = stored(upright_ids[..., tf.newaxis], orientation)[..., 0]
+    return lambda size: resize_mask(ids, size), tf.shape(ids)
 
 
 def _winners(logits: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,8 @@ MASK_SIDE = 1024  # open: logits are resampled up to this side, ids beyond it (C
 _PARALLEL = 4  # open: images of one batch decoded or encoded at the same time; bounds memory
 
 IdsAt = Callable[[tf.Tensor], tf.Tensor]  # int32 [2] H x W -> uint8 [H, W] ids, as the pixels are stored
+# Highest probability of each class float32 [B, C], mean probability [B, C], mean of the highest one [B]
+Scores = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,24 @@ class WholePictures:
     look: Look
     max_pixels: int
 
-    def each_mask(
+    def each_picture(
         self,
         image_bytes: tf.Tensor,
         names: tf.Tensor,
         function: Callable[..., Any],
         more: tuple[tf.Tensor, ...],
         output: Any,
-    ) -> Any:
-        """function(ids_at, H x W of the stored pixels, *a row of `more`) for each image, as map_fn returns it.
+    ) -> tuple[Any, Scores]:
+        """What is made of each image's mask, and its scores, of one look at it.
 
         Args:
           image_bytes, names: as for `network_inputs`.
           function: gets an IdsAt.
           more: tensors with B rows.
           output: TensorSpec or DType of what the function returns, or a structure of them.
+
+        Returns:
+          (function(ids_at, H x W of the stored pixels, *a row of `more`) as map_fn stacks it, what `scores` returns).
         """
         inputs, valid, orientation, sizes = network_inputs(image_bytes, names, self.look, self.max_pixels)
 
@@ -56,12 +61,15 @@ class WholePictures:
             grid, valid, orientation, size, *more = row
             return function(lambda size: self._ids(grid, valid, orientation, size), size, *more)
 
-        return each(one, (self._logits(inputs), valid, orientation, sizes, *more), output)
+        logits = self._logits(inputs)
+        return each(one, (logits, valid, orientation, sizes, *more), output), self._scores(logits, valid)
 
-    def scores(self, image_bytes: tf.Tensor, names: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """(highest probability of each class float32 [B, C], mean probability [B, C], mean of the highest one [B])."""
+    def scores(self, image_bytes: tf.Tensor, names: tf.Tensor) -> Scores:
         inputs, valid, *_ = network_inputs(image_bytes, names, self.look, self.max_pixels)
-        probabilities = tf.nn.softmax(self._logits(inputs))
+        return self._scores(self._logits(inputs), valid)
+
+    def _scores(self, logits: tf.Tensor, valid: tf.Tensor) -> Scores:
+        probabilities = tf.nn.softmax(logits)
         inside = cells_inside(valid, tf.shape(probabilities)[1], self.look.sides[0])[..., tf.newaxis]
         count = tf.reduce_sum(inside, [1, 2])
         winners = tf.reduce_max(probabilities, -1, keepdims=True)

@@ -122,16 +122,27 @@ def on_pixels(
     height, width = tf.shape(picture)[0], tf.shape(picture)[1]
 
     def finish(cells: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-        pairs = (cells[:-1], cells[1:])
-        rows = tf.map_fn(
-            lambda pair: decide(to_pixels(tf.stack(pair), width)),
-            pairs,
-            parallel_iterations=1,
-            fn_output_signature=output,
-        )
-        return _joined(rows)
+        return strip_on_pixels(cells, width, decide, output)
 
-    return _joined(look_in_tiles(picture, network, channels, look, finish, output))[CELL : CELL + height]
+    return picture_of_strips(look_in_tiles(picture, network, channels, look, finish, output), height)
+
+
+def strip_on_pixels(
+    cells: tf.Tensor, width: tf.Tensor, decide: Callable[[tf.Tensor], tf.Tensor], output: tf.TensorSpec
+) -> tf.Tensor:
+    """A strip of `look_in_tiles`, float32 [b + 1, G, C] -> [8 b, W, ...]; `decide`, `output` as in `on_pixels`."""
+    rows = tf.map_fn(
+        lambda pair: decide(to_pixels(tf.stack(pair), width)),
+        (cells[:-1], cells[1:]),
+        parallel_iterations=1,
+        fn_output_signature=output,
+    )
+    return _joined(rows)
+
+
+def picture_of_strips(strips: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
+    """[s, 8 b, W, ...] of `strip_on_pixels` -> [H, W, ...]"""
+    return _joined(strips)[CELL : CELL + height]
 
 
 def _joined(strips: tf.Tensor) -> tf.Tensor:

@@ -23,6 +23,7 @@ from components.batch.deadline import OutOfTime, within
 from components.batch.faults import dead_letter
 from components.batch.images import DEAD, Sample, unpack
 from components.batch.masks import Result
+from serving.answers import MASKS_AND_SCORES
 from serving.saved_model import load_saved_model
 from trainer.data.files import read_text
 from trainer.data.pictures import MAX_PIXELS
@@ -60,7 +61,7 @@ class Networks:
         return self._models[0].signatures[name]
 
     def run(self, images: Sequence[bytes]) -> list[list[dict[str, np.ndarray]]]:
-        """For each of at most `batch_size` images, each model's outputs."""
+        """For each of at most `batch_size` images, each model's outputs; of a segmentation network its scores too."""
         return [
             row
             for first in range(0, len(images), self._batch_size)
@@ -71,7 +72,8 @@ class Networks:
         padded = list(images) + [images[-1]] * (self._batch_size - len(images))
         rows: list[list[dict[str, np.ndarray]]] = [[] for _ in images]
         for model in self._models:
-            answer = model.signatures["serving_default"](image_bytes=self._tensor(padded))
+            ask = model.signatures.get(MASKS_AND_SCORES) or model.signatures["serving_default"]
+            answer = ask(image_bytes=self._tensor(padded))
             outputs = {name: value.numpy() for name, value in answer.items()}
             for i, row in enumerate(rows):
                 row.append({name: value[i] for name, value in outputs.items()})

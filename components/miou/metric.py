@@ -10,17 +10,23 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
+from serving.answers import counted, empty_table
 from trainer.categories import Categories
 from trainer.metrics import class_iou, mean_iou, scores
 
 CONFUSION, BOUNDARY = "confusion", "boundary"  # outputs of the signature, int64 [C * C]
+AREA, CONFIDENCE = "area", "confidence"  # likewise, float32 [C] and []; models of earlier versions have neither
+ANSWERS = "answers"
+
+
+_Counts = tuple[np.ndarray, np.ndarray]  # int64 [2, C, C] of pixels, the table of the answers
 
 
 class MeanIoU(metric_types.Metric):
     """Per class, mean, strong mean and weak mean IoU, pixel accuracy (all 0..1, nan = n/a) and the counts themselves.
 
     Metric names: `miou`, `strong_miou`, `weak_miou`, `boundary_miou`, `pixel_accuracy`, `iou/<category>`, `confusion`;
-    `known_miou` and `known_weak_miou` leave the added categories out.
+    `known_miou` and `known_weak_miou` leave the added categories out; `answers` is the table of serving/answers.py.
 
     A model that has all classes but the added ones, the blessed one from before, is scored on its own. A model of any
     other number of classes scores 0 on every class.
@@ -44,11 +50,11 @@ def _computations(
     output_names: list[str] | None = None,
 ) -> list[metric_types.MetricComputation]:
     categories = Categories(tuple(foreground), tuple(strong))
-    names = [name, "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy", CONFUSION]
+    names = [name, "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy", CONFUSION, ANSWERS]
     names += ["known_miou", "known_weak_miou"]
     names += [f"iou/{category}" for category in categories.names]
     computations = []
-    outputs = {CONFUSION: {}, BOUNDARY: {}}
+    outputs: dict[str, dict] = {CONFUSION: {}, BOUNDARY: {}, AREA: {}, CONFIDENCE: {}}
     for model_name in model_names or [""]:
         # Thresholds look metrics up by a key that says nothing about example weights.
         keys = {key: metric_types.MetricKey(key, model_name, example_weighted=None) for key in names}
@@ -62,7 +68,7 @@ def _computations(
 
 
 class _ConfusionCombiner(beam.CombineFn):
-    """Adds [C, C] counts of all pixels and of those on boundaries, then applies the formula."""
+    """Adds [C, C] counts of all pixels and of those on boundaries, then applies the formula; and counts the answers."""
 
     def __init__(
         self,
@@ -75,25 +81,30 @@ class _ConfusionCombiner(beam.CombineFn):
         self._categories, self._keys, self._model_name, self._name = categories, keys, model_name, name
         self._known = categories.num_classes - added
 
-    def create_accumulator(self) -> np.ndarray:
+    def create_accumulator(self) -> _Counts:
         size = self._categories.num_classes
-        return np.zeros((2, size, size), np.int64)
+        return np.zeros((2, size, size), np.int64), empty_table(size)
 
-    def add_input(self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs) -> np.ndarray:
+    def add_input(self, accumulator: _Counts, element: metric_types.StandardMetricInputs) -> _Counts:
+        pixels, answers = accumulator
         predictions = element.get_predictions(self._model_name)
         counts = [np.asarray(predictions[name], np.int64).ravel() for name in (CONFUSION, BOUNDARY)]
         side = math.isqrt(counts[0].size)
         if side not in (self._known, self._categories.num_classes):  # every class is missed
-            return accumulator + np.roll(np.eye(len(accumulator[0]), dtype=np.int64), 1, axis=1)
-        accumulator = accumulator.copy()
-        accumulator[:, :side, :side] += np.stack(counts).reshape(2, side, side)
-        return accumulator
+            return pixels + np.roll(np.eye(len(pixels[0]), dtype=np.int64), 1, axis=1), answers
+        pixels = pixels.copy()
+        pixels[:, :side, :side] += np.stack(counts).reshape(2, side, side)
+        if side == self._categories.num_classes and AREA in predictions:
+            area, confidence = np.reshape(predictions[AREA], [1, -1]), np.reshape(predictions[CONFIDENCE], [1])
+            answers = answers + counted(area, confidence)
+        return pixels, answers
 
-    def merge_accumulators(self, accumulators: list[np.ndarray]) -> np.ndarray:
-        return sum(accumulators, self.create_accumulator())
+    def merge_accumulators(self, accumulators: list[_Counts]) -> _Counts:
+        pixels, answers = zip(self.create_accumulator(), *accumulators, strict=True)
+        return sum(pixels), sum(answers)
 
-    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, float | np.ndarray]:
-        confusion, boundary = accumulator
+    def extract_output(self, accumulator: _Counts) -> dict[metric_types.MetricKey, float | np.ndarray]:
+        (confusion, boundary), answers = accumulator
         result = scores(confusion, self._categories, boundary)
         values = {
             self._name: result.miou,
@@ -102,6 +113,7 @@ class _ConfusionCombiner(beam.CombineFn):
             "boundary_miou": result.boundary_miou,
             "pixel_accuracy": result.pixel_accuracy,
             CONFUSION: confusion,
+            ANSWERS: answers,
         }
         known = class_iou(confusion)[: self._known]
         values["known_miou"] = mean_iou(known)

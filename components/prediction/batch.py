@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +15,17 @@ from components.batch import job
 from components.batch.coco import COCO, write_coco
 from components.batch.faults import dead_letter
 from components.batch.images import Claims, Sample, Source, list_images, mask_key
-from components.batch.masks import Result
+from components.batch.masks import Result, write_atomic
 from components.batch.networks import RunNetworks, describe, threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
+from serving.answers import FILE as ANSWERS
+from serving.answers import AnswerCounts
 from serving.saved_model import find_saved_model
 from trainer.data.pictures import MOST_PIXELS, read_header
 from trainer.errors import ImageFault, UserError
 
 MAX_DEAD_SHARE = 0.1  # open
+_DIGITS = 6  # of scores in a mask's note
 Format = Literal["png", "coco", "coco-polygons"]
 
 
@@ -39,8 +42,8 @@ def predict_folder(
 ) -> dict[str, Any]:
     """Predicts the images that `output` does not hold yet.
 
-    Writes <output>/<stem>.png (palette, the model's ids, at the image's own size), dead_letters.jsonl, summary.json
-    and, by format, annotations.json (COCO).
+    Writes <output>/<stem>.png (palette, the model's ids, at the image's own size), dead_letters.jsonl, summary.json,
+    answers.prom (counts of what the model answered, see serving/answers.py) and, by format, annotations.json (COCO).
 
     Args:
       model: exported segmentation model, or a folder of versions, of which the newest is taken.
@@ -72,7 +75,7 @@ def predict_folder(
     files, others = list_images(images, output)
     sources, dead = _sources(files[:limit])
     with claimed(output, images, "predict") as output:
-        reports = (DEAD_LETTERS, SUMMARY) if format == "png" else (DEAD_LETTERS, SUMMARY, COCO)
+        reports = (DEAD_LETTERS, SUMMARY, ANSWERS) if format == "png" else (DEAD_LETTERS, SUMMARY, ANSWERS, COCO)
         refuse_foreign(output, [source.key for source in sources], reports)
         outcome = job.run(
             sources,
@@ -89,6 +92,7 @@ def predict_folder(
             beam_args=beam_args,
             title="Masks",
         )
+        write_atomic(f"{output}/{ANSWERS}", count_answers(outcome.done.values(), categories.names).text())
         if format != "png":
             done = [source for source in sources if source.key in outcome.done]
             write_coco(output, done, categories, polygons=format == "coco-polygons")
@@ -96,13 +100,28 @@ def predict_folder(
 
 
 def served_mask(sample: Sample, _: None, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]) -> Result:
-    """The model's own PNG as a result, at the size of the picture, which the model may have got smaller."""
+    """The model's own PNG as a result, at the size of the picture, which the model may have got smaller.
+
+    Its note holds the picture's scores, so that a rerun counts the masks that it keeps too.
+    """
     data, size = outputs[0]["mask_bytes"], read_header(sample.image, MOST_PIXELS).size
+    note: dict[str, Any] = {"stamp": sample.stamp}
+    if "confidence" in outputs[0]:
+        note["confidence"] = round(float(outputs[0]["confidence"]), _DIGITS)
+        note["area"] = [round(float(share), _DIGITS) for share in outputs[0]["area"]]
     if read_header(data, MOST_PIXELS).size == size:
-        return Result(sample.key, data, {"stamp": sample.stamp})
+        return Result(sample.key, data, note)
     with Image.open(io.BytesIO(data)) as png:
         mask = cv2.resize(np.asarray(png), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return Result(sample.key, mask, {"stamp": sample.stamp})
+    return Result(sample.key, mask, note)
+
+
+def count_answers(notes: Iterable[dict[str, Any]], names: Sequence[str]) -> AnswerCounts:
+    """Counts of the masks whose notes hold scores; those of a model exported by an earlier version hold none."""
+    counts = AnswerCounts(names)
+    if scored := [note for note in notes if "confidence" in note]:
+        counts.add(np.array([note["area"] for note in scored]), np.array([note["confidence"] for note in scored]))
+    return counts
 
 
 def _sources(files: Sequence[Path]) -> tuple[list[Source], list[dict[str, str]]]:

@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, model_folder, write_json
 from trainer.data.pictures import MAX_PIXELS, MOST_PIXELS
+from trainer.errors import UserError
 
 _PIXELS = click.IntRange(1, MOST_PIXELS)
 _LARGER = "larger pictures are dead letters; memory grows with it"
@@ -141,17 +142,38 @@ def predict(
 
 
 @cli.command()
-@click.option("--truth", type=PATH, required=True, help="folder of true masks")
+@click.option("--truth", type=PATH, help="folder of true masks")
 @click.option("--prediction", type=PATH, required=True, help="folder of predicted masks")
-@click.option("--categories", required=True, help="a split's name (voc-split-1) or all names by id, comma-separated")
+@click.option("--categories", help="a split's name (voc-split-1) or all names by id, comma-separated")
 @click.option("--strong", default="", help="comma-separated names of the strong categories")
+@click.option(
+    "--reference",
+    type=PATH,
+    help="a pushed version, or a folder of predictions: warns if these predictions have drifted from its own; "
+    "needs no --truth (docs/serving.md)",
+)
 @JSON
-def evaluate(truth: Path, prediction: Path, categories: str, strong: str, json_path: Path | None) -> None:
-    """Scores a folder of predicted masks against a folder of true ones.
+def evaluate(
+    truth: Path | None,
+    prediction: Path,
+    categories: str | None,
+    strong: str,
+    reference: Path | None,
+    json_path: Path | None,
+) -> None:
+    """Scores a folder of predicted masks against a folder of true ones, or against what the model answered before.
 
     Example: transferseg evaluate --truth SegmentationClass --prediction masks --categories voc-split-1
     """
-    from pipeline.evaluate import evaluate_folders
+    if (truth is None) != (categories is None) or truth is None and reference is None:
+        raise UserError("give --truth and --categories to score masks, --reference to look for drift, or all three")
+    screen, found = console(json_path), {}
+    if reference:
+        from pipeline.drift import compare
 
-    found = evaluate_folders(truth, prediction, categories, strong, console(json_path))
+        found["drift"] = compare(prediction, reference, screen)
+    if truth and categories:
+        from pipeline.evaluate import evaluate_folders
+
+        found |= evaluate_folders(truth, prediction, categories, strong, screen)
     write_json(json_path, found)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.batch.output import DEAD_LETTERS, SUMMARY
@@ -18,7 +17,7 @@ from components.weak_label_validator.checks import label_statistics
 from components.weak_labels.examples import LABELS, read_lines
 from pipeline.report.images import Picture, colour, data_uri
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary, scalars
+from pipeline.summary import Summary, read_table, scalars
 from trainer import features
 from trainer.categories import Categories
 
@@ -86,12 +85,9 @@ def score_rows(summary: Summary, categories: Categories) -> list[dict[str, Any]]
 
 def confusion(evaluation_uri: str | None, categories: Categories) -> list[tuple[str, list[float | None]]] | None:
     """Rows of true classes: name and the share of its pixels by predicted class; None for a class without pixels."""
-    if evaluation_uri is None:
+    counts = read_table(evaluation_uri, CONFUSION) if evaluation_uri else None
+    if counts is None:
         return None
-    result = tfma.load_eval_result(evaluation_uri)
-    [(_, values)] = [item for item in result.slicing_metrics if item[0] == ()]
-    array = values[""][""][CONFUSION]["arrayValue"]  # as protobuf's JSON: int64 as text
-    counts = np.array(array["int64Values"], np.int64).reshape(array["shape"])
     totals = counts.sum(axis=1)
     return [
         (name, [float(count / total) if total else None for count in row])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 from serving.local_server.status import ServingError
 
@@ -28,6 +29,10 @@ class Metrics:
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Adds a gauge that is read when scraped."""
         Gauge(name, text, registry=self._registry).set_function(value)
+
+    def collect(self, collector: Collector) -> None:
+        """Adds what another object counts."""
+        self._registry.register(collector)
 
     @contextmanager
     def call(self, transport: str, method: str) -> Iterator[None]:

@@ -6,13 +6,18 @@ import gc
 import logging
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
+from serving.answers import MASKS_AND_SCORES, AnswerCounts
+from serving.export import read_categories
 from serving.local_server.status import Code, ServingError, invalid
 from serving.saved_model import load_saved_model
 from serving.warmup import read_warmup
@@ -20,19 +25,29 @@ from trainer.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 State = get_model_status_pb2.ModelVersionStatus
+DEFAULT_SIGNATURE = "serving_default"
 
 
 class Servable:
-    """One loaded SavedModel version, warmed up."""
+    """One loaded SavedModel version, warmed up.
+
+    Attributes:
+      version: its number.
+      signatures: by name.
+      answers: counts of what it answered to `serving_default`; None for a model that does not tell.
+    """
 
     def __init__(self, path: Path, version: int):
         self.version = version
+        self.answers: AnswerCounts | None = None
         saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
         self.signatures: dict[str, meta_graph_pb2.SignatureDef] = dict(saved.meta_graphs[0].signature_def)
         self._model = load_saved_model(path)
         for request in read_warmup(path):
             inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             self.run(request.model_spec.signature_name, inputs)
+        if MASKS_AND_SCORES in self.signatures:
+            self.answers = AnswerCounts(read_categories(path, "segmentation").names)
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Calls one signature. Threads may call at the same time.
@@ -40,12 +55,19 @@ class Servable:
         Raises:
           tf.errors.OpError: the graph refused the input.
         """
+        if self.answers and signature == DEFAULT_SIGNATURE:  # the same masks, and what is counted, of one look
+            outputs = self._call(MASKS_AND_SCORES, inputs)
+            self.answers.add(outputs.pop("area"), outputs.pop("confidence"))
+            return outputs
+        return self._call(signature, inputs)
+
+    def _call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         dtypes = {name: tf.as_dtype(info.dtype) for name, info in self.signatures[signature].inputs.items()}
         tensors = {name: tf.constant(value, dtypes[name]) for name, value in inputs.items()}
         return {name: value.numpy() for name, value in self._model.signatures[signature](**tensors).items()}
 
 
-class VersionManager:
+class VersionManager(Collector):
     """Watches a model's folder.
 
     `model_dir` is a base folder with numeric version folders (TF Serving's layout) or one SavedModel itself. One
@@ -88,6 +110,11 @@ class VersionManager:
             return servable
         wanted = f"Specific({spec.name}, {version})" if version else f"Latest({spec.name})"
         raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """What the version being served has answered, as prometheus_client asks its collectors."""
+        if self._current.answers:
+            yield from self._current.answers.collect()
 
     def newest(self) -> int:
         """The version being served."""

@@ -78,6 +78,7 @@ def serve(
     service = Service(versions, batcher, metrics, timeout_seconds)
     metrics.watch("transferseg_queue_length", "Requests that wait for the model.", batcher.waiting)
     metrics.watch("transferseg_model_version", "Newest version served.", versions.newest)
+    metrics.collect(versions)
     rest = None
     try:
         rest = _start_rest(host, rest_port, service, max_body_bytes, max_calls)

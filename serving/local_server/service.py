@@ -14,10 +14,8 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
 
 from serving.local_server.batching import Batcher
 from serving.local_server.metrics import Metrics
-from serving.local_server.models import Servable, VersionManager
+from serving.local_server.models import DEFAULT_SIGNATURE, Servable, VersionManager
 from serving.local_server.status import Code, ServingError, from_tensorflow, invalid
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)

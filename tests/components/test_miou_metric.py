@@ -13,6 +13,7 @@ from components.image_example_gen.records import read_record
 from components.miou.eval_config import make_eval_config
 from components.miou.metric import MeanIoU
 from pipeline.summary import scalars
+from serving.answers import counted
 from serving.export import export_segmentation
 from trainer import features
 from trainer.categories import from_lists, named_split
@@ -70,6 +71,24 @@ def test_a_model_of_other_classes_scores_nothing():
     counts = combiner.add_input(combiner.create_accumulator(), Inputs(np.ones(9), np.ones(9)))
     values = {key.name: value for key, value in combiner.extract_output(counts).items()}
     assert values["miou"] == values["weak_miou"] == values["iou/dog"] == 0
+
+
+def test_answers_are_counted_over_all_examples():
+    """Those of a model that tells them; its classes beside the added ones are counted once it knows all."""
+    metric = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong))
+    [computation] = metric.computations(model_names=[""])
+    combiner = computation.combiner
+    rng = np.random.default_rng(0)
+    area, confidence = rng.dirichlet([5, 1, 1, 1], 20), rng.uniform(0.4, 1, 20)
+    halves = [combiner.create_accumulator(), combiner.create_accumulator()]
+    for i in range(20):
+        inputs = Inputs(np.ones(16), np.ones(16))
+        inputs.get_predictions("").update(area=area[i], confidence=confidence[i])
+        halves[i % 2] = combiner.add_input(halves[i % 2], inputs)
+    whole = combiner.add_input(combiner.merge_accumulators(halves), Inputs(np.ones(16), np.ones(16)))
+    values = {key.name: value for key, value in combiner.extract_output(whole).items()}
+    np.testing.assert_allclose(values["answers"], counted(area, confidence))
+    assert values["confusion"].sum() == 21 * 16
 
 
 def test_an_earlier_model_is_scored_on_the_categories_that_it_knows():

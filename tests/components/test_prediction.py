@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from labelling_samples import BAD_IMAGES, ODD_IMAGES, encode, export_masks, scene, write_scenes
+from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, encode, export_masks, scene, write_scenes
 from PIL import Image
 from pycocotools.coco import COCO
 
 from components.batch.faults import TooManyFaults
 from components.prediction.batch import predict_folder
 from pipeline.cli import cli
+from pipeline.drift import find_counts
+from serving.answers import AnswerCounts
 from trainer.categories import palette
 from trainer.data.pictures import readable
 from trainer.errors import UserError
@@ -35,6 +37,22 @@ def test_masks_are_the_model_s_own(models, tmp_path):
         np.testing.assert_array_equal(palette()[np.asarray(mask)], expected)
         seen |= set(np.unique(mask))
     assert seen == {0, 1, 2, 3}
+
+
+def test_answers_are_counted_those_of_kept_masks_too(models, tmp_path):
+    write_scenes(tmp_path, 5)
+    predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", limit=2)
+    assert find_counts(tmp_path / "out", "--prediction").pictures == 2
+    again = predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out")
+    assert (again["kept"], again["labelled"]) == (2, 5)
+    counts = find_counts(tmp_path / "out", "--prediction")
+    model = tf.saved_model.load(str(models["segmentation"]))
+    images = tf.constant([path.read_bytes() for path in (tmp_path / "images").iterdir()])
+    answer = model.signatures["scores"](image_bytes=images)
+    expected = AnswerCounts(CATEGORIES.names)
+    expected.add(answer["area"].numpy(), answer["confidence"].numpy())
+    assert counts.names == tuple(CATEGORIES.names)
+    np.testing.assert_array_equal(counts.table[:, :-1], expected.table[:, :-1])
 
 
 @pytest.mark.parametrize("format_", ["coco", "coco-polygons"])

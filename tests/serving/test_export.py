@@ -127,6 +127,9 @@ def test_examples_and_evaluate_agree_with_numpy(net, signatures):
         reference = np.zeros((5, 5), np.int64)
         np.add.at(reference, (truth[truth != 255], prediction[truth != 255]), 1)
         np.testing.assert_array_equal(counted["confusion"].numpy()[i].reshape(5, 5), reference)
+    scores = signatures["scores"](image_bytes=tf.constant(images))
+    for name in ("area", "confidence"):
+        np.testing.assert_allclose(counted[name], scores[name], rtol=1e-5)
 
 
 def test_boundary_counts_agree_with_numpy(net, signatures):
@@ -196,7 +199,8 @@ def test_the_trainers_own_predictions_travel_with_the_model(net, tmp_path):
 
 def test_every_warmup_request_runs(saved_model, signatures):
     requests = read_warmup(saved_model)
-    assert [request.model_spec.signature_name for request in requests] == ["serving_default", "scores", "examples"]
+    names = [request.model_spec.signature_name for request in requests]
+    assert names == ["serving_default", "scores", "masks_and_scores", "examples"]
     for request in requests:
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         assert signatures[request.model_spec.signature_name](**inputs)

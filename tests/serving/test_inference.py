@@ -86,6 +86,12 @@ def test_every_signature_agrees_with_the_masks(net, exported):
 
 def test_scores_are_those_of_the_cells_inside(net, exported):
     look, signatures, _ = exported
+    both = signatures["masks_and_scores"](image_bytes=tf.constant(IMAGES))
+    alone = signatures["scores"](image_bytes=tf.constant(IMAGES))
+    for name in ("area", "confidence"):
+        np.testing.assert_allclose(both[name], alone[name], rtol=1e-5)
+    for mask, expected in zip(both["mask_bytes"].numpy(), masks_of(signatures, IMAGES), strict=True):
+        np.testing.assert_array_equal(read_mask(mask), expected)
     if look.overlap is None and len(look.sides) > 1:
         pytest.skip("cells of the finest view do not lie on the picture's pixels")
     images, sizes = [IMAGES[i] for i in (2, 3, 4)], [SIZES[i] for i in (2, 3, 4)]
