@@ -60,6 +60,7 @@ setup(
     ],
     extras_require={
         "formats": ["datumaro==1.12.0"],  # for `transferseg import other`
+        "hf": ["huggingface_hub>=1"],  # for `transferseg push hf`
         "onnx": ["tf2onnx==1.17.0", "onnxruntime"],  # for `transferseg export --format onnx`
     },
     entry_points={"console_scripts": ["transferseg=pipeline.cli:main"]},

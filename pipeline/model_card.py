@@ -11,8 +11,8 @@ from pipeline.config import RunConfig
 from pipeline.report import facts
 from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary, percent
+from serving.saved_model import MODEL_CARD
 
-MODEL_CARD = "assets.extra/model_card.md"
 _POOR = 0.3  # open: IoU below which a category is named as a limit
 
 

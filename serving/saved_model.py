@@ -12,6 +12,7 @@ from typing import Any
 from trainer.data.files import is_remote
 from trainer.errors import UserError, shown
 
+MODEL_CARD = "assets.extra/model_card.md"  # of a version that a run pushed
 _ARTIFACT = "Format-Serving"  # folder of the SavedModel in a Trainer's artifact
 
 

@@ -17,6 +17,8 @@ FILES = [ROOT / "transferseg.py", *(path for room in ROOMS for path in sorted((R
 OPTIONAL = {
     "airflow": "requirements-airflow.lock, an environment of its own",
     "datumaro": "extra: formats",
+    "httpx": "extra: hf, of huggingface_hub",
+    "huggingface_hub": "extra: hf",
     "tf2onnx": "extra: onnx",
     "onnxruntime": "extra: onnx",
 }

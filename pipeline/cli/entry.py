@@ -14,6 +14,7 @@ from pipeline.cli import (  # noqa: F401 - their commands join the group
     cleaning,
     exporting,
     importing,
+    pushing,
     review,
     runs,
     serving,
