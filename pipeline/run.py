@@ -16,11 +16,10 @@ from components.trainers.run_fns import RUN_ID
 from pipeline.closing import print_closing
 from pipeline.config import RunConfig, check_inputs, dump_config
 from pipeline.graph import training_hash
-from pipeline.judged_answers import write_judged_answers
 from pipeline.logs import RunLines, new_run_id
 from pipeline.metrics import publish, run_metrics
-from pipeline.model_card import write_model_card
 from pipeline.plan import Remaining, count, known_rates, plan, print_plan
+from pipeline.pushed import describe
 from pipeline.quiet import log_to_file
 from pipeline.report import write_report
 from pipeline.report.advice import advise
@@ -98,8 +97,7 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
         if failure := publish(metrics, workdir, config.name, config.push_metrics):
             _LOG.warning(failure)
             console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
-    write_model_card(config, runner.components, summary)
-    write_judged_answers(runner.components, categories, summary)
+    describe(config, runner.components, summary)
     report = write_report(workdir, config, runner.components, summary)
     evidence = gather(workdir, config, runner.components)
     print_summary(summary, categories, console)

@@ -20,7 +20,10 @@ from tfx.orchestration.portable import runtime_parameter_utils
 from components.batch.faults import TooManyFaults
 from components.batch.lock import locked
 from pipeline.config import dump_config, load_config
-from pipeline.runners.local import build, launch
+from pipeline.graph import training_hash
+from pipeline.pushed import describe
+from pipeline.runners.local import build, components_of, launch
+from pipeline.summary import summarise
 from trainer.errors import UserError
 
 
@@ -79,6 +82,10 @@ def run_component(config: str, workdir: str, name: str, run_id: str) -> None:
             [node] = [node for node in pipeline.nodes if node.pipeline_node.node_info.id == name]
             if launch(pipeline, node) is None:
                 raise AirflowSkipException(f"{name}: its condition did not hold")
+            if name == "pusher":
+                components = components_of(pipeline, run_id)
+                categories = values.categories.resolve()
+                describe(values, components, summarise(components, categories, 0.0, training_hash(values), run_id))
     except (UserError, TooManyFaults) as error:
         raise AirflowFailException(str(error)) from None
 

@@ -126,6 +126,20 @@ class LocalRunner(tfx_runner.IrBasedRunner):
             self._on_end(component)
 
 
+def components_of(pipeline: pipeline_pb2.Pipeline, run_id: str) -> list[ComponentRun]:
+    """What the components of a run have put out so far, from the metadata store, whoever launched them; no times."""
+    name, found = pipeline.pipeline_info.id, []
+    with metadata.Metadata(_connection(pipeline)) as handle:
+        run = handle.store.get_context_by_type_and_name("pipeline_run", run_id)
+        for execution in sorted(handle.store.get_executions_by_context(run.id), key=lambda one: one.id):
+            for context in handle.store.get_contexts_by_execution(execution.id):
+                if context.type == "node" and context.name.startswith(f"{name}."):
+                    component = ComponentRun(context.name.removeprefix(f"{name}."))
+                    _read_outcome(handle, execution.id, component)
+                    found.append(component)
+    return found
+
+
 def _read_outcome(handle: metadata.Metadata, execution_id: int, component: ComponentRun) -> None:
     """Fills in, from the metadata store, whether the execution was cached and what it put out."""
     [execution] = handle.store.get_executions_by_id([execution_id])

@@ -88,6 +88,12 @@ def test_predict_and_evaluate_give_the_pipelines_own_score(pushed, tmp_path):
     found = json.loads(scores.read_text())
     for name in ("miou", "strong_miou", "weak_miou", "boundary_miou"):
         assert found[name] == pytest.approx(pushed.summary[name], abs=1e-6)
+    done = transferseg(
+        "evaluate", "--prediction", masks, "--reference", pushed.summary["pushed_model"], "--json", scores
+    )
+    drift = json.loads(scores.read_text())["drift"]
+    assert done.returncode == 0 and drift["pictures"] == drift["reference_pictures"] == len(list(images.iterdir()))
+    assert drift["drifted"] == [] and max(drift["psi"].values()) < 0.05, done.stdout
 
 
 @pytest.mark.parametrize(

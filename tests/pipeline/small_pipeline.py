@@ -71,10 +71,9 @@ def Push(
     pushed_model.set_string_custom_property("pushed_destination", str(version))
 
 
-def run_small(
+def small_dag(
     workdir: Path, name: str = "small", data: int = 1, steps: int = 1, good: int = 1, warm: bool = False
-) -> dict[str, str]:
-    """One run; the state of each component."""
+) -> tfx.dsl.Pipeline:
     examples = Examples(data=data).with_id("examples")
     blessed = tfx.dsl.Resolver(
         strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
@@ -88,13 +87,17 @@ def run_small(
         model=train.outputs["model"], blessing=evaluate.outputs["blessing"], serving=str(workdir / "serving" / name)
     ).with_id("pusher")
     (workdir / "config.yaml").write_text(f"name: {name}\ndataset: {{root: data}}\ncategories: {{split: voc-split-1}}\n")
-    dag = tfx.dsl.Pipeline(
+    return tfx.dsl.Pipeline(
         pipeline_name=name,
         pipeline_root=str(workdir / "artifacts"),
         components=[examples, blessed, train, evaluate, push],
         enable_cache=True,
         metadata_connection_config=connect(MetadataConfig(), workdir),
     )
+
+
+def run_small(workdir: Path, **settings) -> dict[str, str]:
+    """One run; the state of each component."""
     runner = LocalRunner(new_run_id(), lambda *_: None, lambda _: None)
-    runner.run(dag)
+    runner.run(small_dag(workdir, **settings))
     return {component.name: component.state for component in runner.components if component.name != "latest_blessed"}

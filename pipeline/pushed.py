@@ -1,4 +1,4 @@
-"""assets.extra/answers.prom of a pushed version: what it answered on the pictures it was judged on, as a reference."""
+"""What is added to a version once it is pushed: its model card, and what it answered where it was judged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from components.batch.masks import write_atomic
 from components.miou.metric import ANSWERS
+from pipeline.config import RunConfig
+from pipeline.model_card import write_model_card
 from pipeline.report import facts
 from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary, read_table
@@ -13,8 +15,14 @@ from serving.answers import ASSET, AnswerCounts
 from trainer.categories import Categories
 
 
+def describe(config: RunConfig, components: list[ComponentRun], summary: Summary) -> None:
+    """Adds both to the version that the run pushed, if it pushed one."""
+    write_model_card(config, components, summary)
+    write_judged_answers(components, config.categories.resolve(), summary)
+
+
 def write_judged_answers(components: list[ComponentRun], categories: Categories, summary: Summary) -> Path | None:
-    """Writes the counts that the Evaluator made of the version that the run pushed; None if there are none."""
+    """Writes the counts that the Evaluator made, assets.extra/answers.prom; None if nothing was pushed or counted."""
     evaluation = facts.output(components, "evaluator", "evaluation")
     if summary.pushed_model is None or evaluation is None:
         return None

@@ -9,7 +9,7 @@ from finished_run import CATEGORIES, summary_of
 from rich.console import Console
 
 from pipeline.drift import compare, find_counts
-from pipeline.judged_answers import write_judged_answers
+from pipeline.pushed import write_judged_answers
 from pipeline.report.facts import output
 from pipeline.report.scoring import eval_examples, judged_model
 from serving.answers import AnswerCounts
