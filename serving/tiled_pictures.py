@@ -60,7 +60,8 @@ class TiledPictures:
         def one(row: tuple[tf.Tensor, tf.Tensor]) -> Scores:
             picture, _ = self._picture(*row)
             shape = tf.shape(picture)
-            return _scores(*self._look(picture, lambda *strip: _totals(*strip, shape), self._totals_kinds()))
+            totals = self._look(picture, lambda cells, number: _totals(cells, number, shape), self._totals_kinds())
+            return _scores(*totals)
 
         return each(one, (not_empty(image_bytes), names), self._totals_kinds()[:3], parallel=1)
 

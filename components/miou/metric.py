@@ -100,8 +100,10 @@ class _ConfusionCombiner(beam.CombineFn):
         return pixels, answers
 
     def merge_accumulators(self, accumulators: list[_Counts]) -> _Counts:
-        pixels, answers = zip(self.create_accumulator(), *accumulators, strict=True)
-        return sum(pixels), sum(answers)
+        pixels, answers = self.create_accumulator()
+        for more_pixels, more_answers in accumulators:
+            pixels, answers = pixels + more_pixels, answers + more_answers
+        return pixels, answers
 
     def extract_output(self, accumulator: _Counts) -> dict[metric_types.MetricKey, float | np.ndarray]:
         (confusion, boundary), answers = accumulator
