@@ -78,7 +78,7 @@ def test_a_good_model_passes(good, tmp_path):
     assert report.reasons == []
     assert report.agreement == 1 and report.latency_ms > 0 and report.load_s > 0
     assert 100 < report.memory_mb < 8000
-    assert report.requests == {"good": 3, "odd": 6, "hostile": 5, "warm-up": 3}
+    assert report.requests == {"good": 3, "odd": 6, "hostile": 5, "warm-up": 4}
 
 
 def test_a_model_that_looks_in_tiles_passes(tmp_path):

@@ -50,6 +50,7 @@ MENDABLE = {
     "serve": ["--model", "folder", "--rest-port", "70000"],
     "label": ["--l-net", "folder", "--cam", "folder", "--images", "folder", "--tags", "file", "--output", "out"],
     "predict": ["--model", "folder", "--images", "folder", "--output", "out"],
+    "push": ["hf", "--repo", "my-lab/pets", "--model", "folder"],
     "evaluate": ["--truth", "folder", "--prediction", "folder", "--categories", "none.txt"],
     "import": ["folder", "--images", "folder", "--output", "file"],
     "export": ["--model", "folder", "--format", "tflite", "--output", "out"],
