@@ -1,4 +1,4 @@
-"""`transferseg calibrate`: the label core's open values from a config's strong images and two exported models."""
+"""`transferseg calibrate`: the label core's values from a config's strong images and two exported models."""
 
 from __future__ import annotations
 

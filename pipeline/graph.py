@@ -273,6 +273,7 @@ def exported_folder(key: str, path: str) -> str:
 
 def training_hash(config: RunConfig) -> str:
     """12 hex digits over what decides the weights: not the gates, not how and where it runs."""
-    others = {"gate", "serving_check", "metadata", "push_metrics", "beam_args", "compare_strong_only", "cluster"}
+    others = {"gate", "label_gate", "serving_check", "metadata", "push_metrics", "beam_args", "compare_strong_only"}
+    others.add("cluster")
     kept = config.model_dump_json(exclude=others)
     return hashlib.sha256(kept.encode()).hexdigest()[:12]

@@ -16,7 +16,7 @@ from trainer.data.files import read_bytes
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, shown
 
-_THUMBNAILS = 500  # open: problems that get one
+_THUMBNAILS = 500  # our choice: problems that get one
 
 
 @dataclass(frozen=True)

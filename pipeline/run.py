@@ -45,7 +45,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
       Preempted: the process was asked to stop; the next run continues.
     """
     check_inputs(config)
-    fetch(config.backbone, config.weights)
+    fetch(config.network.backbone, config.network.weights)
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     run_id = new_run_id()

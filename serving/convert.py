@@ -31,7 +31,7 @@ from trainer.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 
 Format = Literal["tflite", "onnx"]
 Precision = Literal["float32", "float16", "int8"]
-_OPSET = 17  # of ONNX; open
+_OPSET = 17  # of ONNX; our choice
 Network = Callable[[np.ndarray], np.ndarray]  # float32 [1, S, S, 3] -> float32 [1, g, g, C]
 
 

@@ -6,10 +6,8 @@ from trainer.data.pictures import MAX_PIXELS
 from trainer.preprocessing import decode_image
 
 _HEADER = 32  # bytes that hold the sizes of PNG (16..24) and BMP (18..26)
-_BLOCKS = 100_000  # open: blocks of a GIF up to the end of its first frame, 25 MB of them as most programs write them
-_SCANS = (
-    100  # open: of a JPEG; each goes over all pixels again. Programs write at most some 10, and a few in thumbnails
-)
+_BLOCKS = 100_000  # our choice: blocks of a GIF up to the end of its first frame; 25 MB as most programs write
+_SCANS = 100  # our choice: of a JPEG; each goes over all pixels again. Programs write some 10 at most
 
 
 def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:

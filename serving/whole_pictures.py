@@ -14,8 +14,10 @@ from trainer.orientation import exif_orientation, stored, swapped_if_turned, upr
 from trainer.preprocessing import grid_to_image, resize_mask, to_network_input
 from trainer.views import segmentation_logits
 
-MASK_SIDE = 1024  # open: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)
-_PARALLEL = 4  # open: images of one batch decoded or encoded at the same time; bounds memory
+MASK_SIDE = (
+    1024  # our choice: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)
+)
+_PARALLEL = 4  # our choice: images of one batch decoded or encoded at the same time; bounds memory
 
 IdsAt = Callable[[tf.Tensor], tf.Tensor]  # int32 [2] H x W -> uint8 [H, W] ids, as the pixels are stored
 

@@ -18,7 +18,7 @@ from trainer.panels import segmentation_panel
 from trainer.replicas import Batch, add_up, check_batch_size, on_replicas, spread
 from trainer.session import RunFolders, Session
 
-COLLAPSE_WINDOW = 200  # steps (open)
+COLLAPSE_WINDOW = 200  # steps (our choice)
 
 Step = Callable[[Batch], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 

@@ -14,8 +14,8 @@ from trainer.data.files import cut, read_bytes
 from trainer.errors import ImageFault, one_line
 
 URL, KEY = "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"  # environment variables, named as in label-studio-ml
-MAX_BYTES = 100_000_000  # open
-_TIMEOUT_S = 30  # open: for the next bytes, not for the whole picture
+MAX_BYTES = 100_000_000  # our choice
+_TIMEOUT_S = 30  # our choice: for the next bytes, not for the whole picture
 _CHUNK = 1 << 20
 
 

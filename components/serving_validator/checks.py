@@ -23,7 +23,7 @@ from trainer.errors import UserError
 
 _PYTHON = [sys.executable, "-m", "components.serving_validator.probe"]
 _ROOT = Path(__file__).parents[2]  # the probe is found from any working directory
-_SHOWN = 3  # open: failures quoted of a kind
+_SHOWN = 3  # our choice: failures quoted of a kind
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 _WARMUP = "assets.extra/tf_serving_warmup_requests"
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core, but TF Serving has no Python
-_NOISE = 0.001  # open: share of pixels on a class boundary that another batch size may decide the other way
+_NOISE = 0.001  # our choice: share of pixels on a class boundary that another batch size may decide the other way
 
 
 def probe(model: Path, work: Path, timed_calls: int) -> dict:

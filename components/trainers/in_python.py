@@ -28,7 +28,7 @@ from trainer.session import RunFolders
 
 Kind = Literal["segmentation", "l_net", "cam"]
 _TRAIN = {"segmentation": train_segmentation, "l_net": train_l_net, "cam": train_cam}
-_EXAMPLES, _MODEL, _KEPT = "examples.tfrecord.gz", "model", 8  # open: images whose predictions go into the export
+_EXAMPLES, _MODEL, _KEPT = "examples.tfrecord.gz", "model", 8  # our choice: images whose predictions go into the export
 
 
 def train(

@@ -38,7 +38,7 @@ from trainer.session import RunFolders
 
 Stage = TypeVar("Stage", StageConfig, AdversarialConfig)
 RUN_ID = "TRANSFERSEG_RUN_ID"  # environment variable; as a parameter it would spoil the cache
-_WARMUP_IMAGES, _PREDICTED_IMAGES = 2, 8  # open
+_WARMUP_IMAGES, _PREDICTED_IMAGES = 2, 8  # our choice
 
 
 def cam(fn_args: FnArgs) -> None:

@@ -22,12 +22,12 @@ from trainer.data.boxes import TagBox, pixels_of
 # bias is .33 above the regression's: for IoU a superpixel counts from a probability of IoU / (1 + IoU) = .42 on (mIoU
 # .708 with bias 1.0, .711 with 1.2).
 _BIAS, _OF_PLACE, _OF_DIFFUSION, _OF_COLOUR = 1.1, 0.64, 0.75, 0.31
-_NEAR = 0.05**0.5 / 2**0.5  # open: sigma of likeness in colour, exp(-distance / .05)
-_RARE = 1e-3  # open: a density of colour below which none is told apart
-_SEED = 0.8  # open: of a box's best superpixel; from there on it seeds the tag
-_TOP = 0.9  # open: quantile of M in a box that counts as its highest
-_LEAST_TOP = 0.1  # open: below, M has not seen the object and is not stretched further
-_CERTAIN = 0.02  # open: no answer is surer than this
+_NEAR = 0.05**0.5 / 2**0.5  # our choice: sigma of likeness in colour, exp(-distance / .05)
+_RARE = 1e-3  # our choice: a density of colour below which none is told apart
+_SEED = 0.8  # our choice: of a box's best superpixel; from there on it seeds the tag
+_TOP = 0.9  # our choice: quantile of M in a box that counts as its highest
+_LEAST_TOP = 0.1  # our choice: below, M has not seen the object and is not stretched further
+_CERTAIN = 0.02  # our choice: no answer is surer than this
 # The mean shape of an object in its box, from the masks of 1,768 objects of all of VOC's categories: .9 in the middle,
 # .5 at the sides' middles, .2 in the corners; see `_place`.
 _MIDDLE, _EDGE, _SOFT, _ROUND = 0.9, 0.93, 0.17, 2.6

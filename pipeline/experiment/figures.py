@@ -86,7 +86,9 @@ def draw_figures(
 def _network(networks: Networks, categories: Categories, method: methods.Method) -> tf.keras.Model:
     config, number = networks.config, categories.num_classes
     trained = method(networks, categories)
-    return networks.load(lambda: build_segmentation(config.backbone, number, None, config.seed), trained)
+    return networks.load(
+        lambda: build_segmentation(config.network.backbone, number, None, config.network.seed), trained
+    )
 
 
 def _masks(pattern: str, keys: set[str]) -> dict[str, np.ndarray]:

@@ -92,7 +92,9 @@ class Networks:
             lambda folders: train_cam(patterns, categories, config.network, config.cam, folders),
             *(categories.foreground, config.cam, self.within(patterns)),
         )
-        return self.load(lambda: build_cam(config.backbone, len(categories.foreground), None, config.seed), folder)
+        return self.load(
+            lambda: build_cam(config.network.backbone, len(categories.foreground), None, config.network.seed), folder
+        )
 
     def l_net(self, categories: Categories) -> tf.keras.Model:
         """L-Net on the strong images."""
@@ -104,7 +106,7 @@ class Networks:
             ),
             *(categories, config.l_net),
         )
-        return self.load(lambda: build_segmentation(config.backbone, 1, None, config.seed), folder)
+        return self.load(lambda: build_segmentation(config.network.backbone, 1, None, config.network.seed), folder)
 
     def exported_cam(self, categories: Categories) -> Path:
         """Folder of the CAM's SavedModel."""
@@ -180,7 +182,7 @@ class Networks:
                 net(),
                 partial,
                 kind=kind,
-                image_size=config.image_size,
+                image_size=config.network.image_size,
                 categories=categories,
                 metadata={},
                 look=look,

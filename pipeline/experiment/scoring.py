@@ -33,12 +33,14 @@ def score(networks: Networks, categories: Categories, trained: Path, crf: bool =
 
     def make(partial: Path) -> None:
         config = networks.config
-        net = networks.load(lambda: build_segmentation(config.backbone, number, None, config.seed), trained)
+        net = networks.load(
+            lambda: build_segmentation(config.network.backbone, number, None, config.network.seed), trained
+        )
         counts = (_count_refined if crf else _count)(networks, categories, net)
         (partial / "counts.json").write_text(json.dumps(counts.tolist()))
 
     look = networks.config.look("segmentation")
-    usual = look == Look(size=networks.config.image_size)
+    usual = look == Look(size=networks.config.network.image_size)
     identity = (trained.name, networks.config.dataset.eval, crf, *([] if usual else [look]))
     folder = networks.step("scores", make, *identity)
     confusion, boundary = np.array(json.loads((folder / "counts.json").read_text()))

@@ -18,7 +18,7 @@ def labelled(networks: Networks, categories: Categories) -> str:
     """TFRecord pattern of the weak images with labels by a TransferNet, trained as long as the segmentation network."""
     config, records = networks.config, networks.records(categories)
     weak = networks.split(categories, WEAK)
-    check_size(config.image_size)
+    check_size(config.network.image_size)
     trained = networks.trained(
         "transfer_net",
         lambda folders: train_transfer_net(
@@ -29,8 +29,12 @@ def labelled(networks: Networks, categories: Categories) -> str:
 
     def make(partial: Path) -> None:
         number = len(categories.foreground)
-        net = networks.load(lambda: build_transfer_net(config.backbone, number, None, config.seed), trained)
-        look = Look(size=config.image_size, native=config.segmentation.scale == "native")  # its attention has one size
+        net = networks.load(
+            lambda: build_transfer_net(config.network.backbone, number, None, config.network.seed), trained
+        )
+        look = Look(
+            size=config.network.image_size, native=config.segmentation.scale == "native"
+        )  # its attention has one size
         found = transfer_labels(net, [weak], number, look)
         labels = dict(progress(found, desc="      TransferNet labels", unit="image"))
         write_labels([weak], labels, partial)

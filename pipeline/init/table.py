@@ -14,8 +14,8 @@ from pipeline.init.dataset import Found
 from pipeline.init.pictures import count
 from pipeline.validate import FEW
 
-_LOOKED_AT = 5000  # open: pictures among which look-alikes are searched; `validate` searches all
-_NAMED = 3  # open: pictures that a warning names
+_LOOKED_AT = 5000  # our choice: pictures among which look-alikes are searched; `validate` searches all
+_NAMED = 3  # our choice: pictures that a warning names
 _SOURCES = {"given": "your list", "there": "the list that was there", "held out": "held out here"}
 
 

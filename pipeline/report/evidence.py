@@ -14,7 +14,7 @@ from pipeline.runners.local import ComponentRun
 from trainer.categories import BACKGROUND
 
 _WORST = 3  # pictures that are named
-FEW_LABELS = 0.7  # open: share of a tag's labels that show it, below which they are to blame
+FEW_LABELS = 0.7  # our choice: share of a tag's labels that show it, below which they are to blame
 
 
 @dataclass(frozen=True)

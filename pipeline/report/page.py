@@ -67,7 +67,7 @@ def _content_key(config: RunConfig, components: list[ComponentRun], summary: Sum
 
 
 def _render(workdir: Path, config: RunConfig, components: list[ComponentRun], summary: Summary, key: str) -> str:
-    categories = config.categories.resolve()
+    categories, network = config.categories.resolve(), config.network
     labels = facts.label_quality(facts.output(components, "weak_labels"), categories)
     evidence = gather(workdir, config, components)
     rows = facts.score_rows(summary, categories)
@@ -92,7 +92,7 @@ def _render(workdir: Path, config: RunConfig, components: list[ComponentRun], su
         box=BOX,
         lineage=lineage(components),
         dataset_root=config.dataset.root,
-        network=f"{config.backbone}, trained at {config.image_size} pixels, tested {config.look('p_net')}",
+        network=f"{network.backbone}, trained at {network.image_size} pixels, tested {config.look('p_net')}",
         curves=facts.curves(components),
         confusion=facts.confusion(facts.output(components, "evaluator", "evaluation"), categories),
         slices=facts.slices(facts.output(components, "evaluator", "evaluation")),

@@ -21,9 +21,9 @@ from trainer.categories import Categories
 from trainer.features import image_of, key_of, read_examples, tags_of
 from trainer.preprocessing import decode_image
 
-_ROWS = 8  # open: shown of each kind
-_DOUBTFUL = 3  # open: least certain predictions shown besides
-_READ = 200  # open: weak images the shown ones are taken from; bounds the time on large sets
+_ROWS = 8  # our choice: shown of each kind
+_DOUBTFUL = 3  # our choice: least certain predictions shown besides
+_READ = 200  # our choice: weak images the shown ones are taken from; bounds the time on large sets
 
 
 @dataclass(frozen=True)

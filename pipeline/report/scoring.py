@@ -28,7 +28,7 @@ from trainer.metrics import confusion_matrix, scores
 from trainer.preprocessing import decode_mask
 
 PICTURES = "pictures.json"
-_SCORED, _SCORED_SLOW = 60, 16  # open: pictures that are scored one by one; VGG-16 takes .3 s each
+_SCORED, _SCORED_SLOW = 60, 16  # our choice: pictures that are scored one by one; VGG-16 takes .3 s each
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def scored_pictures(workdir: Path, config: RunConfig, components: list[Component
         known = json.loads(path.read_text())
         if {name: known.get(name) for name in source} == source:
             return [Scored(**entry) for entry in known["pictures"]]
-    limit = _SCORED_SLOW if config.backbone == "vgg16" else _SCORED
+    limit = _SCORED_SLOW if config.network.backbone == "vgg16" else _SCORED
     found = _score(examples, model, limit, config.categories.resolve())
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(source | {"pictures": [asdict(scored) for scored in found]}) + "\n")

@@ -21,7 +21,7 @@ from pipeline.runners.settings import DEFAULT, ClusterSettings, Resources
 from trainer.errors import UserError
 
 _COMMAND = ["python", "-m", "pipeline.runners.step"]
-_RETRIES = 5  # open: of a step on a spot node
+_RETRIES = 5  # our choice: of a step on a spot node
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _check(config: RunConfig, settings: ClusterSettings) -> None:
             f"cluster.root: {root} is on none of cluster.volumes ({', '.join(mounted) or 'none given'}): the "
             "pushed model would be lost with its container; give a folder on one of them, or gs://bucket/folder"
         )
-    for key, path in (("dataset.root", config.dataset.root), ("weights", config.weights)):
+    for key, path in (("dataset.root", config.dataset.root), ("network.weights", config.network.weights)):
         if path not in (None, "imagenet") and not path.startswith("/") and "://" not in path:
             raise UserError(f"{key}: {path} is no absolute path; give the one at which the containers see it")
     for key, path in (("cam_from", config.cam_from), ("l_net_from", config.l_net_from)):

@@ -34,9 +34,7 @@ CONFIG = make_config(
         "dataset": {"root": "/data"},
         "categories": {"strong": ["cat"], "weak": ["dog", "cow"]},
         "name": "pets",
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": SIZE,
+        "network": {"backbone": "tiny", "weights": None, "image_size": SIZE},
     },
     "test",
 )

@@ -96,7 +96,7 @@ def test_remedies_follow_from_the_data(tmp_path, monkeypatch):
     assert "maps={extra_scales" in found.remedies[0].commands[0] and "review export" in found.remedies[1].commands[0]
     random = make_config(CONFIG.model_dump() | {"backbone": "mobilenet_v2"}, "test")
     found, _ = told(tmp_path, monkeypatch, random, MISS, evidence_of())
-    assert found.remedies[0].commands[0].endswith("--set weights=imagenet")
+    assert found.remedies[0].commands[0].endswith("--set network.weights=imagenet")
 
 
 def test_a_pushed_and_a_stopped_run(tmp_path):

@@ -14,8 +14,8 @@ from trainer.initial_values import made_up_images
 from trainer.models.backbones import BACKBONES, begin
 from trainer.weights import HEAD
 
-FACTORS = 256  # open: width of the product of features and category
-DECODER = (128, 64)  # open: channels at strides 16 and 8
+FACTORS = 256  # our choice: width of the product of features and category
+DECODER = (128, 64)  # our choice: channels at strides 16 and 8
 
 
 def build_transfer_net(backbone: str, num_categories: int, weights: str | None, seed: int) -> keras.Model:
