@@ -35,7 +35,7 @@ def advice(backbone: str, weights: str | None) -> list[str]:
         f"network.weights: {file} is not in {cache_folder()}, and cannot be downloaded from here ({reason}).",
         f"  On a machine with internet: curl -O {address(backbone)}",
         f"  Then put it into {cache_folder()}, or give its path in the config: network.weights: /path/to/{file.name}",
-        "  Without it, network.weights: null with freeze_backbone: false begins with random ones; they need many more pictures.",
+        "  Without it, network.weights: null with freeze_backbone: false is random, which needs many more pictures.",
     ]
 
 
