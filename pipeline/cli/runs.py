@@ -126,7 +126,7 @@ def run(
             console(json_path).print(line, highlight=False, soft_wrap=True)
         return
     check_inputs(loaded)
-    fetch(loaded.backbone, loaded.weights)
+    fetch(loaded.network.backbone, loaded.network.weights)
     from pipeline.run import run_local  # takes seconds to import: only for a config that is right
 
     finish(run_local(loaded, workdir, console(json_path)), json_path)
@@ -188,7 +188,7 @@ def experiment(
     from pipeline.experiment.command import run_experiment
     from pipeline.weights import fetch
 
-    fetch(loaded.backbone, loaded.weights)
+    fetch(loaded.network.backbone, loaded.network.weights)
     names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
     workdir = workdir or Path("build") / f"experiment-{loaded.name}"
     run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out or workdir / "results", console())

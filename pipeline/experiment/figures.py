@@ -16,9 +16,9 @@ from trainer.baselines.example_files import read_examples
 from trainer.categories import Categories, palette
 from trainer.data.pictures import readable
 from trainer.features import image_of, key_of, tags_of
-from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_image, decode_mask
+from trainer.stages import SEGMENTATION
 
 Panel = np.ndarray  # uint8 [H, W, 3]
 
@@ -56,7 +56,10 @@ def draw_predictions(networks: Networks, categories: Categories, rows: int, path
     config = networks.config
     examples = _spread(list(held_back(config, categories, evaluation=True, weak=True)), rows)
     trained = {"AE": "ae", "L-Net": "l-net", "P-Net": "p-net", "full": "full"}
-    nets = {title: _network(networks, categories, methods.METHODS[name]) for title, name in trained.items()}
+    nets = {
+        title: networks.load(SEGMENTATION, categories, methods.METHODS[name](networks, categories))
+        for title, name in trained.items()
+    }
     grid, look = [], config.look("segmentation")
     for example in examples:
         image = decode_image(image_of(example)).numpy()
@@ -81,14 +84,6 @@ def draw_figures(
         paths.append(folder / f"figure5-{split}.png")
         draw_unseen(networks, categories, unseen, rows, paths[-1])
     return paths
-
-
-def _network(networks: Networks, categories: Categories, method: methods.Method) -> tf.keras.Model:
-    config, number = networks.config, categories.num_classes
-    trained = method(networks, categories)
-    return networks.load(
-        lambda: build_segmentation(config.network.backbone, number, None, config.network.seed), trained
-    )
 
 
 def _masks(pattern: str, keys: set[str]) -> dict[str, np.ndarray]:

@@ -18,10 +18,10 @@ from trainer.categories import Categories
 from trainer.input_pipeline import read_records
 from trainer.looks import Look
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
-from trainer.models.large_fov import build_segmentation
 from trainer.one_image import answer_on_pixels
 from trainer.preprocessing import decode_mask
 from trainer.progress import progress
+from trainer.stages import SEGMENTATION
 from trainer.threads import in_threads
 
 _BATCH = 8
@@ -29,13 +29,9 @@ _BATCH = 8
 
 def score(networks: Networks, categories: Categories, trained: Path, crf: bool = False) -> Scores:
     """Scores of the network in the folder of a `trained` step; with `crf` after a dense CRF (seconds an image)."""
-    number = categories.num_classes
 
     def make(partial: Path) -> None:
-        config = networks.config
-        net = networks.load(
-            lambda: build_segmentation(config.network.backbone, number, None, config.network.seed), trained
-        )
+        net = networks.load(SEGMENTATION, categories, trained)
         counts = (_count_refined if crf else _count)(networks, categories, net)
         (partial / "counts.json").write_text(json.dumps(counts.tolist()))
 

@@ -106,7 +106,7 @@ MORE_PLANTED = {
 
 def assert_refused(pushed, kind, steps, settings, reason) -> None:
     before = versions(pushed)
-    with trainers(refine_segmentation=spoilt(kind)):
+    with trainers(p_net=spoilt(kind)):
         done, summary = run(pushed, **{"p_net.steps": steps} | settings)
     assert done.returncode == 1, done.stdout + done.stderr
     assert summary["pushed_model"] is None and versions(pushed) == before
