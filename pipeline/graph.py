@@ -34,7 +34,7 @@ _ALL, _STRONG = ["strong", "weak"], ["strong"]
 
 
 @dataclass(frozen=True)
-class Places:
+class Folders:
     """Folders of a run: artifacts, training checkpoints (to resume from), TF Serving's model base folder, and weak
     labels that later runs need not make again."""
 
@@ -46,7 +46,7 @@ class Places:
 
 def create_pipeline(
     config: RunConfig,
-    places: Places,
+    folders: Folders,
     metadata_connection: metadata_store_pb2.ConnectionConfig | None,
     dataset_state: str | None = None,
 ) -> tfx.dsl.Pipeline:
@@ -73,7 +73,7 @@ def create_pipeline(
             base_model=base_model.outputs["model"] if base_model else None,
             train_args=tfx.proto.TrainArgs(splits=splits),
             eval_args=tfx.proto.EvalArgs(splits=_STRONG),  # unused: models are scored by the Evaluator alone
-            custom_config=trainer_config(config, run_fn, stage, places.checkpoints, categories, metadata),
+            custom_config=trainer_config(config, run_fn, stage, folders.checkpoints, categories, metadata),
         ).with_id(name)
 
     def evaluator(name: str, model: BaseComponent, baseline=None, gated: bool = False) -> tfx.components.Evaluator:
@@ -142,7 +142,7 @@ def create_pipeline(
         categories=categories,
         max_dead_share=config.dataset.max_bad_share,
         calibration=calibration.outputs["calibration"] if calibration else None,
-        store=places.label_store,
+        store=folders.label_store,
     ).with_id("weak_labels")
     labelled = weak_labels.outputs["examples"]
     label_gate = WeakLabelGate(
@@ -185,7 +185,7 @@ def create_pipeline(
             model_blessing=evaluation.outputs["blessing"],
             infra_blessing=infra_blessing,
             push_destination=tfx.proto.PushDestination(
-                filesystem=tfx.proto.PushDestination.Filesystem(base_directory=places.serving)
+                filesystem=tfx.proto.PushDestination.Filesystem(base_directory=folders.serving)
             ),
             custom_config={"accepted_because": config.gate.accept} if config.gate.accept else None,  # for the record
         ).with_id("pusher")
@@ -204,7 +204,7 @@ def create_pipeline(
         first.add_upstream_node(data_gate)
     return tfx.dsl.Pipeline(
         pipeline_name=config.name,
-        pipeline_root=places.artifacts,
+        pipeline_root=folders.artifacts,
         components=components,
         enable_cache=True,
         metadata_connection_config=metadata_connection,

@@ -33,8 +33,8 @@ _FIXED_S = {"examples": 1.0, "statistics": 2.5, "serving_check": 12.0, "evaluato
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds a picture, on this machine as busy as it is: the network's answer, an update of its last layers alone and
-    of all, reading and decoding."""
+    """Seconds a picture, on this machine as busy as it is: a prediction, an update of the last layers alone and of all,
+    reading and decoding."""
 
     forward: float
     head: float

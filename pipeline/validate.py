@@ -116,7 +116,7 @@ def _classes(entries: Sequence[dict], categories: Categories) -> Iterator[Proble
     for category, name in enumerate(categories.names[1:], start=1):
         if not train[category]:
             yield Problem.warning(
-                name, "no training image shows it: the model will never answer with it; add some", "unseen"
+                name, "no training image shows it: the model will never predict it; add some", "unseen"
             )
         elif train[category] < FEW:
             yield Problem.warning(

@@ -129,6 +129,6 @@ def each(function: Callable, rows: tuple[tf.Tensor, ...], output: Any, parallel:
 def cells_inside(valid: tf.Tensor, grid: tf.Tensor, image_size: int) -> tf.Tensor:
     """float32 [B, g, g]: 1 where a grid cell lies on the image, 0 on padding."""
     step = (image_size - 1) / (tf.cast(grid, tf.float32) - 1)
-    places = tf.range(tf.cast(grid, tf.float32)) * step
-    rows, columns = (places < tf.cast(valid[:, axis, tf.newaxis], tf.float32) for axis in (0, 1))
+    positions = tf.range(tf.cast(grid, tf.float32)) * step
+    rows, columns = (positions < tf.cast(valid[:, axis, tf.newaxis], tf.float32) for axis in (0, 1))
     return tf.cast(rows[:, :, tf.newaxis] & columns[:, tf.newaxis], tf.float32)

@@ -37,7 +37,7 @@ def fit(
 
     Args:
       batches_from: see `input_pipeline.training_batches`; batches of `stage.batch_size` examples.
-      panel: draws the network's answer for TensorBoard, at every checkpoint.
+      panel: draws the network's prediction for TensorBoard, at every checkpoint.
       xla: compile forward and backward pass with XLA.
       inputs: a batch -> what `net` takes; by default its images.
 

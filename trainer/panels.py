@@ -1,4 +1,4 @@
-"""Pictures of a network's answers beside input and truth, for TensorBoard."""
+"""Pictures of a network's predictions beside input and truth, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def activation_panel(outputs: dict[str, tf.Tensor], batch: dict[str, tf.Tensor])
     return _row(batch, tf.clip_by_value(_to_pixels(hottest, batch), 0.0, 1.0))
 
 
-def _row(batch: dict[str, tf.Tensor], answer: tf.Tensor) -> tf.Tensor:
-    """`answer`: integer ids [B, S, S], or values in 0..1 [B, S, S, 1]."""
-    if answer.dtype.is_floating:
-        picture = tf.repeat(tf.cast(255.0 * answer, tf.uint8), 3, axis=-1)
+def _row(batch: dict[str, tf.Tensor], prediction: tf.Tensor) -> tf.Tensor:
+    """`prediction`: integer ids [B, S, S], or values in 0..1 [B, S, S, 1]."""
+    if prediction.dtype.is_floating:
+        picture = tf.repeat(tf.cast(255.0 * prediction, tf.uint8), 3, axis=-1)
     else:
-        picture = tf.gather(palette(), answer)
+        picture = tf.gather(palette(), prediction)
     truth = tf.gather(palette(), tf.cast(batch["labels"], tf.int32))
     return tf.concat([tf.cast(batch["image"], tf.uint8), truth, picture], axis=2)
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from trainer.curves import draw_curves
 from trainer.errors import UserError
-from trainer.hosts import LOST, hosts, total
+from trainer.hosts import LOST, hosts, sum_over_hosts
 from trainer.panels import Panel
 from trainer.progress import progress
-from trainer.replicas import Batch, first, whole
+from trainer.replicas import Batch, first_replica, gather
 from trainer.run_state import Checkpoints, History, Preempted, StopSignal
 
 WARNINGS = "warnings.txt"
@@ -65,7 +65,7 @@ class Session:
     def __enter__(self) -> Session:
         self._checkpoints.restore()
         self.step = int(tf.convert_to_tensor(self._saved_step))
-        if total(self.step) != self.step * self._hosts.number:
+        if sum_over_hosts(self.step) != self.step * self._hosts.number:
             raise UserError(
                 f"{self._folders.name}: this host begins at step {self.step} and another one does not; all hosts must "
                 f"see the same checkpoints in {self._folders.checkpoints}"
@@ -133,7 +133,7 @@ class Session:
         for step, scalars, keys in self._unread:
             values = {name: float(tf.convert_to_tensor(value)) for name, value in scalars.items()}
             if not np.isfinite(list(values.values())).all():
-                images = ", ".join(key.decode() for key in whole(keys).numpy())
+                images = ", ".join(key.decode() for key in gather(keys).numpy())
                 raise UserError(
                     f"{self._folders.name}: the loss became NaN or infinite at step {step} on images {images}; "
                     "lower learning_rate or set clip_norm (the last checkpoint is kept)"
@@ -158,13 +158,13 @@ class Session:
         """Whether this process was; with several hosts whether any of them was, agreed upon every few steps."""
         if self._hosts.number == 1:
             return self._stop.raised
-        return self.step % _AGREE_EVERY == 0 and total(self._stop.raised) > 0
+        return self.step % _AGREE_EVERY == 0 and sum_over_hosts(self._stop.raised) > 0
 
     def show(self, panel: Panel, net: tf.keras.Model, batch: Batch) -> None:
-        """Writes pictures of the network's answers for the first images of the batch to TensorBoard."""
-        batch = {name: first(value)[:_PANEL_ROWS] for name, value in batch.items()}
+        """Writes pictures of the network's predictions for the first images of the batch to TensorBoard."""
+        batch = {name: first_replica(value)[:_PANEL_ROWS] for name, value in batch.items()}
         with self._board.as_default(step=self.step):
-            tf.summary.image("answers", panel(net(batch["image"], training=False), batch), max_outputs=_PANEL_ROWS)
+            tf.summary.image("predictions", panel(net(batch["image"], training=False), batch), max_outputs=_PANEL_ROWS)
 
     def warn(self, message: str) -> None:
         """Tells whoever watches, and keeps the message in warnings.txt beside the history."""

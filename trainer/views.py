@@ -42,4 +42,4 @@ def segmentation_logits(
     if len(inputs) == 1 and not mirror:
         return tf.cast(network(inputs[0]), tf.float32)
     seen = all_views(lambda batch: {"maps": tf.nn.softmax(tf.cast(network(batch), tf.float32))}, inputs, mirror)
-    return tf.math.log(tf.maximum(mean_map([answer["maps"] for answer in seen]), _LEAST))
+    return tf.math.log(tf.maximum(mean_map([outputs["maps"] for outputs in seen]), _LEAST))

@@ -64,13 +64,13 @@ def _draw(path: Path, found: Calibration) -> None:
     for axis, (name, curve) in zip(axes.flat, found.curves.items(), strict=False):
         values = list(curve)
         numeric = not set(values) & {"True", "False"}
-        places = [float(value) for value in values] if numeric else list(range(len(values)))
-        axis.plot(places, list(curve.values()), "o-", color="#1f77b4", markersize=3)
+        positions = [float(value) for value in values] if numeric else list(range(len(values)))
+        axis.plot(positions, list(curve.values()), "o-", color="#1f77b4", markersize=3)
         chosen = str(getattr(found.settings, name))
         if chosen in values:
-            axis.plot(places[values.index(chosen)], curve[chosen], "o", color="#d62728", markersize=7)
+            axis.plot(positions[values.index(chosen)], curve[chosen], "o", color="#d62728", markersize=7)
         if not numeric:
-            axis.set_xticks(places, values)
+            axis.set_xticks(positions, values)
         axis.set_title(name, fontsize=10)
         axis.grid(alpha=0.3)
     for axis in axes[:, 0]:

@@ -20,14 +20,14 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Place:
+class PictureSource:
     """Where Label Studio is, and the legacy token of a user who may see the pictures. Either may be empty."""
 
     url: str = ""
     key: str = ""
 
     @classmethod
-    def from_environment(cls) -> Place:
+    def from_environment(cls) -> PictureSource:
         return cls(os.environ.get(URL, ""), os.environ.get(KEY, ""))
 
     def read(self, picture: str) -> bytes:

@@ -26,7 +26,7 @@ from trainer import features
 from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.errors import UserError
-from trainer.hosts import LOST, hosts, total
+from trainer.hosts import LOST, barrier, hosts
 from trainer.input_pipeline import read_records
 from trainer.looks import Look
 from trainer.p_net import refine_segmentation
@@ -139,7 +139,7 @@ def _looking(fn_args: FnArgs) -> dict:
 def _await_chief(model: str) -> None:
     """Returns on every host when the chief has exported the model: TFX asks each of them for it."""
     try:
-        total(0.0)
+        barrier()
     except LOST as error:
         if not tf.io.gfile.exists(model):  # else the chief was done before it, or this host's fellow, ended
             raise UserError(

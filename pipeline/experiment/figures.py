@@ -16,7 +16,7 @@ from trainer.baselines.example_files import read_examples
 from trainer.categories import Categories, palette
 from trainer.data.pictures import readable
 from trainer.features import image_of, key_of, tags_of
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.preprocessing import decode_image, decode_mask
 from trainer.stages import SEGMENTATION
 
@@ -32,7 +32,7 @@ def draw_label_maps(networks: Networks, categories: Categories, rows: int, path:
     look, l_net = networks.config.look("l_net").one_view, networks.l_net(categories)
     grid = []
     for example in examples:
-        image, logits = answer_on_pixels(l_net, image_of(example), look)
+        image, logits = predict_on_pixels(l_net, image_of(example), look)
         heat = np.repeat((255 * tf.sigmoid(logits)).numpy().astype(np.uint8), 3, -1)
         maps = [ours.get(key_of(example)), rival.get(key_of(example)), _truth(example)]
         grid.append([image.numpy(), heat, *(_overlay(image.numpy(), ids) for ids in maps)])
@@ -45,7 +45,7 @@ def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: 
     look, l_net = networks.config.look("l_net").one_view, networks.l_net(categories)
     panels = []
     for file in _spread(list_images(folder)[0], 3 * rows):
-        image, logits = answer_on_pixels(l_net, readable(file.read_bytes()), look)
+        image, logits = predict_on_pixels(l_net, readable(file.read_bytes()), look)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
     grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)
@@ -63,8 +63,9 @@ def draw_predictions(networks: Networks, categories: Categories, rows: int, path
     grid, look = [], config.look("segmentation")
     for example in examples:
         image = decode_image(image_of(example)).numpy()
-        answers = [answer_on_pixels(net, image_of(example), look, categories.num_classes)[1] for net in nets.values()]
-        ids = [tf.argmax(logits, -1).numpy() for logits in answers]
+        number = categories.num_classes
+        seen = [predict_on_pixels(net, image_of(example), look, number)[1] for net in nets.values()]
+        ids = [tf.argmax(logits, -1).numpy() for logits in seen]
         grid.append([image, *(_overlay(image, one) for one in (*ids, _truth(example)))])
     _draw(grid, ["image", *nets, "truth"], [_names(example, categories) for example in examples], path)
 
@@ -108,8 +109,8 @@ def _overlay(image: Panel, ids: np.ndarray | None) -> Panel:
 
 def _spread(items: Sequence, count: int) -> list:
     """At most `count` of the items, evenly spaced."""
-    places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)) if items else []
-    return [items[place] for place in places]
+    positions = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)) if items else []
+    return [items[position] for position in positions]
 
 
 def _draw(grid: Sequence[Sequence[Panel]], titles: Sequence[str], labels: Sequence[str], path: Path) -> None:

@@ -61,7 +61,7 @@ def warnings(found: Found, root: Path) -> Iterator[str]:
             yield f"{name}: only {_pictures(number)} to learn from; {FEW} are little, a few dozen are better"
     unseen = [name for name in found.names if not found.images[name]]
     if unseen:
-        yield f"no training picture shows {_first(unseen)} ({len(unseen)}): the model will never answer with it"
+        yield f"no training picture shows {_first(unseen)} ({len(unseen)}): the model will never predict it"
     unscored = [name for name in found.names if found.images[name] and not found.scored[name]]
     if unscored:
         yield (

@@ -52,9 +52,9 @@ def weak_label_rows(
     if not shown:
         return []
     networks = Networks([cam, l_net], BATCH_SIZE, None)
-    answers = networks.run([image_of(example) for example in shown])
+    outputs = networks.run([image_of(example) for example in shown])
     rows = []
-    for example, (activation, objectness) in zip(shown, answers, strict=True):
+    for example, (activation, objectness) in zip(shown, outputs, strict=True):
         key, tags = key_of(example), tags_of(example)
         names = [categories.names[tag] for tag in tags]
         image = _image(example)

@@ -88,8 +88,8 @@ def predict(model: str, examples: Iterator[tf.train.Example], categories: Catego
     while batch := list(itertools.islice(examples, BATCH_SIZE)):
         images = [image_of(example) for example in batch]
         certain = ask(image_bytes=tf.constant(images))["confidence"].numpy()
-        for example, [answer], confidence in zip(batch, networks.run(images), certain, strict=True):
-            predicted = np.array(Image.open(io.BytesIO(answer["mask_bytes"])))
+        for example, [prediction], confidence in zip(batch, networks.run(images), certain, strict=True):
+            predicted = np.array(Image.open(io.BytesIO(prediction["mask_bytes"])))
             predicted[predicted >= categories.num_classes] = VOID  # of a model refused for having other classes
             yield example, predicted, float(confidence)
 

@@ -16,7 +16,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 
 from components.image_example_gen.settings import check_dataset, fingerprint
 from pipeline.config import RunConfig
-from pipeline.graph import Places, create_pipeline
+from pipeline.graph import Folders, create_pipeline
 from pipeline.runners.settings import DEFAULT, ClusterSettings, Resources
 from trainer.errors import UserError
 
@@ -48,14 +48,14 @@ def compile_pipeline(config: RunConfig, workdir: Path) -> Compiled:
         check_dataset(config.dataset, config.categories.resolve())
     else:
         notes.append(f"dataset.root: no folder {config.dataset.root} here; every run will read the dataset anew")
-    places = Places(
+    folders = Folders(
         artifacts=settings.root,
         checkpoints=f"{settings.root}/checkpoints",
         serving=f"{settings.root}/serving/{config.name}",
         label_store=f"{settings.root}/label_store",
     )
     state = fingerprint(config.dataset) if data_is_here and not settings.reread else ""
-    pipeline = create_pipeline(config, places, metadata_connection=None, dataset_state=state)
+    pipeline = create_pipeline(config, folders, metadata_connection=None, dataset_state=state)
     resources = _request_resources(pipeline, settings)
 
     runner = KubeflowV2DagRunner(

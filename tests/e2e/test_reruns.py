@@ -99,7 +99,7 @@ MORE_PLANTED = {
         {"serving_check.max_latency_ms": 400},
         r"^serving check: the median call .* over the budget of 400 ms",
     ),
-    "wrong class count": (24, {}, r"^serving check: answers 4 classes; this run has 3"),
+    "wrong class count": (24, {}, r"^serving check: predicts 4 classes; this run has 3"),
     "all background": (25, {}, r"^serving check: all \d+ masks of real images are all background"),
 }
 

@@ -59,8 +59,8 @@ def test_ten_images_are_learned_by_heart(tmp_path, backbone, name):
     logits = net(batch["image"], training=False)
     truth = grid_labels(batch["labels"], logits.shape[1]).numpy()
     if name == "l_net":
-        truth, answer = np.where(truth == 255, 255, truth > 0), logits[..., 0].numpy() > 0
+        truth, prediction = np.where(truth == 255, 255, truth > 0), logits[..., 0].numpy() > 0
     else:
-        answer = tf.argmax(logits, -1).numpy()
-    confusion = confusion_matrix(truth, answer.astype(np.uint8), CATEGORIES.num_classes)
+        prediction = tf.argmax(logits, -1).numpy()
+    confusion = confusion_matrix(truth, prediction.astype(np.uint8), CATEGORIES.num_classes)
     assert scores(confusion, CATEGORIES).miou > 0.9

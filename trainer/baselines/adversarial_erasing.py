@@ -20,7 +20,7 @@ from trainer.features import image_of, key_of, tags_of
 from trainer.looks import Look
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.models.cam import normalise_maps
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.preprocessing import MEAN_COLOUR, decode_image, decode_mask
 from trainer.threads import in_threads
 
@@ -46,7 +46,7 @@ def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> 
     def activated(example: tf.train.Example) -> Activated:
         tags = list(tags_of(example))
         columns = [tag - 1 for tag in tags]
-        _, maps = answer_on_pixels(lambda x: tf.gather(maps_of(x), columns, axis=-1), image_of(example), look)
+        _, maps = predict_on_pixels(lambda x: tf.gather(maps_of(x), columns, axis=-1), image_of(example), look)
         activations = tf.cast(tf.round(255 * normalise_maps(maps[tf.newaxis])[0]), tf.uint8).numpy()
         encoded = example.features.feature[features.MASK].bytes_list.value
         truth = decode_mask(tf.constant(encoded[0])).numpy() if encoded and encoded[0] else None

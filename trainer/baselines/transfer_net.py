@@ -15,7 +15,7 @@ from trainer.features import image_of, key_of, tags_of
 from trainer.looks import Look
 from trainer.losses import Total, grid_labels
 from trainer.models.transfer_net import build_transfer_net
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.replicas import Batch
 from trainer.stages import Stage
 from trainer.threads import in_threads
@@ -89,7 +89,7 @@ def transfer_labels(
 
     def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
         tags = list(tags_of(example))
-        _, logits = answer_on_pixels(lambda x: masks(x, tags), image_of(example), look)
+        _, logits = predict_on_pixels(lambda x: masks(x, tags), image_of(example), look)
         ids = np.asarray(tags, np.uint8)[logits.numpy().argmax(-1)]
         return key_of(example), np.where(logits.numpy().max(-1) > 0, ids, np.uint8(BACKGROUND))
 

@@ -87,7 +87,7 @@ BACKBONES = {
 
 
 def grid_size(image_size: int) -> int:
-    """Side g of a network's answer for an S x S input, S = 8k+1: 321 -> 41."""
+    """Side g of a network's output for an S x S input, S = 8k+1: 321 -> 41."""
     return (image_size - 1) // STRIDE + 1
 
 
@@ -101,7 +101,7 @@ def begin(
 ) -> None:
     """Gives a network built on backbone `name` the weights that its training begins with.
 
-    Stored ones where there are some; the others are random ones, scaled to what the layers before them answer.
+    Stored ones where there are some; the others are random ones, scaled to what the layers before them put out.
 
     Args:
       model: built; its first input is images.

@@ -13,7 +13,7 @@ def build_p_net(grid_size: int, num_classes: int, seed: int) -> keras.Model:
     """Table 1 layer by layer.
 
     Args:
-      grid_size: g, side of the segmentation network's answer (paper: 41).
+      grid_size: g, side of the segmentation network's prediction (paper: 41).
       num_classes: C with background.
       seed: >= 0.
 
