@@ -10,15 +10,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import yaml
-from pydantic import ValidationError
 
 from components.label_calibration.search import Calibration
-from components.weak_labels.settings import LabelSettings
-from trainer.data.files import cut
-from trainer.data.yaml_text import read_yaml
-from trainer.errors import UserError
+from components.weak_labels.settings import VALUES
 
-VALUES, FIGURES, CURVES = "labels.yaml", "calibration.json", "calibration.png"
+FIGURES, CURVES = "calibration.json", "calibration.png"
 
 
 def write_calibration(folder: str | Path, found: Calibration) -> None:
@@ -35,23 +31,6 @@ def write_calibration(folder: str | Path, found: Calibration) -> None:
     }
     (folder / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
     _draw(folder / CURVES, found)
-
-
-def read_label_settings(path: str | Path) -> LabelSettings:
-    """The section `labels` of a YAML file: labels.yaml of a calibration, or the config of a run.
-
-    Raises:
-      UserError: no such file, no such section, or a wrong key or value in it.
-    """
-    values = read_yaml(path, "labels.yaml of a calibration, or a run's config")
-    if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
-        raise UserError(f"{path}: has no section `labels`; give labels.yaml of a calibration, or a run's config")
-    try:
-        return LabelSettings.model_validate(values["labels"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: labels.{key}: {first['msg']} (got {cut(repr(first['input']))})") from None
 
 
 def _draw(path: Path, found: Calibration) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from trainer.config import Strict, refuse_unread
+from trainer.data.files import cut
+from trainer.data.yaml_text import read_yaml
+from trainer.errors import UserError
 
+VALUES = "labels.yaml"  # of a calibration
 _LARGE = 500 * 500  # our choice: pixels of VOC's largest images; their superpixels measure 29 x 29
 
 
@@ -59,3 +64,20 @@ class LabelSettings(Strict):
         """Number aimed at in an image of this size: small objects of a large image are to get some too."""
         grown = round(self.superpixels * max(1.0, height * width / _LARGE))
         return min(grown, max(self.superpixels, self.most_superpixels))
+
+
+def read_label_settings(path: str | Path) -> LabelSettings:
+    """The section `labels` of a YAML file: labels.yaml of a calibration, or the config of a run.
+
+    Raises:
+      UserError: no such file, no such section, or a wrong key or value in it.
+    """
+    values = read_yaml(path, "labels.yaml of a calibration, or a run's config")
+    if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
+        raise UserError(f"{path}: has no section `labels`; give labels.yaml of a calibration, or a run's config")
+    try:
+        return LabelSettings.model_validate(values["labels"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: labels.{key}: {first['msg']} (got {cut(repr(first['input']))})") from None
