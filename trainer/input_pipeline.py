@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from trainer import features
+from trainer import features, keys
 from trainer.categories import VOID
 from trainer.colour import jitter
 from trainer.config import Scale
@@ -108,7 +108,7 @@ class PrepareExample:
         ids = tf.sparse.to_dense(example[features.TAGS])
         tags = tf.reduce_max(tf.one_hot(ids - 1, self.num_categories), axis=0, keepdims=True)
         tags = tf.where(tf.size(ids) > 0, tags, tf.zeros([1, self.num_categories]))[0]
-        return {"image": image, "labels": labels, "tags": tags, "key": example[features.KEY]}
+        return {keys.IMAGE: image, keys.LABELS: labels, keys.TAGS: tags, keys.KEY: example[features.KEY]}
 
 
 class _Augmentation:

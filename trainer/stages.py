@@ -8,6 +8,7 @@ from operator import itemgetter
 
 import tensorflow as tf
 
+from trainer import keys
 from trainer.categories import Categories
 from trainer.config import NetworkConfig, StageConfig, TrainingConfig
 from trainer.input_pipeline import count_examples, read_records, training_batches
@@ -35,18 +36,18 @@ class Stage:
     build: Callable[[NetworkConfig, Categories], tf.keras.Model]
     loss: LossFn
     panel: Panel | None = None
-    inputs: InputsFn = itemgetter("image")
+    inputs: InputsFn = itemgetter(keys.IMAGE)
     excluded: Callable[[Categories], Sequence[int]] = lambda _: ()
 
 
 CAM = Stage(  # learns the tags of all images, so that its activation maps show where a category is (section 2)
     lambda network, categories: build_cam(network.backbone, len(categories.foreground), network.weights, network.seed),
-    lambda outputs, batch: tag_loss(outputs["scores"], batch["tags"]),
+    lambda outputs, batch: tag_loss(outputs[keys.SCORES], batch[keys.TAGS]),
     activation_panel,
 )
 L_NET = Stage(  # class-agnostic foreground, from the binarised masks of strong images; its logit's sigmoid is M (Eq. 1)
     lambda network, _: build_segmentation(network.backbone, 1, network.weights, network.seed),
-    lambda logits, batch: foreground_loss(logits, batch["labels"]),
+    lambda logits, batch: foreground_loss(logits, batch[keys.LABELS]),
     foreground_panel,
     excluded=lambda categories: categories.weak_ids,
 )
@@ -54,7 +55,7 @@ SEGMENTATION = Stage(  # learns from human masks and weak labels alike (section 
     lambda network, categories: build_segmentation(
         network.backbone, categories.num_classes, network.weights, network.seed
     ),
-    lambda logits, batch: segmentation_loss(logits, batch["labels"]),
+    lambda logits, batch: segmentation_loss(logits, batch[keys.LABELS]),
     segmentation_panel,
 )
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from trainer import keys
+
 
 def grid_to_image(grid: np.ndarray, valid: tuple[int, int], image_size: int, size: tuple[int, int]) -> np.ndarray:
     """Resamples a network's prediction onto the image: bilinear, aligned with both grids, edge values repeated.
@@ -31,9 +33,9 @@ def map_on_stored_pixels(outputs: dict[str, np.ndarray], image_size: int, size: 
     Returns:
       float32 [H, W, K].
     """
-    orientation = int(outputs["orientation"])
+    orientation = int(outputs[keys.ORIENTATION])
     upright = size[::-1] if orientation >= 5 else size
-    return stored(grid_to_image(outputs["maps"], outputs["valid"], image_size, upright), orientation)
+    return stored(grid_to_image(outputs[keys.MAPS], outputs[keys.VALID], image_size, upright), orientation)
 
 
 def stored(image: np.ndarray, orientation: int) -> np.ndarray:

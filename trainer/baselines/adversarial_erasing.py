@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from trainer import features
+from trainer import features, keys
 from trainer.baselines.example_files import read_examples, rewrite
 from trainer.categories import BACKGROUND, VOID
 from trainer.features import image_of, key_of, tags_of
@@ -41,7 +41,7 @@ class Activated:
 
 def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> Iterator[Activated]:
     """What a classifier sees of each tag, in one view, in the tagged images behind the TFRecord patterns."""
-    maps_of = tf.function(lambda x: cam(x, training=False)["maps"])
+    maps_of = tf.function(lambda x: cam(x, training=False)[keys.MAPS])
 
     def activated(example: tf.train.Example) -> Activated:
         tags = list(tags_of(example))

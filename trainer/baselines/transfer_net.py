@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer import keys
 from trainer.baselines.example_files import read_examples
 from trainer.categories import BACKGROUND, VOID
 from trainer.config import NetworkConfig
@@ -36,8 +37,8 @@ def transfer_net(network: NetworkConfig) -> Stage:
         lambda settings, categories: build_transfer_net(
             settings.backbone, len(categories.foreground), settings.weights, settings.seed
         ),
-        lambda outputs, batch: transfer_loss(outputs, batch["labels"], asked_tags(batch, network.seed)),
-        inputs=lambda batch: [batch["image"], asked_tags(batch, network.seed)],
+        lambda outputs, batch: transfer_loss(outputs, batch[keys.LABELS], asked_tags(batch, network.seed)),
+        inputs=lambda batch: [batch[keys.IMAGE], asked_tags(batch, network.seed)],
     )
 
 
@@ -50,9 +51,9 @@ def check_size(image_size: int) -> None:
 
 def asked_tags(batch: Batch, seed: int) -> tf.Tensor:
     """float32 [B, K]: one-hot of one tag of each image, at random but the same for the same batch; 0 without tags."""
-    content = tf.bitcast(tf.reduce_mean(tf.cast(batch["image"], tf.float32)), tf.int32)
-    order = tf.random.stateless_uniform(tf.shape(batch["tags"]), tf.stack([seed, content]), 1.0, 2.0) * batch["tags"]
-    return tf.one_hot(tf.argmax(order, -1), batch["tags"].shape[-1]) * tf.reduce_max(batch["tags"], -1, keepdims=True)
+    tags, content = batch[keys.TAGS], tf.bitcast(tf.reduce_mean(tf.cast(batch[keys.IMAGE], tf.float32)), tf.int32)
+    order = tf.random.stateless_uniform(tf.shape(tags), tf.stack([seed, content]), 1.0, 2.0) * tags
+    return tf.one_hot(tf.argmax(order, -1), tags.shape[-1]) * tf.reduce_max(tags, -1, keepdims=True)
 
 
 def transfer_loss(outputs: dict[str, tf.Tensor], labels: tf.Tensor, asked: tf.Tensor) -> Total:
@@ -67,7 +68,7 @@ def transfer_loss(outputs: dict[str, tf.Tensor], labels: tf.Tensor, asked: tf.Te
       (sum, number of images with a tag).
     """
     tagged = tf.reduce_sum(asked, -1)
-    category = tf.nn.softmax_cross_entropy_with_logits(asked, outputs["scores"])
+    category = tf.nn.softmax_cross_entropy_with_logits(asked, outputs[keys.SCORES])
     mask = outputs["mask"][..., 0]
     cells = grid_labels(labels, mask.shape[1])
     wanted = tf.cast(tf.argmax(asked, -1, tf.int32) + 1, cells.dtype)[:, tf.newaxis, tf.newaxis]

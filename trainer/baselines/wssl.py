@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from trainer import keys
 from trainer.categories import VOID, Categories
 from trainer.losses import Total, grid_labels, segmentation_loss
 from trainer.preprocessing import MEAN_COLOUR
@@ -27,10 +28,10 @@ def wssl(categories: Categories, seed: int) -> Stage:
 
     def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
         grid = logits.shape[1]
-        labels, inside = grid_labels(batch["labels"], grid), _inside(batch["image"], grid)
-        order = _order(batch["image"], logits.shape[-1], seed)
-        estimated = expected_labels(tf.stop_gradient(logits), batch["tags"], inside, order)
-        weak = tf.reduce_any(tf.gather(batch["tags"], weak_columns, axis=1) > 0, axis=1)
+        labels, inside = grid_labels(batch[keys.LABELS], grid), _inside(batch[keys.IMAGE], grid)
+        order = _order(batch[keys.IMAGE], logits.shape[-1], seed)
+        estimated = expected_labels(tf.stop_gradient(logits), batch[keys.TAGS], inside, order)
+        weak = tf.reduce_any(tf.gather(batch[keys.TAGS], weak_columns, axis=1) > 0, axis=1)
         return segmentation_loss(logits, targets(labels, estimated, weak))
 
     return replace(SEGMENTATION, loss=loss)
