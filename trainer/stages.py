@@ -17,6 +17,7 @@ from trainer.losses import foreground_loss, segmentation_loss, tag_loss
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
 from trainer.panels import Panel, activation_panel, foreground_panel, segmentation_panel
+from trainer.replicas import input_share
 from trainer.runtime import prepare
 from trainer.session import RunFolders
 
@@ -104,7 +105,7 @@ def batches_of(
     excluded: Sequence[int] = (),
 ) -> BatchesFn:
     """A function from a step to the augmented batches that begin there; see `training_batches`."""
-    files = read_records(patterns)
+    files, share = read_records(patterns), input_share()
     return lambda start_step: training_batches(
         files,
         num_categories=len(categories.foreground),
@@ -116,4 +117,5 @@ def batches_of(
         colour_jitter=settings.colour_jitter,
         start_step=start_step,
         without=excluded,
+        share=(share.number, share.index),
     )
