@@ -166,11 +166,16 @@ class Remaining:
 
     @property
     def seconds(self) -> float:
-        factor = self._took / self._planned if self._planned > 30 else 1.0  # our choice: fewer seconds say little
-        return factor * sum(self._left.values())
+        return self._factor * sum(self._left.values())
 
     def of(self, name: str) -> float | None:
-        return self._left.get(name)
+        """Seconds of one that is still to come; None if it was not planned."""
+        planned = self._left.get(name)
+        return None if planned is None else self._factor * planned
+
+    @property
+    def _factor(self) -> float:
+        return self._took / self._planned if self._planned > 30 else 1.0  # our choice: fewer seconds say little
 
 
 def print_plan(planned: Mapping[str, float], counts: Counts, console: Console) -> None:
