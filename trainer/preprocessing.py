@@ -3,7 +3,7 @@
 Geometry. An image of H x W is resized (bilinear, antialiased) so that its longer side is S = image_size, giving h x w,
 and padded at the bottom and right to S x S with the ImageNet mean colour; trainer/looks.py says when a smaller one
 keeps its size. Networks take RGB float32 in 0..255 and
-prediction on a g x g grid with aligned corners: grid cell i lies on input pixel i * (S - 1) / (g - 1).
+have a g x g grid of outputs with aligned corners: grid cell i lies on input pixel i * (S - 1) / (g - 1).
 """
 
 import tensorflow as tf
