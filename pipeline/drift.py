@@ -25,7 +25,7 @@ from trainer.data.files import read_text
 from trainer.errors import UserError, shown
 
 SHIFTED, DRIFTED = 0.1, 0.25
-_CHANCE = 0.001  # open: of a warning about an index if nothing has changed
+_CHANCE = 0.001  # our choice: of a warning about an index if nothing has changed
 
 
 def compare(answers: Path, reference: Path, console: Console) -> dict[str, Any]:

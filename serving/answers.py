@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 MASKS_AND_SCORES = "masks_and_scores"  # the signature that tells what is counted
 FILE = "answers.prom"
 ASSET = f"assets.extra/{FILE}"  # of a pushed version: what it answered on the pictures it was judged on
-# open: upper bounds of the bins. Close to 0, where most classes' areas are, and to 1, where confidences are.
+# our choice: upper bounds of the bins. Close to 0, where most classes' areas are, and to 1, where confidences are.
 BOUNDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _CONFIDENCE, _AREA = "transferseg_answer_confidence", "transferseg_answer_area"
 

@@ -19,7 +19,6 @@ from components.batch.masks import MaskStore
 from components.batch.networks import threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
-from components.label_calibration.outputs import VALUES, read_label_settings
 from components.weak_labels.examples import (
     LABELS,
     Known,
@@ -30,7 +29,7 @@ from components.weak_labels.examples import (
     write_lines,
 )
 from components.weak_labels.outputs import box_counts
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.settings import VALUES, LabelSettings, read_label_settings
 from components.weak_labels.transform import LabelImages
 from serving.export import read_categories
 from trainer.categories import Categories

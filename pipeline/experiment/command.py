@@ -26,7 +26,7 @@ from trainer.errors import UserError
 from trainer.looks import Look
 
 OWN = "own"
-_FOUND_AGAIN_S = 10  # open: a row that takes less was there already
+_FOUND_AGAIN_S = 10  # our choice: a row that takes less was there already
 CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
 
 
@@ -107,11 +107,9 @@ def _known(value: float) -> float | None:
 
 
 def _network(config: RunConfig) -> str:
-    stage = config.segmentation
-    length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
-    look = config.look("segmentation")
-    tested = "" if look == Look(size=config.image_size) else f", tested {look}"
-    return f"{config.backbone}, {config.image_size} pixels, {length} of batch {stage.batch_size}{tested}"
+    network, stage, look = config.network, config.segmentation, config.look("segmentation")
+    tested = "" if look == Look(size=network.image_size) else f", tested {look}"
+    return f"{network.backbone}, {network.image_size} pixels, {stage.length} of batch {stage.batch_size}{tested}"
 
 
 def _hardware() -> str:

@@ -23,16 +23,13 @@ from components.weak_labels.examples import ReadSamples, plan_slices, write_labe
 from components.weak_labels.transform import LabelImages
 from pipeline.config import RunConfig
 from serving.export import export_maps
-from trainer.cam import train_cam
 from trainer.categories import Categories
-from trainer.config import Strict
+from trainer.config import StageConfig, Strict
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
-from trainer.l_net import train_l_net
-from trainer.models.cam import build_cam
-from trainer.models.large_fov import build_segmentation
 from trainer.runtime import prepare
 from trainer.session import RunFolders
+from trainer.stages import CAM, L_NET, Stage, train
 
 Train = Callable[[RunFolders], tf.keras.Model]
 
@@ -76,43 +73,46 @@ class Networks:
 
         return self.step(name, make, *identity)
 
+    def supervised(
+        self,
+        name: str,
+        stage: Stage,
+        patterns: Sequence[str],
+        categories: Categories,
+        settings: StageConfig,
+        *identity: object,
+    ) -> Path:
+        """As `trained`, by a supervised stage."""
+        network = self.config.network
+        return self.trained(
+            name, lambda folders: train(stage, patterns, categories, network, settings, folders), *identity
+        )
+
     def within(self, patterns: Sequence[str]) -> list[str]:
         """Names of record files for a step's identity: wherever the folder lies, they are the same."""
         return [os.path.relpath(pattern, self.folder) for pattern in patterns]
 
-    def cam(self, categories: Categories, records: Sequence[str] | None = None) -> tf.keras.Model:
-        """The classifier on the tags of all training images; see `everything`.
+    def cam(self, categories: Categories, records: Sequence[str] | None = None) -> Path:
+        """Folder of the classifier on the tags of all training images; see `everything`.
 
         `records` are other images to learn from, for adversarial erasing.
         """
-        config = self.config
-        patterns = list(records or self.everything(categories))
-        folder = self.trained(
-            "cam",
-            lambda folders: train_cam(patterns, categories, config.network, config.cam, folders),
-            *(categories.foreground, config.cam, self.within(patterns)),
-        )
-        return self.load(lambda: build_cam(config.backbone, len(categories.foreground), None, config.seed), folder)
+        settings, patterns = self.config.cam, list(records or self.everything(categories))
+        identity = (categories.foreground, settings, self.within(patterns))
+        return self.supervised("cam", CAM, patterns, categories, settings, *identity)
 
-    def l_net(self, categories: Categories) -> tf.keras.Model:
-        """L-Net on the strong images."""
-        config = self.config
-        folder = self.trained(
-            "l_net",
-            lambda folders: train_l_net(
-                [self.split(categories, STRONG)], categories, config.network, config.l_net, folders
-            ),
-            *(categories, config.l_net),
-        )
-        return self.load(lambda: build_segmentation(config.backbone, 1, None, config.seed), folder)
+    def l_net(self, categories: Categories) -> Path:
+        """Folder of L-Net on the strong images."""
+        settings, patterns = self.config.l_net, [self.split(categories, STRONG)]
+        return self.supervised("l_net", L_NET, patterns, categories, settings, categories, settings)
 
     def exported_cam(self, categories: Categories) -> Path:
         """Folder of the CAM's SavedModel."""
         config = self.config
-        return self._exported("cam", lambda: self.cam(categories), categories, categories.foreground, config.cam)
+        return self._exported("cam", CAM, self.cam, categories, categories.foreground, config.cam)
 
     def exported_l_net(self, categories: Categories) -> Path:
-        return self._exported("l_net", lambda: self.l_net(categories), categories, categories, self.config.l_net)
+        return self._exported("l_net", L_NET, self.l_net, categories, categories, self.config.l_net)
 
     def labelled(self, categories: Categories) -> str:
         """TFRecord pattern of the weak images with the labels that the paper's method gives them."""
@@ -164,23 +164,26 @@ class Networks:
         known = categories if self.config.dataset.tags else all_strong(categories)
         return list(self.records(known).values())
 
-    def load(self, build: Callable[[], tf.keras.Model], folder: Path) -> tf.keras.Model:
+    def load(self, stage: Stage, categories: Categories, folder: Path) -> tf.keras.Model:
         """The network of a `trained` step."""
-        prepare(self.config.network)
-        net = build()
+        network = self.config.network
+        prepare(network)
+        net = stage.build(network.model_copy(update={"weights": None}), categories)
         net.load_weights(str(folder / "net.weights.h5"))
         return net
 
-    def _exported(self, kind: str, net: Callable[[], tf.keras.Model], categories: Categories, *identity) -> Path:
+    def _exported(
+        self, kind: str, stage: Stage, trained: Callable[[Categories], Path], categories: Categories, *identity: object
+    ) -> Path:
         config, look = self.config, self.config.look(kind)
 
         def make(partial: Path) -> None:
             shutil.rmtree(partial)
             export_maps(
-                net(),
+                self.load(stage, categories, trained(categories)),
                 partial,
                 kind=kind,
-                image_size=config.image_size,
+                image_size=config.network.image_size,
                 categories=categories,
                 metadata={},
                 look=look,

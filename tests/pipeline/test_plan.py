@@ -28,7 +28,8 @@ def config_of(root, **changes):
 
 
 def test_seconds_are_pictures_times_rates():
-    config = config_of("/data", cam=STAGE | {"freeze_backbone": True})
+    trained = {"backbone": "tiny", "weights": "tiny.h5"}
+    config = config_of("/data", network=trained, cam=STAGE | {"freeze_backbone": True})
     planned = plan(config, Counts(strong=40, weak=60, eval=10), Rates(forward=1.0, head=2.0, full=3.0, read=0.5))
     stage = 4.0  # of the tiny network, whatever it learns
     assert planned["cam"] == stage + 100 * 2 * (2.0 + 0.5)
@@ -48,7 +49,7 @@ def test_what_took_longer_makes_the_rest_longer():
     assert left.seconds == 210 and left.of("cam") == 60
     left.done("cam", 120.0, worked=True)
     left.done("statistics", 9.0, worked=True)  # not in the plan
-    assert left.seconds == 2 * 150
+    assert left.seconds == 2 * 150 and left.of("p_net") == 2 * 50
     left.done("l_net", 0.1, worked=False)  # cached: says nothing about the others
     assert left.seconds == 2 * 50 and left.of("l_net") is None
 
