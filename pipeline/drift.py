@@ -1,4 +1,4 @@
-"""Whether a model answers as it did when it was judged: two sets of answer counts, compared.
+"""Whether a model predicts as it did when it was judged: the counts of two sets of predictions, compared.
 
 The population stability index of two histograms with shares a and b is the sum of (a - b) ln(a / b) over the bins;
 below .1 it is taken for no change, from .25 on for a large one (Siddiqi, "Credit Risk Scorecards", 2006). Where nothing
@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 from scipy.special import chdtri
 
-from serving.answers import ASSET, FILE, AnswerCounts, read_counts
+from serving.prediction_counts import ASSET, FILE, PredictionCounts, read_counts
 from serving.saved_model import find_saved_model
 from trainer.data.files import read_text
 from trainer.errors import UserError, shown
@@ -28,12 +28,12 @@ SHIFTED, DRIFTED = 0.1, 0.25
 _CHANCE = 0.001  # our choice: of a warning about an index if nothing has changed
 
 
-def compare(answers: Path, reference: Path, console: Console) -> dict[str, Any]:
-    """Compares two sets of answers; each a folder that `transferseg predict` wrote, a pushed version, or a file of
+def compare(predictions: Path, reference: Path, console: Console) -> dict[str, Any]:
+    """Compares two sets of predictions; each a folder that `transferseg predict` wrote, a pushed version, or a file of
     Prometheus's text format such as a server's /metrics.
 
     Args:
-      console: gets a table, and a warning if the answers have drifted.
+      console: gets a table, and a warning if the predictions have drifted.
 
     Returns:
       pictures, reference_pictures; psi: the index of `confidence` and of `area of <class>`; drifted: names of those
@@ -42,11 +42,11 @@ def compare(answers: Path, reference: Path, console: Console) -> dict[str, Any]:
     Raises:
       UserError: there are no counts, or they are of models with other categories.
     """
-    batch, judged = find_counts(answers, "--prediction"), find_counts(reference, "--reference")
+    batch, judged = find_counts(predictions, "--prediction"), find_counts(reference, "--reference")
     if batch.names != judged.names:
         raise UserError(
-            f"--reference {shown(str(reference))}: counts answers of a model with other categories than {answers}; "
-            "compare answers of one model"
+            f"--reference {shown(str(reference))}: is of a model with other categories than {predictions}; "
+            "compare predictions of one model"
         )
     judged_rows = judged.rows()
     psi, drifted = {}, []
@@ -72,7 +72,7 @@ def stability_index(first: np.ndarray, second: np.ndarray) -> tuple[float, float
     return float(np.sum((a - b) * np.log(a / b))), float(by_chance)
 
 
-def find_counts(path: Path, option: str) -> AnswerCounts:
+def find_counts(path: Path, option: str) -> PredictionCounts:
     """The counts that a path means.
 
     Raises:
@@ -84,11 +84,11 @@ def find_counts(path: Path, option: str) -> AnswerCounts:
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         raise UserError(
-            f"{option} {shown(str(path))}: no counts of answers ({FILE}) there; give a folder that `transferseg "
+            f"{option} {shown(str(path))}: no counts of predictions ({FILE}) there; give a folder that `transferseg "
             "predict` wrote, or a version that a run pushed; those of an earlier transferseg have none"
         )
     try:
-        counts = read_counts(read_text(str(file), "counts of answers"))
+        counts = read_counts(read_text(str(file), "counts of predictions"))
     except ValueError as error:
         raise UserError(f"{option} {shown(str(file))}: {error}; predict again with this version") from None
     if not counts.pictures:

@@ -1,34 +1,34 @@
-"""What is added to a version once it is pushed: its model card, and what it answered where it was judged."""
+"""What is added to a version once it is pushed: its model card, and the counts of its predictions where it was judged."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from components.batch.masks import write_atomic
-from components.miou.metric import ANSWERS
+from components.miou.metric import TABLE
 from pipeline.config import RunConfig
 from pipeline.model_card import write_model_card
 from pipeline.report import facts
 from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary, read_table
-from serving.answers import ASSET, AnswerCounts
+from serving.prediction_counts import ASSET, PredictionCounts
 from trainer.categories import Categories
 
 
 def describe(config: RunConfig, components: list[ComponentRun], summary: Summary) -> None:
     """Adds both to the version that the run pushed, if it pushed one."""
     write_model_card(config, components, summary)
-    write_judged_answers(components, config.categories.resolve(), summary)
+    write_judged_counts(components, config.categories.resolve(), summary)
 
 
-def write_judged_answers(components: list[ComponentRun], categories: Categories, summary: Summary) -> Path | None:
-    """Writes the counts that the Evaluator made, assets.extra/answers.prom; None if nothing was pushed or counted."""
+def write_judged_counts(components: list[ComponentRun], categories: Categories, summary: Summary) -> Path | None:
+    """Writes the Evaluator's counts, assets.extra/predictions.prom; None if nothing was pushed or counted."""
     evaluation = facts.output(components, "evaluator", "evaluation")
     if summary.pushed_model is None or evaluation is None:
         return None
-    table = read_table(evaluation, ANSWERS)
+    table = read_table(evaluation, TABLE)
     if table is None or not table.any():  # an evaluation of an earlier version
         return None
     path = Path(summary.pushed_model) / ASSET
-    write_atomic(str(path), AnswerCounts(categories.names, table).text())
+    write_atomic(str(path), PredictionCounts(categories.names, table).text())
     return path

@@ -36,7 +36,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
     """Runs the pipeline in this process; a killed run continues where it was.
 
     Leaves in `workdir`: artifacts/, label_store/, metadata.sqlite, serving/<name>/<version>/ (when pushed, with its
-    model card and the counts of its answers), config.yaml, run.log, summary.json, metrics.prom and report.html. A
+    model card and the counts of its predictions), config.yaml, run.log, summary.json, metrics.prom and report.html. A
     component that refuses its input ends the run; the summary holds its reason.
 
     Raises:

@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from serving.answers import MASKS_AND_SCORES
 from serving.map_signatures import map_signatures
+from serving.prediction_counts import MASKS_AND_SCORES
 from serving.saved_model import check_saved_model, plain_path
 from serving.signatures import Signatures, segmentation_signatures
 from serving.trainer_predictions import write_trainer_predictions

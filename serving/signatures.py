@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from serving.answers import MASKS_AND_SCORES
 from serving.palette_png import encode_palette_png
+from serving.prediction_counts import MASKS_AND_SCORES
 from serving.tiled_pictures import TiledPictures
 from serving.whole_pictures import IdsAt, WholePictures
 from trainer import categories, features

@@ -23,7 +23,7 @@ from components.batch.deadline import OutOfTime, within
 from components.batch.faults import dead_letter
 from components.batch.images import DEAD, Sample, unpack
 from components.batch.masks import Result
-from serving.answers import MASKS_AND_SCORES
+from serving.prediction_counts import MASKS_AND_SCORES
 from serving.saved_model import load_saved_model
 from trainer.data.files import read_text
 from trainer.data.pictures import MAX_PIXELS

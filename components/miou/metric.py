@@ -10,23 +10,22 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
-from serving.answers import counted, empty_table
+from serving.prediction_counts import counted, empty_table
 from trainer.categories import Categories
 from trainer.metrics import class_iou, mean_iou, scores
 
 CONFUSION, BOUNDARY = "confusion", "boundary"  # outputs of the signature, int64 [C * C]
 AREA, CONFIDENCE = "area", "confidence"  # likewise, float32 [C] and []; models of earlier versions have neither
-ANSWERS = "answers"
+TABLE = "predictions"
 
-
-_Counts = tuple[np.ndarray, np.ndarray]  # int64 [2, C, C] of pixels, the table of the answers
+_Counts = tuple[np.ndarray, np.ndarray]  # int64 [2, C, C] of pixels, the table of counts
 
 
 class MeanIoU(metric_types.Metric):
     """Per class, mean, strong mean and weak mean IoU, pixel accuracy (all 0..1, nan = n/a) and the counts themselves.
 
     Metric names: `miou`, `strong_miou`, `weak_miou`, `boundary_miou`, `pixel_accuracy`, `iou/<category>`, `confusion`;
-    `known_miou` and `known_weak_miou` leave the added categories out; `answers` is the table of serving/answers.py.
+    `known_miou` and `known_weak_miou` leave the added categories out; `predictions` is a PredictionCounts' table.
 
     A model that has all classes but the added ones, the blessed one from before, is scored on its own. A model of any
     other number of classes scores 0 on every class.
@@ -50,7 +49,7 @@ def _computations(
     output_names: list[str] | None = None,
 ) -> list[metric_types.MetricComputation]:
     categories = Categories(tuple(foreground), tuple(strong))
-    names = [name, "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy", CONFUSION, ANSWERS]
+    names = [name, "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy", CONFUSION, TABLE]
     names += ["known_miou", "known_weak_miou"]
     names += [f"iou/{category}" for category in categories.names]
     computations = []
@@ -68,7 +67,7 @@ def _computations(
 
 
 class _ConfusionCombiner(beam.CombineFn):
-    """Adds [C, C] counts of all pixels and of those on boundaries, then applies the formula; and counts the answers."""
+    """Adds [C, C] counts of all pixels and of those on boundaries, then applies the formula; counts predictions."""
 
     def __init__(
         self,
@@ -86,27 +85,27 @@ class _ConfusionCombiner(beam.CombineFn):
         return np.zeros((2, size, size), np.int64), empty_table(size)
 
     def add_input(self, accumulator: _Counts, element: metric_types.StandardMetricInputs) -> _Counts:
-        pixels, answers = accumulator
+        pixels, table = accumulator
         predictions = element.get_predictions(self._model_name)
         counts = [np.asarray(predictions[name], np.int64).ravel() for name in (CONFUSION, BOUNDARY)]
         side = math.isqrt(counts[0].size)
         if side not in (self._known, self._categories.num_classes):  # every class is missed
-            return pixels + np.roll(np.eye(len(pixels[0]), dtype=np.int64), 1, axis=1), answers
+            return pixels + np.roll(np.eye(len(pixels[0]), dtype=np.int64), 1, axis=1), table
         pixels = pixels.copy()
         pixels[:, :side, :side] += np.stack(counts).reshape(2, side, side)
         if side == self._categories.num_classes and AREA in predictions:
             area, confidence = np.reshape(predictions[AREA], [1, -1]), np.reshape(predictions[CONFIDENCE], [1])
-            answers = answers + counted(area, confidence)
-        return pixels, answers
+            table = table + counted(area, confidence)
+        return pixels, table
 
     def merge_accumulators(self, accumulators: list[_Counts]) -> _Counts:
-        pixels, answers = self.create_accumulator()
-        for more_pixels, more_answers in accumulators:
-            pixels, answers = pixels + more_pixels, answers + more_answers
-        return pixels, answers
+        pixels, table = self.create_accumulator()
+        for more_pixels, more_table in accumulators:
+            pixels, table = pixels + more_pixels, table + more_table
+        return pixels, table
 
     def extract_output(self, accumulator: _Counts) -> dict[metric_types.MetricKey, float | np.ndarray]:
-        (confusion, boundary), answers = accumulator
+        (confusion, boundary), table = accumulator
         result = scores(confusion, self._categories, boundary)
         values = {
             self._name: result.miou,
@@ -115,7 +114,7 @@ class _ConfusionCombiner(beam.CombineFn):
             "boundary_miou": result.boundary_miou,
             "pixel_accuracy": result.pixel_accuracy,
             CONFUSION: confusion,
-            ANSWERS: answers,
+            TABLE: table,
         }
         known = class_iou(confusion)[: self._known]
         values["known_miou"] = mean_iou(known)

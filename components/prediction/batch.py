@@ -18,8 +18,8 @@ from components.batch.images import Claims, Sample, Source, list_images, mask_ke
 from components.batch.masks import Result, write_atomic
 from components.batch.networks import RunNetworks, describe, threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
-from serving.answers import FILE as ANSWERS
-from serving.answers import AnswerCounts
+from serving.prediction_counts import FILE as COUNTS
+from serving.prediction_counts import PredictionCounts
 from serving.saved_model import find_saved_model
 from trainer.data.pictures import MOST_PIXELS, read_header
 from trainer.errors import ImageFault, UserError
@@ -43,7 +43,7 @@ def predict_folder(
     """Predicts the images that `output` does not hold yet.
 
     Writes <output>/<stem>.png (palette, the model's ids, at the image's own size), dead_letters.jsonl, summary.json,
-    answers.prom (counts of what the model answered, see serving/answers.py) and, by format, annotations.json (COCO).
+    predictions.prom (see serving/prediction_counts.py) and, by format, annotations.json (COCO).
 
     Args:
       model: exported segmentation model, or a folder of versions, of which the newest is taken.
@@ -75,7 +75,7 @@ def predict_folder(
     files, others = list_images(images, output)
     sources, dead = _sources(files[:limit])
     with claimed(output, images, "predict") as output:
-        reports = (DEAD_LETTERS, SUMMARY, ANSWERS) if format == "png" else (DEAD_LETTERS, SUMMARY, ANSWERS, COCO)
+        reports = (DEAD_LETTERS, SUMMARY, COUNTS) if format == "png" else (DEAD_LETTERS, SUMMARY, COUNTS, COCO)
         refuse_foreign(output, [source.key for source in sources], reports)
         outcome = job.run(
             sources,
@@ -92,7 +92,7 @@ def predict_folder(
             beam_args=beam_args,
             title="Masks",
         )
-        write_atomic(f"{output}/{ANSWERS}", count_answers(outcome.done.values(), categories.names).text())
+        write_atomic(f"{output}/{COUNTS}", count_predictions(outcome.done.values(), categories.names).text())
         if format != "png":
             done = [source for source in sources if source.key in outcome.done]
             write_coco(output, done, categories, polygons=format == "coco-polygons")
@@ -116,9 +116,9 @@ def served_mask(sample: Sample, _: None, outputs: list[dict[str, np.ndarray]], i
     return Result(sample.key, mask, note)
 
 
-def count_answers(notes: Iterable[dict[str, Any]], names: Sequence[str]) -> AnswerCounts:
+def count_predictions(notes: Iterable[dict[str, Any]], names: Sequence[str]) -> PredictionCounts:
     """Counts of the masks whose notes hold scores; those of a model exported by an earlier version hold none."""
-    counts = AnswerCounts(names)
+    counts = PredictionCounts(names)
     if scored := [note for note in notes if "confidence" in note]:
         counts.add(np.array([note["area"] for note in scored]), np.array([note["confidence"] for note in scored]))
     return counts

@@ -1,5 +1,5 @@
 // A slider for each row of pictures that belong on top of each other; without this script the strips say it all.
-// The answer (the last picture) lies on the image, half to be seen through; further on come the pictures between.
+// The prediction (the last picture) lies on the image, half to be seen through; further on come the pictures between.
 for (const row of document.querySelectorAll(".row")) {
   const [image, ...others] = row.querySelectorAll(".strip figure");
   if (!others.length) continue;

@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
-from serving.answers import MASKS_AND_SCORES, AnswerCounts
 from serving.export import read_categories
 from serving.local_server.status import Code, ServingError, invalid
+from serving.prediction_counts import MASKS_AND_SCORES, PredictionCounts
 from serving.saved_model import load_saved_model
 from serving.warmup import read_warmup
 from trainer.errors import UserError, one_line
@@ -39,7 +39,7 @@ class Servable:
 
     def __init__(self, path: Path, version: int):
         self.version = version
-        self.answers: AnswerCounts | None = None
+        self.answers: PredictionCounts | None = None
         saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
         self.signatures: dict[str, meta_graph_pb2.SignatureDef] = dict(saved.meta_graphs[0].signature_def)
         self._model = load_saved_model(path)
@@ -47,7 +47,7 @@ class Servable:
             inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             self.run(request.model_spec.signature_name, inputs)
         if MASKS_AND_SCORES in self.signatures:
-            self.answers = AnswerCounts(read_categories(path, "segmentation").names)
+            self.answers = PredictionCounts(read_categories(path, "segmentation").names)
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Calls one signature. Threads may call at the same time.

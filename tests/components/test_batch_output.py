@@ -84,7 +84,14 @@ def test_any_path_is_a_plain_path(models, tmp_path):
     summary = predict_folder(model.parent, root / "images", root / "masks")
     assert (summary["labelled"], summary["dead"]) == (2, 0)
     left = {path.name for path in (root / "masks").iterdir()}
-    assert left == {"s000.png", "s001.png", "answers.prom", "dead_letters.jsonl", "summary.json", ".transferseg.lock"}
+    assert left == {
+        "s000.png",
+        "s001.png",
+        "predictions.prom",
+        "dead_letters.jsonl",
+        "summary.json",
+        ".transferseg.lock",
+    }
     sources = [Source(key, str(root / "images" / f"{key}.png"), (1,)) for key in ("s000", "s001")]
     write_coco(root / "masks", sources, from_lists([], ["ant", "bee", "cow"]))
     write_examples(root / "masks", sources, 10**6)

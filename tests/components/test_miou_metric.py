@@ -13,8 +13,8 @@ from components.image_example_gen.records import read_record
 from components.miou.eval_config import make_eval_config
 from components.miou.metric import MeanIoU
 from pipeline.summary import scalars
-from serving.answers import counted
 from serving.export import export_segmentation
+from serving.prediction_counts import counted
 from trainer import features
 from trainer.categories import from_lists, named_split
 from trainer.metrics import boundary_confusion, confusion_matrix, scores

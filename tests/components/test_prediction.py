@@ -14,7 +14,7 @@ from components.batch.faults import TooManyFaults
 from components.prediction.batch import predict_folder
 from pipeline.cli import cli
 from pipeline.drift import find_counts
-from serving.answers import AnswerCounts
+from serving.prediction_counts import PredictionCounts
 from trainer.categories import palette
 from trainer.data.pictures import readable
 from trainer.errors import UserError
@@ -49,7 +49,7 @@ def test_answers_are_counted_those_of_kept_masks_too(models, tmp_path):
     model = tf.saved_model.load(str(models["segmentation"]))
     images = tf.constant([path.read_bytes() for path in (tmp_path / "images").iterdir()])
     answer = model.signatures["scores"](image_bytes=images)
-    expected = AnswerCounts(CATEGORIES.names)
+    expected = PredictionCounts(CATEGORIES.names)
     expected.add(answer["area"].numpy(), answer["confidence"].numpy())
     assert counts.names == tuple(CATEGORIES.names)
     np.testing.assert_array_equal(counts.table[:, :-1], expected.table[:, :-1])

@@ -50,7 +50,7 @@ def test_the_dag_ends_in_a_pushed_model(place, monkeypatch):
     [version] = (place / "work" / "serving" / "discs").iterdir()
     assert (version / "saved_model.pb").is_file()
     assert "| **mean** |" in (version / "assets.extra" / "model_card.md").read_text()
-    assert (version / "assets.extra" / "answers.prom").is_file()
+    assert (version / "assets.extra" / "predictions.prom").is_file()
 
 
 def test_a_model_that_fails_the_serving_check_is_neither_judged_nor_pushed(place):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.cli import cli
 from pipeline.drift import compare, stability_index
-from serving.answers import AnswerCounts
+from serving.prediction_counts import PredictionCounts
 from trainer.errors import UserError
 
 NAMES = ("background", "cat", "dog")
@@ -43,7 +43,7 @@ def test_chance_gives_no_more_than_is_said(pictures, judged):
 
 def write_counts(path, pictures, confidence, areas=(8, 1, 1), seed=0, names=NAMES):
     rng = np.random.default_rng(seed)
-    counts = AnswerCounts(names)
+    counts = PredictionCounts(names)
     counts.add(rng.dirichlet(areas, pictures), rng.beta(20, 20 * (1 - confidence) / confidence, pictures))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(counts.text())
@@ -53,7 +53,7 @@ def write_counts(path, pictures, confidence, areas=(8, 1, 1), seed=0, names=NAME
 @pytest.fixture
 def judged(tmp_path):
     """A pushed version."""
-    write_counts(tmp_path / "serving" / "7" / "assets.extra" / "answers.prom", 400, 0.85)
+    write_counts(tmp_path / "serving" / "7" / "assets.extra" / "predictions.prom", 400, 0.85)
     (tmp_path / "serving" / "7" / "saved_model.pb").write_bytes(b"")
     return tmp_path / "serving"
 
@@ -64,7 +64,7 @@ def said(*arguments):
 
 
 def test_the_same_kind_of_pictures_is_no_drift(judged, tmp_path):
-    write_counts(tmp_path / "out" / "answers.prom", 300, 0.85, seed=1)
+    write_counts(tmp_path / "out" / "predictions.prom", 300, 0.85, seed=1)
     result, screen = said(tmp_path / "out", judged)
     assert (result["pictures"], result["reference_pictures"], result["drifted"]) == (300, 400, [])
     assert list(result["psi"]) == ["confidence", "area of background", "area of cat", "area of dog"]
@@ -84,20 +84,20 @@ def test_few_pictures_are_no_drift(judged, tmp_path):
 
 
 def test_what_cannot_be_compared_is_named(judged, tmp_path):
-    batch = write_counts(tmp_path / "out" / "answers.prom", 9, 0.8)
-    with pytest.raises(UserError, match=r"--prediction .*none: no counts of answers \(answers.prom\) there"):
+    batch = write_counts(tmp_path / "out" / "predictions.prom", 9, 0.8)
+    with pytest.raises(UserError, match=r"--prediction .*none: no counts of predictions \(predictions.prom\) there"):
         said(tmp_path / "none", judged)
     with pytest.raises(UserError, match="--reference .*: counts answers of a model with other categories"):
         said(batch, write_counts(tmp_path / "other.prom", 9, 0.8, names=("background", "cat", "cow")))
     with pytest.raises(UserError, match="--reference .*empty.prom: counts no picture"):
         said(batch, write_counts(tmp_path / "empty.prom", 0, 0.8))
     (tmp_path / "metrics.prom").write_text("one 1\n")
-    with pytest.raises(UserError, match="--reference .*metrics.prom: no counts of answers in it"):
+    with pytest.raises(UserError, match="--reference .*metrics.prom: no counts of predictions in it"):
         said(batch, tmp_path / "metrics.prom")
 
 
 def test_the_command(judged, tmp_path):
-    write_counts(tmp_path / "out" / "answers.prom", 300, 0.6)
+    write_counts(tmp_path / "out" / "predictions.prom", 300, 0.6)
     arguments = ["evaluate", "--prediction", str(tmp_path / "out")]
     done = CliRunner().invoke(cli, [*arguments, "--reference", str(judged), "--json", str(tmp_path / "d.json")])
     assert done.exit_code == 0 and "predictions have drifted" in done.output, done.output

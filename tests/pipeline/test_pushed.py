@@ -9,10 +9,10 @@ from finished_run import CATEGORIES, summary_of
 from rich.console import Console
 
 from pipeline.drift import compare, find_counts
-from pipeline.pushed import write_judged_answers
+from pipeline.pushed import write_judged_counts
 from pipeline.report.facts import output
 from pipeline.report.scoring import eval_examples, judged_model
-from serving.answers import AnswerCounts
+from serving.prediction_counts import PredictionCounts
 from trainer.features import image_of
 
 
@@ -20,18 +20,18 @@ def test_a_pushed_version_holds_what_it_answered_where_it_was_judged(finished, t
     version = tmp_path / "7"
     (version / "assets.extra").mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"")
-    path = write_judged_answers(finished, CATEGORIES, summary_of(finished, pushed_model=str(version)))
-    assert path == version / "assets.extra" / "answers.prom"
+    path = write_judged_counts(finished, CATEGORIES, summary_of(finished, pushed_model=str(version)))
+    assert path == version / "assets.extra" / "predictions.prom"
 
     images = [image_of(example) for example in eval_examples(output(finished, "examples"))]
     model = tf.saved_model.load(judged_model(finished))
     answer = model.signatures["scores"](image_bytes=tf.constant(images))
-    expected = AnswerCounts(CATEGORIES.names)
+    expected = PredictionCounts(CATEGORIES.names)
     expected.add(answer["area"].numpy(), answer["confidence"].numpy())
     counts = find_counts(version, "--reference")
     assert counts.names == tuple(CATEGORIES.names) and counts.pictures == len(images) == 12
     np.testing.assert_array_equal(counts.table[:, :-1], expected.table[:, :-1])
-    assert "transferseg_answer_confidence_sum" in path.read_text()
+    assert "transferseg_prediction_confidence_sum" in path.read_text()
     assert compare(path, tmp_path, Console(file=io.StringIO()))["psi"]["confidence"] == 0
 
 
@@ -39,4 +39,4 @@ def test_a_pushed_version_holds_what_it_answered_where_it_was_judged(finished, t
 def test_without_a_push_or_an_evaluation_there_is_nothing_to_hold(finished, pushed):
     components = finished if pushed is None else [one for one in finished if one.name != "evaluator"]
     summary = summary_of(finished, pushed_model=pushed)
-    assert write_judged_answers(components, CATEGORIES, summary) is None
+    assert write_judged_counts(components, CATEGORIES, summary) is None

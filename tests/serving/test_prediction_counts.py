@@ -6,9 +6,9 @@ import requests
 import tensorflow as tf
 from serving_samples import CATEGORIES, draw, encode
 
-from serving.answers import BOUNDS, AnswerCounts, read_counts
 from serving.client import SegmentationClient
 from serving.local_server.server import serve
+from serving.prediction_counts import BOUNDS, PredictionCounts, read_counts
 
 NAMES = ("background", 'a "quoted"', "b\\c")
 
@@ -20,7 +20,7 @@ def some_answers(pictures: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_pictures_are_counted_as_numpy_counts_them():
     area, confidence = some_answers(500)
-    counts = AnswerCounts(NAMES)
+    counts = PredictionCounts(NAMES)
     counts.add(area[:100], confidence[:100])
     counts.add(area[100:], confidence[100:])
     assert counts.pictures == 500
@@ -32,10 +32,10 @@ def test_pictures_are_counted_as_numpy_counts_them():
 
 
 def test_the_text_holds_all_that_is_counted():
-    counts = AnswerCounts(NAMES)
+    counts = PredictionCounts(NAMES)
     counts.add(*some_answers(50))
     text = counts.text().decode()
-    assert "transferseg_answer_confidence_count 50.0" in text
+    assert "transferseg_prediction_confidence_count 50.0" in text
     again = read_counts("# TYPE other gauge\nother 1\n" + text)
     assert again.names == NAMES
     np.testing.assert_array_equal(again.table[:, :-1], counts.table[:, :-1])
@@ -47,7 +47,7 @@ def test_the_text_holds_all_that_is_counted():
 )
 def test_other_texts_are_refused(text, message):
     if text == "le":
-        text = AnswerCounts(NAMES).text().decode().replace('le="0.99"', 'le="0.98"')
+        text = PredictionCounts(NAMES).text().decode().replace('le="0.99"', 'le="0.98"')
     with pytest.raises(ValueError, match=message):
         read_counts(text)
 
@@ -78,7 +78,7 @@ def test_the_server_counts_what_it_answers(saved_model, signatures):
     finally:
         running.stop()
     answer = signatures["scores"](image_bytes=tf.constant(images))
-    expected = AnswerCounts(CATEGORIES.names)
+    expected = PredictionCounts(CATEGORIES.names)
     expected.add(answer["area"].numpy(), answer["confidence"].numpy())
     assert counts.names == tuple(CATEGORIES.names) and counts.pictures == 3
     np.testing.assert_array_equal(counts.table[:, :-1], expected.table[:, :-1])

@@ -1,4 +1,4 @@
-"""What a model answers, in counts: Prometheus histograms of its confidence and of each class's area.
+"""What a model predicts, in counts: Prometheus histograms of its confidence and of each class's area.
 
 The server, `transferseg predict` and the Evaluator count alike, so that any two can be compared (pipeline/drift.py).
 """
@@ -15,14 +15,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 MASKS_AND_SCORES = "masks_and_scores"  # the signature that tells what is counted
-FILE = "answers.prom"
-ASSET = f"assets.extra/{FILE}"  # of a pushed version: what it answered on the pictures it was judged on
+FILE = "predictions.prom"
+ASSET = f"assets.extra/{FILE}"  # of a pushed version: what it predicted on the pictures it was judged on
 # our choice: upper bounds of the bins. Close to 0, where most classes' areas are, and to 1, where confidences are.
 BOUNDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-_CONFIDENCE, _AREA = "transferseg_answer_confidence", "transferseg_answer_area"
+_CONFIDENCE, _AREA = "transferseg_prediction_confidence", "transferseg_prediction_area"
 
 
-class AnswerCounts(Collector):
+class PredictionCounts(Collector):
     """Counts of pictures by what `masks_and_scores` tells of them; a Prometheus collector. Threads may share it.
 
     Attributes:
@@ -73,12 +73,12 @@ class AnswerCounts(Collector):
 
 
 def empty_table(num_classes: int) -> np.ndarray:
-    """`AnswerCounts.table` of no picture."""
+    """`PredictionCounts.table` of no picture."""
     return np.zeros((1 + num_classes, len(BOUNDS) + 1))
 
 
 def counted(area: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """`AnswerCounts.table` of some pictures: float [B, C], float [B]."""
+    """`PredictionCounts.table` of some pictures: float [B, C], float [B]."""
     values = np.concatenate([np.asarray(confidence, np.float64)[:, np.newaxis], np.asarray(area, np.float64)], 1)
     bins = np.searchsorted(BOUNDS[:-1], values)  # [B, 1 + C]; the last bin takes what rounding makes larger than 1
     table = empty_table(values.shape[1] - 1)
@@ -87,7 +87,7 @@ def counted(area: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return table
 
 
-def read_counts(text: str) -> AnswerCounts:
+def read_counts(text: str) -> PredictionCounts:
     """Counts out of Prometheus's text format, among whatever else it holds.
 
     Raises:
@@ -101,10 +101,10 @@ def read_counts(text: str) -> AnswerCounts:
                 rows.setdefault(name, {})[float(sample.labels["le"])] = sample.value
     names = [name for name in rows if name is not None]
     if None not in rows or not names:
-        raise ValueError("no counts of answers in it")
+        raise ValueError("no counts of predictions in it")
     if any(list(row) != [*BOUNDS[:-1], float("inf")] for row in rows.values()):
         raise ValueError("its counts have other bins")
     table = empty_table(len(names))
     for row, name in zip(table, [None, *names], strict=True):
         row[:-1] = np.diff(list(rows[name].values()), prepend=0)
-    return AnswerCounts(names, table)
+    return PredictionCounts(names, table)
