@@ -1,4 +1,4 @@
-"""What is added to a version once it is pushed: its model card, and the counts of its predictions where it was judged."""
+"""What a version gets once it is pushed: its model card, and the counts of its predictions where it was judged."""
 
 from __future__ import annotations
 

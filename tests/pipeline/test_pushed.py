@@ -1,4 +1,4 @@
-"""A pushed version holds the counts of its answers that the Evaluator made."""
+"""A pushed version holds the counts of its predictions that the Evaluator made."""
 
 import io
 
@@ -16,7 +16,7 @@ from serving.prediction_counts import PredictionCounts
 from trainer.features import image_of
 
 
-def test_a_pushed_version_holds_what_it_answered_where_it_was_judged(finished, tmp_path):
+def test_a_pushed_version_holds_what_it_predicted_where_it_was_judged(finished, tmp_path):
     version = tmp_path / "7"
     (version / "assets.extra").mkdir(parents=True)
     (version / "saved_model.pb").write_bytes(b"")

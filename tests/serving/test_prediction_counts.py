@@ -1,4 +1,4 @@
-"""Counts of answers: against numpy, through Prometheus's text and back, and from the server."""
+"""Counts of predictions: against numpy, through Prometheus's text and back, and from the server."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ from serving.prediction_counts import BOUNDS, PredictionCounts, read_counts
 NAMES = ("background", 'a "quoted"', "b\\c")
 
 
-def some_answers(pictures: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def some_predictions(pictures: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     return rng.dirichlet([3, 0.3, 0.1], pictures), rng.uniform(0.4, 1, pictures)
 
 
 def test_pictures_are_counted_as_numpy_counts_them():
-    area, confidence = some_answers(500)
+    area, confidence = some_predictions(500)
     counts = PredictionCounts(NAMES)
     counts.add(area[:100], confidence[:100])
     counts.add(area[100:], confidence[100:])
@@ -33,7 +33,7 @@ def test_pictures_are_counted_as_numpy_counts_them():
 
 def test_the_text_holds_all_that_is_counted():
     counts = PredictionCounts(NAMES)
-    counts.add(*some_answers(50))
+    counts.add(*some_predictions(50))
     text = counts.text().decode()
     assert "transferseg_prediction_confidence_count 50.0" in text
     again = read_counts("# TYPE other gauge\nother 1\n" + text)
@@ -64,7 +64,7 @@ def test_one_look_gives_the_masks_and_the_scores(signatures):
         np.testing.assert_allclose(both[name], scores[name], rtol=1e-5)
 
 
-def test_the_server_counts_what_it_answers(saved_model, signatures):
+def test_the_server_counts_what_it_predicts(saved_model, signatures):
     """Every picture that gets a mask, once, and none of the warm-up; the answer itself stays as it was."""
     running = serve(saved_model.parent, grpc_port=0, rest_port=0)
     try:
