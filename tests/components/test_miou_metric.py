@@ -73,7 +73,7 @@ def test_a_model_of_other_classes_scores_nothing():
     assert values["miou"] == values["weak_miou"] == values["iou/dog"] == 0
 
 
-def test_answers_are_counted_over_all_examples():
+def test_predictions_are_counted_over_all_examples():
     """Those of a model that tells them; its classes beside the added ones are counted once it knows all."""
     metric = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong))
     [computation] = metric.computations(model_names=[""])
@@ -87,7 +87,7 @@ def test_answers_are_counted_over_all_examples():
         halves[i % 2] = combiner.add_input(halves[i % 2], inputs)
     whole = combiner.add_input(combiner.merge_accumulators(halves), Inputs(np.ones(16), np.ones(16)))
     values = {key.name: value for key, value in combiner.extract_output(whole).items()}
-    np.testing.assert_allclose(values["answers"], counted(area, confidence))
+    np.testing.assert_allclose(values["predictions"], counted(area, confidence))
     assert values["confusion"].sum() == 21 * 16
 
 

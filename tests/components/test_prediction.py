@@ -39,7 +39,7 @@ def test_masks_are_the_model_s_own(models, tmp_path):
     assert seen == {0, 1, 2, 3}
 
 
-def test_answers_are_counted_those_of_kept_masks_too(models, tmp_path):
+def test_predictions_are_counted_those_of_kept_masks_too(models, tmp_path):
     write_scenes(tmp_path, 5)
     predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", limit=2)
     assert find_counts(tmp_path / "out", "--prediction").pictures == 2

@@ -87,7 +87,7 @@ def test_what_cannot_be_compared_is_named(judged, tmp_path):
     batch = write_counts(tmp_path / "out" / "predictions.prom", 9, 0.8)
     with pytest.raises(UserError, match=r"--prediction .*none: no counts of predictions \(predictions.prom\) there"):
         said(tmp_path / "none", judged)
-    with pytest.raises(UserError, match="--reference .*: counts answers of a model with other categories"):
+    with pytest.raises(UserError, match="--reference .*: is of a model with other categories"):
         said(batch, write_counts(tmp_path / "other.prom", 9, 0.8, names=("background", "cat", "cow")))
     with pytest.raises(UserError, match="--reference .*empty.prom: counts no picture"):
         said(batch, write_counts(tmp_path / "empty.prom", 0, 0.8))
