@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,18 +105,18 @@ def atomic(path: str, scratch: str | None = None) -> Iterator[str]:
     """
     # The name alone may fill what is allowed.
     unfinished = f"{scratch or path.rpartition('/')[0]}/.{uuid.uuid4().hex}{_UNFINISHED}"
-    if is_remote(path):
+    remote = is_remote(path)
+    if remote:
         from tensorflow.io import gfile
-
-        rename, remove = partial(gfile.rename, overwrite=True), gfile.remove
-    else:
-        rename, remove = os.replace, os.unlink
     try:
         yield unfinished
-        rename(unfinished, path)
+        if remote:
+            gfile.rename(unfinished, path, overwrite=True)
+        else:
+            os.replace(unfinished, path)
     except BaseException:
         with suppress(Exception):
-            remove(unfinished)
+            gfile.remove(unfinished) if remote else os.unlink(unfinished)
         raise
 
 

@@ -27,7 +27,6 @@ from trainer.features import boxes_of, image_of, key_of, read_examples, tags_of
 from trainer.preprocessing import decode_mask
 
 Counts = dict[str, int]
-Tagged = beam.pvalue.TaggedOutput
 _LOG = logging.getLogger("transferseg")
 
 
@@ -50,7 +49,7 @@ class LabelShard(beam.DoFn):
     def setup(self) -> None:
         self._networks.setup()
 
-    def process(self, file: str, index: bytes = b"") -> Iterator[Counts | Tagged]:
+    def process(self, file: str, index: bytes = b"") -> Iterator[Counts | beam.pvalue.TaggedOutput]:
         kept, fresh, dead = self._kept(file, index), {}, 0
         unknown = (sample for sample in self._samples(file) if sample.key not in kept)
         for result in self._networks.process(unknown):
