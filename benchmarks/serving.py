@@ -30,7 +30,7 @@ from serving.export import export_segmentation
 from trainer.categories import named_split
 from trainer.looks import Look
 from trainer.models.large_fov import build_segmentation
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 
 IMAGE_SIZE, IMAGES = 225, 16
 CALLS, SECONDS, CONCURRENCY, LOAD = 150, 20.0, 8, 0.8
@@ -160,7 +160,7 @@ def _batch_gain(function: Callable, images: list[bytes]) -> float:
 
 def _float_list_bytes(net: tf.keras.Model, data: bytes) -> int:
     """What the same answer takes as a JSON list of probabilities, [H, W, C], as TF Serving's REST would send it."""
-    scores = tf.nn.softmax(answer_on_pixels(net, data, Look(size=IMAGE_SIZE))[1])
+    scores = tf.nn.softmax(predict_on_pixels(net, data, Look(size=IMAGE_SIZE))[1])
     return len(json.dumps({"predictions": [np.round(scores.numpy().astype(float), 8).tolist()]}))
 
 

@@ -17,8 +17,8 @@ from trainer.losses import segmentation_loss
 from trainer.models.large_fov import build_segmentation
 from trainer.optimizers import make_optimizer
 from trainer.runtime import cpu_flags, prepare, resolve_precision
-from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders, Session
+from trainer.stages import SEGMENTATION, train
 
 STEPS = 20  # two of the loop's looks at its scalars
 PEAK_SIDE = {True: 8192, False: 2048}  # of the square product, on a GPU and on a CPU
@@ -98,7 +98,7 @@ def measure_peak(precision: str) -> float:
 
 
 def measure_training(backbone: str, size: int, batch: int, records: str) -> float:
-    """Images per second of `train_segmentation` behind its first twenty steps, with checkpoints as usual."""
+    """Images per second of the segmentation stage behind its first twenty steps, with checkpoints as usual."""
     gpu = bool(tf.config.list_physical_devices("GPU"))
     steps, skipped = (420, 20) if gpu else (40, 20)
     network = NetworkConfig(backbone=backbone, weights=None, image_size=size)
@@ -112,5 +112,5 @@ def measure_training(backbone: str, size: int, batch: int, records: str) -> floa
 
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(Session, "end_step", timed):
         folders = RunFolders("bench", f"{folder}/logs", f"{folder}/checkpoints")
-        train_segmentation([records], named_split("voc-split-1"), network, stage, folders)
+        train(SEGMENTATION, [records], named_split("voc-split-1"), network, stage, folders)
     return batch * (steps - skipped) / (times[-1] - times[skipped - 1])

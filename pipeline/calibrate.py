@@ -1,4 +1,4 @@
-"""`transferseg calibrate`: the label core's open values from a config's strong images and two exported models."""
+"""`transferseg calibrate`: the label core's values from a config's strong images and two exported models."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from components.batch.faults import first_of
 from components.image_example_gen.records import STRONG
 from components.image_example_gen.transform import read_list
 from components.label_calibration.known_images import known_images, rehearsal_images
-from components.label_calibration.outputs import CURVES, VALUES, write_calibration
+from components.label_calibration.outputs import CURVES, write_calibration
 from components.label_calibration.search import Calibration, calibrate
+from components.weak_labels.settings import VALUES
 from pipeline.config import RunConfig
 from serving.saved_model import check_saved_model
 

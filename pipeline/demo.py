@@ -14,18 +14,16 @@ from pipeline.summary import Summary
 
 def demo_config(root: Path) -> dict:
     """The demo's config as a dict. Every value is chosen for the drawn data; none is the paper's."""
-    supervised = {"batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "weight_decay": 1e-4}
-    supervised |= {"head_multiplier": 1.0, "clip_norm": 5.0, "scale": [0.9, 1.3]}
+    stage = {"batch_size": 8, "schedule": "poly", "clip_norm": 5.0, "scale": [0.9, 1.3]}
+    sgd = stage | {"learning_rate": 0.1, "weight_decay": 1e-4, "head_multiplier": 1.0}
     return {
         "name": "demo",
         "dataset": {"root": str(root)},
         "categories": {"strong": list(DEMO_STRONG), "weak": list(DEMO_WEAK)},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 129,
-        "cam": supervised | {"epochs": 25, "scale": [0.7, 1.0]},
-        "l_net": supervised | {"epochs": 25},
-        "segmentation": supervised | {"optimizer": "adam", "learning_rate": 0.003, "epochs": 20},
+        "network": {"backbone": "tiny", "weights": None, "image_size": 129},
+        "cam": sgd | {"epochs": 25, "scale": [0.7, 1.0]},
+        "l_net": sgd | {"epochs": 25},
+        "segmentation": stage | {"optimizer": "adam", "learning_rate": 0.003, "epochs": 20},
         "p_net": {"epochs": 2, "batch_size": 8, "segmentation_learning_rate": 0.001, "p_net_learning_rate": 0.01},
         "gate": {"min_miou": 0.5, "min_weak_miou": 0.4},
         "compare_strong_only": True,

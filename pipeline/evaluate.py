@@ -21,7 +21,7 @@ from trainer.errors import ImageFault, UserError, shown, some
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
 
 _CATEGORY = 1  # the id of an only category
-_NAMED = 5  # open: files that are written out
+_NAMED = 5  # our choice: files that are written out
 
 Read = Callable[[Path], np.ndarray]
 

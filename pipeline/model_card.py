@@ -13,7 +13,7 @@ from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary, percent
 
 MODEL_CARD = "assets.extra/model_card.md"
-_POOR = 0.3  # open: IoU below which a category is named as a limit
+_POOR = 0.3  # our choice: IoU below which a category is named as a limit
 
 
 def write_model_card(config: RunConfig, components: list[ComponentRun], summary: Summary) -> Path | None:

@@ -22,10 +22,10 @@ from trainer.data.files import read_bytes
 from trainer.errors import ImageFault
 
 PROBE = "probe.json"
-_BATCH = 2  # open: pictures of the probe's step
-_ENOUGH_S = 1.5  # open: a first call this long is not repeated
-_READ = 8  # open: pictures that the input is timed with
-_STAGE_S = {"tiny": 4.0}  # open: tracing and exporting a network of a training stage; others:
+_BATCH = 5  # our choice: pictures of the probe's larger call; the smaller has one
+_CALL_S = 0.5  # our choice: where one picture takes longer, what a call costs beside is nothing
+_READ = 8  # our choice: pictures that the input is timed with
+_STAGE_S = {"tiny": 4.0}  # our choice: tracing and exporting a network of a training stage; others:
 _OTHER_STAGE_S = 15.0
 _LABEL_S = 0.05  # measured on one core: superpixels and diffusion of a picture
 _FIXED_S = {"examples": 1.0, "statistics": 2.5, "serving_check": 12.0, "evaluator": 4.0}  # measured, two cores
@@ -33,8 +33,8 @@ _FIXED_S = {"examples": 1.0, "statistics": 2.5, "serving_check": 12.0, "evaluato
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds a picture, on this machine as busy as it is: the network's answer, an update of its last layers alone and
-    of all, reading and decoding."""
+    """Seconds a picture, on this machine as busy as it is: a prediction, an update of the last layers alone and of all,
+    reading and decoding."""
 
     forward: float
     head: float
@@ -71,7 +71,8 @@ def count(config: RunConfig) -> Counts:
 def probe(config: RunConfig) -> Rates:
     """Times the segmentation network and the reading of some pictures, a few seconds in all.
 
-    The network runs op by op: compiling it would take longer than the probe may.
+    The network runs op by op, as compiling it would take longer than the probe may. What each op costs beside its work,
+    which for a small network is most, falls out of the difference between two sizes of batch.
     """
     import tensorflow as tf
 
@@ -81,17 +82,21 @@ def probe(config: RunConfig) -> Rates:
     from trainer.runtime import prepare
 
     with prepare(config.network).scope():
-        net = build_segmentation(config.backbone, config.categories.resolve().num_classes, None, config.seed)
-    images = 255.0 * tf.random.stateless_uniform([_BATCH, config.image_size, config.image_size, 3], [0, 0])
+        net = build_segmentation(
+            config.network.backbone, config.categories.resolve().num_classes, None, config.network.seed
+        )
+    images = 255.0 * tf.random.stateless_uniform(
+        [_BATCH, config.network.image_size, config.network.image_size, 3], [0, 0]
+    )
 
-    def update() -> tf.Tensor:
+    def update(batch: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(net(images, training=True))
+            loss = tf.reduce_mean(net(batch, training=True))
         return tape.gradient(loss, net.trainable_variables)[-1]
 
-    forward, full = _seconds(lambda: net(images, training=False)), _seconds(update)
+    forward, full = _seconds(lambda batch: net(batch, training=False), images), _seconds(update, images)
     freeze_backbone(net)
-    head = _seconds(update)
+    head = _seconds(update, images)
     start, root, read = time.perf_counter(), config.dataset.root, 0
     for key in config.dataset.train_keys()[:_READ]:
         try:
@@ -99,7 +104,7 @@ def probe(config: RunConfig) -> Rates:
             read += 1
         except (ImageFault, tf.errors.InvalidArgumentError):  # validate and the run name it
             continue
-    return Rates(forward / _BATCH, head / _BATCH, full / _BATCH, (time.perf_counter() - start) / max(read, 1))
+    return Rates(forward, head, full, (time.perf_counter() - start) / max(read, 1))
 
 
 def known_rates(config: RunConfig, workdir: Path) -> Rates:
@@ -117,8 +122,8 @@ def known_rates(config: RunConfig, workdir: Path) -> Rates:
 
 def plan(config: RunConfig, counts: Counts, rates: Rates) -> dict[str, float]:
     """Seconds of each component that takes any worth telling, in their order."""
-    looks = len(config.maps.look(config.image_size).sides) * (2 if config.maps.mirror else 1)
-    start = _STAGE_S.get(config.backbone, _OTHER_STAGE_S)
+    looks = len(config.maps.look(config.network.image_size).sides) * (2 if config.maps.mirror else 1)
+    start = _STAGE_S.get(config.network.backbone, _OTHER_STAGE_S)
 
     def stage(settings: StageConfig, number: int) -> float:
         step = rates.head if settings.freeze_backbone else rates.full
@@ -161,11 +166,16 @@ class Remaining:
 
     @property
     def seconds(self) -> float:
-        factor = self._took / self._planned if self._planned > 30 else 1.0  # open: fewer seconds say little
-        return factor * sum(self._left.values())
+        return self._factor * sum(self._left.values())
 
     def of(self, name: str) -> float | None:
-        return self._left.get(name)
+        """Seconds of one that is still to come; None if it was not planned."""
+        planned = self._left.get(name)
+        return None if planned is None else self._factor * planned
+
+    @property
+    def _factor(self) -> float:
+        return self._took / self._planned if self._planned > 30 else 1.0  # our choice: fewer seconds say little
 
 
 def print_plan(planned: Mapping[str, float], counts: Counts, console: Console) -> None:
@@ -180,12 +190,17 @@ def print_plan(planned: Mapping[str, float], counts: Counts, console: Console) -
     console.print(table)
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    """Of one call; of the second if the first, which also warms up, was quick."""
-    for _ in range(2):
+def _seconds(call: Callable[[Any], Any], images: Any) -> float:
+    """Seconds that each further picture of a batch takes."""
+
+    def took(batch: Any) -> float:
         start = time.perf_counter()
-        call().numpy()
-        took = time.perf_counter() - start
-        if took > _ENOUGH_S:
-            break
-    return took
+        call(batch).numpy()
+        return time.perf_counter() - start
+
+    took(images[:1])  # warms up
+    one = took(images[:1])
+    if one > _CALL_S:
+        return one
+    one, all_of_them = min(one, took(images[:1])), min(took(images), took(images))
+    return max(all_of_them - one, one / len(images)) / (len(images) - 1)

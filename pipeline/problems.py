@@ -16,7 +16,7 @@ from trainer.data.files import read_bytes
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, shown
 
-_THUMBNAILS = 500  # open: problems that get one
+_THUMBNAILS = 500  # our choice: problems that get one
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ KINDS = {
     "blank": Kind("Masks that show nothing", "some", "All of the picture teaches background."),
     "copy": Kind("The same picture twice", "little", "It counts double."),
     "name": Kind("Names that differ in case alone", "little", "Some file systems take them for one."),
-    "unseen": Kind("Categories that nothing shows", "little", "The model will never answer with them."),
+    "unseen": Kind("Categories that nothing shows", "little", "The model will never predict them."),
     "unused": Kind("Lines that are not used", "little", "They name pictures that are on no list."),
 }
 

@@ -45,7 +45,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> Summary:
       Preempted: the process was asked to stop; the next run continues.
     """
     check_inputs(config)
-    fetch(config.backbone, config.weights)
+    fetch(config.network.backbone, config.network.weights)
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     run_id = new_run_id()
@@ -98,10 +98,11 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Sum
             _LOG.warning(failure)
             console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
     write_model_card(config, runner.components, summary)
-    report = write_report(workdir, config, runner.components, summary)
     evidence = gather(workdir, config, runner.components)
+    advice = advise(config, workdir, runner.components, summary, evidence)
+    report = write_report(workdir, config, runner.components, summary, evidence, advice)
     print_summary(summary, categories, console)
-    print_closing(summary, advise(config, workdir, runner.components, summary, evidence), report, console)
+    print_closing(summary, advice, report, console)
     for reason in summary.refused_because:
         _LOG.error("not pushed: %s", reason)
     return summary

@@ -7,15 +7,14 @@ from pathlib import Path
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.utils import path_utils
 
-from components.image_example_gen.records import STRONG, WEAK
 from components.trainers import run_fns
 from components.weak_labels.examples import LABELS
 from pipeline.config import RunConfig
-from pipeline.graph import exported_folder, trainer_config
+from pipeline.nodes import TRAINERS, exported_folder, trainer_config
 from trainer.errors import UserError
 from trainer.hosts import LOST, hosts
 
-STAGES = {"cam": [STRONG, WEAK], "l_net": [STRONG], "segmentation": [STRONG, WEAK], "p_net": [STRONG, WEAK]}
+STAGES = [name for name, (section, _) in TRAINERS.items() if name == section]
 
 
 def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, base_model: Path | None) -> Path:
@@ -34,7 +33,7 @@ def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, bas
     Raises:
       UserError: the examples or the base model are not there, the output has a model already, or a host was lost.
     """
-    splits = STAGES[stage]
+    _, splits = TRAINERS[stage]
     if missing := [split for split in splits if not (examples / f"Split-{split}").is_dir()]:
         raise UserError(f"--examples {examples}: has no folder Split-{missing[0]}; give an examples artifact of a run")
     if stage in ("segmentation", "p_net") and not (examples / LABELS).is_dir():
@@ -50,7 +49,7 @@ def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, bas
         serving_model_dir=str(model),
         model_run_dir=str(output / "run"),
         base_model=path_utils.serving_model_path(folder) if folder else None,
-        custom_config=trainer_config(config, stage, getattr(config, stage), str(output / "checkpoints")),
+        custom_config=trainer_config(config, stage, str(output / "checkpoints")),
     )
     try:
         getattr(run_fns, stage)(arguments)

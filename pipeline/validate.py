@@ -23,7 +23,7 @@ from trainer.categories import Categories
 from trainer.data.boxes import BOXES
 from trainer.errors import UserError
 
-FEW = 10  # open: training images of a category below which a warning is due
+FEW = 10  # our choice: training images of a category below which a warning is due
 
 
 def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
@@ -91,10 +91,12 @@ def validate(config: RunConfig, html_path: Path | None, console: Console) -> lis
 
 def _weights(config: RunConfig) -> Iterator[Problem]:
     try:
-        if lines := advice(config.backbone, config.weights):
-            yield Problem.error("weights", " ".join(line.strip() for line in lines).removeprefix("weights: "))
+        if lines := advice(config.network.backbone, config.network.weights):
+            yield Problem.error(
+                "network.weights", " ".join(line.strip() for line in lines).removeprefix("network.weights: ")
+            )
     except UserError as error:
-        yield Problem.error("weights", str(error).removeprefix("weights: "))
+        yield Problem.error("network.weights", str(error).removeprefix("network.weights: "))
 
 
 def _splits(counts: dict[str, int]) -> Iterator[Problem]:
@@ -114,7 +116,7 @@ def _classes(entries: Sequence[dict], categories: Categories) -> Iterator[Proble
     for category, name in enumerate(categories.names[1:], start=1):
         if not train[category]:
             yield Problem.warning(
-                name, "no training image shows it: the model will never answer with it; add some", "unseen"
+                name, "no training image shows it: the model will never predict it; add some", "unseen"
             )
         elif train[category] < FEW:
             yield Problem.warning(

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from serving.predict_messages import METHOD, predict_request, string_output
 from trainer.errors import UserError, one_line
 
-_FIRST_PAUSE = 0.1  # open: seconds before the first retry; doubled each time
+_FIRST_PAUSE = 0.1  # our choice: seconds before the first retry; doubled each time
 
 
 class _Unavailable(Exception):

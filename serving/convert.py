@@ -25,13 +25,13 @@ from trainer.errors import UserError
 from trainer.looks import Look, look_of
 from trainer.models.backbones import STRIDE, grid_size
 from trainer.models.large_fov import build_segmentation
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.orientation import exif_orientation, upright
 from trainer.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 
 Format = Literal["tflite", "onnx"]
 Precision = Literal["float32", "float16", "int8"]
-_OPSET = 17  # of ONNX; open
+_OPSET = 17  # of ONNX; our choice
 Network = Callable[[np.ndarray], np.ndarray]  # float32 [1, S, S, 3] -> float32 [1, g, g, C]
 
 
@@ -163,7 +163,7 @@ def _input(picture: bytes, look: Look) -> np.ndarray:
 
 
 def _mask(run: Network, picture: bytes, look: Look) -> np.ndarray:
-    _, logits = answer_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, look)
+    _, logits = predict_on_pixels(lambda image: tf.constant(run(image.numpy())), picture, look)
     return tf.argmax(logits, -1).numpy().astype(np.uint8)
 
 

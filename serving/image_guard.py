@@ -6,10 +6,8 @@ from trainer.data.pictures import MAX_PIXELS
 from trainer.preprocessing import decode_image
 
 _HEADER = 32  # bytes that hold the sizes of PNG (16..24) and BMP (18..26)
-_BLOCKS = 100_000  # open: blocks of a GIF up to the end of its first frame, 25 MB of them as most programs write them
-_SCANS = (
-    100  # open: of a JPEG; each goes over all pixels again. Programs write at most some 10, and a few in thumbnails
-)
+_BLOCKS = 100_000  # our choice: blocks of a GIF up to the end of its first frame; 25 MB as most programs write
+_SCANS = 100  # our choice: of a JPEG; each goes over all pixels again. Programs write some 10 at most
 
 
 def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
@@ -51,8 +49,8 @@ def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
     values = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)
     yes, zero = tf.constant(True), tf.constant(0, tf.int64)
 
-    def has(text: bytes, place: int = 0) -> tf.Tensor:
-        return tf.equal(tf.strings.substr(head, place, len(text)), text)
+    def has(text: bytes, position: int = 0) -> tf.Tensor:
+        return tf.equal(tf.strings.substr(head, position, len(text)), text)
 
     def number(first: int, last: int, big_endian: bool = False) -> tf.Tensor:
         exponents = range(last - first)[::-1] if big_endian else range(last - first)
@@ -91,35 +89,35 @@ def _first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
     The decoder would unpack all frames for the first. GIF89a, sections 15-26.
     """
-    data = tf.io.decode_raw(tf.strings.join([image_bytes, b"\0" * 2048]), tf.uint8)  # no place is beyond it
+    data = tf.io.decode_raw(tf.strings.join([image_bytes, b"\0" * 2048]), tf.uint8)  # no position is beyond them
 
-    def byte(place: tf.Tensor | int) -> tf.Tensor:
-        return tf.cast(tf.gather(data, place), tf.int64)
+    def byte(position: tf.Tensor | int) -> tf.Tensor:
+        return tf.cast(tf.gather(data, position), tf.int64)
 
-    def pair(place: tf.Tensor | int) -> tf.Tensor:
-        return byte(place) + 256 * byte(place + 1)
+    def pair(position: tf.Tensor | int) -> tf.Tensor:
+        return byte(position) + 256 * byte(position + 1)
 
     def colours(flags: tf.Tensor) -> tf.Tensor:
         """Bytes of the table of colours that follows."""
         return tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)
 
-    def skip_blocks(place: tf.Tensor, left: tf.Tensor) -> list[tf.Tensor]:
+    def skip_blocks(position: tf.Tensor, left: tf.Tensor) -> list[tf.Tensor]:
         """From the first of some blocks of data to behind the empty one that ends them; `left` blocks at most."""
         end, left = tf.while_loop(
-            lambda place, left: (byte(place) > 0) & (left > 0),
-            lambda place, left: (place + 1 + byte(place), left - 1),
-            (place, left),
+            lambda position, left: (byte(position) > 0) & (left > 0),
+            lambda position, left: (position + 1 + byte(position), left - 1),
+            (position, left),
         )
         return [end + 1, left]
 
     extension, frame = 0x21, 0x2C
-    place, left = tf.while_loop(
-        lambda place, left: (byte(place) == extension) & (left > 0),
-        lambda place, left: skip_blocks(place + 2, left - 1),
+    position, left = tf.while_loop(
+        lambda position, left: (byte(position) == extension) & (left > 0),
+        lambda position, left: skip_blocks(position + 2, left - 1),
         (13 + colours(byte(10)), tf.constant(_BLOCKS, tf.int64)),
     )
-    is_frame = byte(place) == frame
-    height, width = (tf.where(is_frame, pair(place + offset), 0) for offset in (7, 5))
-    end, left = skip_blocks(place + 11 + colours(byte(place + 9)), left)
+    is_frame = byte(position) == frame
+    height, width = (tf.where(is_frame, pair(position + offset), 0) for offset in (7, 5))
+    end, left = skip_blocks(position + 11 + colours(byte(position + 9)), left)
     alone = tf.strings.join([tf.strings.substr(image_bytes, tf.constant(0, tf.int64), end), b";"])
     return tf.maximum(height, pair(8)), tf.maximum(width, pair(6)), left > 0, alone

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from serving.signatures import STRINGS, Signatures, positions
 from serving.whole_pictures import cells_inside, network_inputs
+from trainer import keys
 from trainer.looks import Look
 from trainer.models.cam import normalise_maps
 from trainer.views import all_views, mean_map
@@ -25,20 +26,20 @@ def map_signatures(net: tf.keras.Model, kind: str, look: Look, max_pixels: int) 
 
     def network(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """float32 [B, S, S, 3] -> maps and, for "cam", logits."""
-        answer = net(inputs, training=False)
-        answer = {"maps": tf.sigmoid(answer)} if kind == "l_net" else answer
-        return {name: tf.cast(value, tf.float32) for name, value in answer.items()}
+        outputs = net(inputs, training=False)
+        outputs = {keys.MAPS: tf.sigmoid(outputs)} if kind == "l_net" else outputs
+        return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
 
     @tf.function(input_signature=[STRINGS])
     def serving_default(image_bytes):
         inputs, valid, orientation, _ = network_inputs(image_bytes, positions(image_bytes), look, max_pixels)
         seen = all_views(network, inputs, look.mirror)
-        maps = mean_map([answer["maps"] for answer in seen])
+        maps = mean_map([outputs[keys.MAPS] for outputs in seen])
         if kind == "l_net":
-            return {"maps": maps, "valid": valid, "orientation": orientation}
+            return {keys.MAPS: maps, keys.VALID: valid, keys.ORIENTATION: orientation}
         inside = cells_inside(valid, tf.shape(maps)[1], look.size)[..., tf.newaxis]
-        scores = tf.sigmoid(tf.add_n([answer["scores"] for answer in seen]) / len(seen))
+        scores = tf.sigmoid(tf.add_n([outputs[keys.SCORES] for outputs in seen]) / len(seen))
         maps = normalise_maps(maps * inside)
-        return {"maps": maps, "valid": valid, "orientation": orientation, "scores": scores}
+        return {keys.MAPS: maps, keys.VALID: valid, keys.ORIENTATION: orientation, keys.SCORES: scores}
 
     return {"serving_default": serving_default}

@@ -1,4 +1,4 @@
-"""A picture of the answer: the mask's colours over the image."""
+"""A picture of the prediction: the mask's colours over the image."""
 
 import io
 

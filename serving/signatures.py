@@ -117,8 +117,8 @@ def boundary_band(truth: tf.Tensor) -> tf.Tensor:
     radius = tf.maximum(1, tf.cast(BAND * diagonal + 0.5, tf.int32))
     for axis, length in ((0, height), (1, width)):
         before = tf.pad(tf.cumsum(edges, axis), [[1, 0], [0, 0]] if axis == 0 else [[0, 0], [1, 0]])
-        places = tf.range(length)
-        upper, lower = tf.minimum(places + radius + 1, length), tf.maximum(places - radius, 0)
+        positions = tf.range(length)
+        upper, lower = tf.minimum(positions + radius + 1, length), tf.maximum(positions - radius, 0)
         edges = tf.gather(before, upper, axis=axis) - tf.gather(before, lower, axis=axis)
     return edges > 0
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from trainer import features
 from trainer.looks import Look
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.preprocessing import decode_mask
 
 PATH = Path("assets.extra") / "trainer_predictions.tfrecord"
@@ -23,7 +23,7 @@ def write_trainer_predictions(directory: Path, net: tf.keras.Model, images: Sequ
     """Predicts each image with `net` (as in `export_segmentation`) and writes image and mask as tf.Examples."""
     with tf.io.TFRecordWriter(str(directory / PATH)) as writer:
         for i, data in enumerate(images):
-            image, logits = answer_on_pixels(net, data, look, net.output_shape[-1])
+            image, logits = predict_on_pixels(net, data, look, net.output_shape[-1])
             mask = tf.io.encode_png(tf.cast(tf.argmax(logits, -1), tf.uint8)[..., tf.newaxis]).numpy()
             writer.write(features.make_example(str(i), data, *image.shape[:2], [], mask).SerializeToString())
 

@@ -14,8 +14,10 @@ from trainer.orientation import exif_orientation, stored, swapped_if_turned, upr
 from trainer.preprocessing import grid_to_image, resize_mask, to_network_input
 from trainer.views import segmentation_logits
 
-MASK_SIDE = 1024  # open: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)
-_PARALLEL = 4  # open: images of one batch decoded or encoded at the same time; bounds memory
+MASK_SIDE = (
+    1024  # our choice: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)
+)
+_PARALLEL = 4  # our choice: images of one batch decoded or encoded at the same time; bounds memory
 
 IdsAt = Callable[[tf.Tensor], tf.Tensor]  # int32 [2] H x W -> uint8 [H, W] ids, as the pixels are stored
 
@@ -127,6 +129,6 @@ def each(function: Callable, rows: tuple[tf.Tensor, ...], output: Any, parallel:
 def cells_inside(valid: tf.Tensor, grid: tf.Tensor, image_size: int) -> tf.Tensor:
     """float32 [B, g, g]: 1 where a grid cell lies on the image, 0 on padding."""
     step = (image_size - 1) / (tf.cast(grid, tf.float32) - 1)
-    places = tf.range(tf.cast(grid, tf.float32)) * step
-    rows, columns = (places < tf.cast(valid[:, axis, tf.newaxis], tf.float32) for axis in (0, 1))
+    positions = tf.range(tf.cast(grid, tf.float32)) * step
+    rows, columns = (positions < tf.cast(valid[:, axis, tf.newaxis], tf.float32) for axis in (0, 1))
     return tf.cast(rows[:, :, tf.newaxis] & columns[:, tf.newaxis], tf.float32)

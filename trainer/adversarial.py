@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from trainer import keys
 from trainer.categories import VOID
 from trainer.config import AdversarialConfig, StageConfig
 from trainer.loop import BatchesFn
@@ -18,7 +19,7 @@ from trainer.panels import segmentation_panel
 from trainer.replicas import Batch, add_up, check_batch_size, on_replicas, spread
 from trainer.session import RunFolders, Session
 
-COLLAPSE_WINDOW = 200  # steps (open)
+COLLAPSE_WINDOW = 200  # steps (our choice)
 
 Step = Callable[[Batch], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 
@@ -72,7 +73,7 @@ def fit_adversarial(
                 "adversarial_loss": adversarial,
                 "gradient_norm": norm,
             }
-            for row in session.end_step(scalars, batch["key"]):
+            for row in session.end_step(scalars, batch[keys.KEY]):
                 accuracies.append(row["p_net_accuracy"])
                 if pinned is None and (pinned := collapsed(accuracies)) is not None:
                     session.warn(
@@ -95,7 +96,7 @@ def make_p_net_step(
 
     @tf.function(jit_compile=xla or None)
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        predicted = tf.nn.softmax(net(batch["image"], training=False))
+        predicted = tf.nn.softmax(net(batch[keys.IMAGE], training=False))
         with tf.GradientTape() as tape:
             real = p_net(_truth_input(batch, predicted), training=True)
             fake = p_net(_predicted_input(batch, predicted), training=True)
@@ -127,8 +128,8 @@ def make_segmentation_step(
     def gradients_of(batch: Batch, cells: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Of one part; `cells` and `images` count the whole batch, so that parts and replicas only need adding up."""
         with tf.GradientTape() as tape:
-            logits = net(batch["image"], training=True)
-            cross_entropy = segmentation_loss(logits, batch["labels"])[0] / cells
+            logits = net(batch[keys.IMAGE], training=True)
+            cross_entropy = segmentation_loss(logits, batch[keys.LABELS])[0] / cells
             fake = p_net(_predicted_input(batch, tf.nn.softmax(logits)), training=False)
             adversarial = generator_loss(fake)[0] / images
             loss = cross_entropy + settings.weight * adversarial
@@ -147,26 +148,26 @@ def make_segmentation_step(
 
 def _with_thumbnails(batch: Batch) -> Batch:
     """The batch's numbers, with the images shrunk to the logits' size (XLA can neither shrink nor take strings)."""
-    grid = grid_size(batch["image"].shape[1])
-    thumbnail = tf.image.resize(batch["image"], [grid, grid], antialias=True)
-    return {"image": batch["image"], "labels": batch["labels"], "thumbnail": thumbnail}
+    grid = grid_size(batch[keys.IMAGE].shape[1])
+    thumbnail = tf.image.resize(batch[keys.IMAGE], [grid, grid], antialias=True)
+    return {keys.IMAGE: batch[keys.IMAGE], keys.LABELS: batch[keys.LABELS], "thumbnail": thumbnail}
 
 
 def _counts(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
     """(grid cells that are not void, images), float32."""
-    valid = grid_labels(batch["labels"], grid_size(batch["image"].shape[1])) != VOID
+    valid = grid_labels(batch[keys.LABELS], grid_size(batch[keys.IMAGE].shape[1])) != VOID
     return tf.reduce_sum(tf.cast(valid, tf.float32)), tf.cast(tf.shape(valid)[0], tf.float32)
 
 
 def _truth_input(batch: Batch, predicted: tf.Tensor) -> tf.Tensor:
     """P-Net's input for the ground truth: float32 [B, g, g, 3C], zero where void."""
-    labels = grid_labels(batch["labels"], predicted.shape[1])
+    labels = grid_labels(batch[keys.LABELS], predicted.shape[1])
     return encode_p_net_input(batch["thumbnail"], tf.one_hot(labels, predicted.shape[-1]), labels != VOID)
 
 
 def _predicted_input(batch: Batch, predicted: tf.Tensor) -> tf.Tensor:
     """P-Net's input for a prediction, softmax [B, g, g, C]: float32 [B, g, g, 3C], zero where the truth is void."""
-    labels = grid_labels(batch["labels"], predicted.shape[1])
+    labels = grid_labels(batch[keys.LABELS], predicted.shape[1])
     return encode_p_net_input(batch["thumbnail"], predicted, labels != VOID)
 
 

@@ -111,7 +111,7 @@ class Categories:
         return not set(tags).isdisjoint(self.weak_ids)
 
     def rehearsal(self) -> Categories:
-        """Every second strong category made weak (open): an L-Net trained so has never seen those, yet masks exist."""
+        """Every second strong category made weak (our choice): not seen by an L-Net trained so, yet with masks."""
         return Categories(self.foreground, self.strong[::2])
 
     def to_dict(self) -> dict:

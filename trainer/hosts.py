@@ -82,7 +82,12 @@ def over_hosts() -> tf.distribute.MultiWorkerMirroredStrategy:
         ) from None
 
 
-def total(value: float) -> float:
+def barrier() -> None:
+    """Waits until every host is here; raises one of `LOST` if one is lost."""
+    sum_over_hosts(0.0)
+
+
+def sum_over_hosts(value: float) -> float:
     """The sum of all hosts' values, which all of them must ask for; raises one of `LOST` if a host is lost."""
     if hosts().number == 1:
         return value

@@ -46,7 +46,7 @@ def initialise(model: keras.Model, seed: int, heads: Container[str], fan_in: Map
 def rescale(model: keras.Model, inputs: Sequence[tf.Tensor], heads: Container[str], known: Container[str] = ()) -> None:
     """Brings the outputs of new layers to the scale that He's rule assumes their inputs have, one layer after another.
 
-    He's variance keeps a signal of mean square 1 what it is, but ImageNet's conv5_3 answers photographs with a
+    He's variance keeps a signal of mean square 1 what it is, but ImageNet's conv5_3 has on photographs a
     deviation of 13 and a maximum of 560, and unnormalised residual blocks add up. Logits of fc8 are then so large that
     the first loss is 8 instead of ln(21), and the paper's rates end in NaN. Caffe's one deviation, 0.01 for every new
     layer, mends that for conv5_3 alone: after a depthwise convolution nothing would be left. So each new layer's
@@ -65,15 +65,15 @@ def rescale(model: keras.Model, inputs: Sequence[tf.Tensor], heads: Container[st
         if isinstance(layer, keras.layers.InputLayer):
             continue
         taken = tf.nest.map_structure(lambda place: values[id(place)], layer.input)
-        answer = layer(taken)
+        output = layer(taken)
         kernel = next((weight for weight in layer.weights if "kernel" in weight.name), None)
         if kernel is not None and layer.name not in known:
             least, aim, most = LOGITS if layer.name in heads else HIDDEN
-            rms = float(tf.sqrt(tf.reduce_mean(tf.square(tf.cast(answer, tf.float32)))))
+            rms = float(tf.sqrt(tf.reduce_mean(tf.square(tf.cast(output, tf.float32)))))
             if 0 < rms < least or most < rms < math.inf:
                 kernel.assign(kernel * 2.0 ** -round(math.log2(rms / aim)))
-                answer = layer(taken)
-        values[id(layer.output)] = answer
+                output = layer(taken)
+        values[id(layer.output)] = output
 
 
 @functools.lru_cache

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from trainer import features
+from trainer import features, keys
 from trainer.categories import VOID
 from trainer.colour import jitter
 from trainer.config import Scale
@@ -18,7 +18,6 @@ from trainer.errors import UserError
 from trainer.orientation import exif_orientation, upright
 from trainer.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
 from trainer.record_order import in_random_order, index_records
-from trainer.replicas import input_share
 
 
 def read_records(patterns: Sequence[str]) -> list[str]:
@@ -50,8 +49,9 @@ def training_batches(
     colour_jitter: float = 0.0,
     start_step: int = 0,
     without: Sequence[int] = (),
+    share: tuple[int, int] = (1, 0),
 ) -> tf.data.Dataset:
-    """Endless augmented batches, beginning at `start_step`; with several hosts, this one's share of each.
+    """Endless augmented batches, beginning at `start_step`; with several hosts, one's share of each.
 
     Args:
       files: GZIP TFRecord files.
@@ -63,18 +63,19 @@ def training_batches(
       colour_jitter: see `colour.jitter`.
       start_step: batches to skip.
       without: category ids; images tagged with one are left out.
+      share: number of hosts, and which of them this is.
 
     Returns:
       Dataset of dicts: `image` float32 [B, S, S, 3] in 0..255, `labels` uint8 [B, S, S] ids with 255 void (padding and
       images without a mask are void), `tags` float32 [B, K] multi-hot, `key` string [B].
     """
-    share = input_share()
+    hosts, index = share
     prepare = PrepareExample(num_categories, image_size, seed, scale, mirror, colour_jitter)
     return (
         in_random_order(index_records(files, without), seed, start_step * batch_size)
-        .shard(share.number, share.index)
+        .shard(hosts, index)
         .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size // share.number, drop_remainder=True)
+        .batch(batch_size // hosts, drop_remainder=True)
         .prefetch(2)
     )
 
@@ -108,7 +109,7 @@ class PrepareExample:
         ids = tf.sparse.to_dense(example[features.TAGS])
         tags = tf.reduce_max(tf.one_hot(ids - 1, self.num_categories), axis=0, keepdims=True)
         tags = tf.where(tf.size(ids) > 0, tags, tf.zeros([1, self.num_categories]))[0]
-        return {"image": image, "labels": labels, "tags": tags, "key": example[features.KEY]}
+        return {keys.IMAGE: image, keys.LABELS: labels, keys.TAGS: tags, keys.KEY: example[features.KEY]}
 
 
 class _Augmentation:

@@ -74,12 +74,20 @@ class InferenceConfig(Strict):
     logit would outvote all others (DeepLab and PSPNet do the same).
     """
 
-    size: int | None = Field(None, ge=33)  # side of the network input, 8k+1; null: image_size (DeepLab: 513)
-    scales: list[PositiveFloat] = [1.0]  # of size; the mean probability over all of them counts
-    mirror: bool = False  # every view once more, mirrored
-    tile: int | None = Field(None, ge=33)  # instead of size: the picture at its own pixels in tiles of this side, 8k+1
-    overlap: int | None = Field(None, ge=1)  # pixels that neighbouring tiles share, 8k+1; null: a quarter of tile
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=MOST_PIXELS)  # larger pictures are refused; memory grows with it
+    size: int | None = Field(
+        None, ge=33, description="side of the network input, 8k+1; null: image_size (DeepLab: 513)"
+    )
+    scales: list[PositiveFloat] = Field([1.0], description="of size; the mean probability over all of them counts")
+    mirror: bool = Field(False, description="every view once more, mirrored")
+    tile: int | None = Field(
+        None, ge=33, description="instead of size: the picture at its own pixels in tiles of this side, 8k+1"
+    )
+    overlap: int | None = Field(
+        None, ge=1, description="pixels that neighbouring tiles share, 8k+1; null: a quarter of tile"
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, le=MOST_PIXELS, description="larger pictures are refused; memory grows with it"
+    )
 
     _sides = field_validator("size", "tile", "overlap")(lambda value: value if value is None else aligned(value))
 
@@ -116,15 +124,15 @@ class InferenceConfig(Strict):
             return Look(size=self.size or image_size, native=native, **views)
         if not native:
             raise ValueError("tile shows the picture at its own pixels: train with segmentation.scale: native")
-        quarter = self.tile // 4 // CELL * CELL + 1  # open
+        quarter = self.tile // 4 // CELL * CELL + 1  # our choice
         return Look(size=self.tile, native=True, overlap=self.overlap or quarter, **views)
 
 
 class MapsConfig(Strict):
-    """How CAM and L-Net look at an image to be labelled. The mean over all views counts; open (paper: one view)."""
+    """How CAM and L-Net look at an image to label: the mean over all views counts (our choice; paper: one view)."""
 
-    extra_scales: list[PositiveFloat] = []  # of image_size, beside 1
-    mirror: bool = False  # every view once more, mirrored
+    extra_scales: list[PositiveFloat] = Field([], description="of image_size, beside 1")
+    mirror: bool = Field(False, description="every view once more, mirrored")
 
     def look(self, image_size: int, native: bool = False) -> Look:
         """For a network input of this size."""

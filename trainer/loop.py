@@ -7,6 +7,7 @@ from operator import itemgetter
 
 import tensorflow as tf
 
+from trainer import keys
 from trainer.config import StageConfig
 from trainer.losses import Total
 from trainer.models.backbones import freeze_backbone
@@ -29,7 +30,7 @@ def fit(
     folders: RunFolders,
     panel: Panel | None = None,
     xla: bool = False,
-    inputs: InputsFn = itemgetter("image"),
+    inputs: InputsFn = itemgetter(keys.IMAGE),
 ) -> None:
     """Trains `net` in place for `num_steps` updates, resuming from the newest checkpoint if there is one.
 
@@ -37,7 +38,7 @@ def fit(
 
     Args:
       batches_from: see `input_pipeline.training_batches`; batches of `stage.batch_size` examples.
-      panel: draws the network's answer for TensorBoard, at every checkpoint.
+      panel: draws the network's prediction for TensorBoard, at every checkpoint.
       xla: compile forward and backward pass with XLA.
       inputs: a batch -> what `net` takes; by default its images.
 
@@ -56,7 +57,7 @@ def fit(
             loss, gradient_norm = train_step(batch)
             rate = tf.identity(optimizer.learning_rate)  # the variable's value now
             scalars = {"loss": loss, "gradient_norm": gradient_norm, "learning_rate": rate}
-            session.end_step(scalars, batch["key"])
+            session.end_step(scalars, batch[keys.KEY])
             if panel is not None and session.saved:
                 session.show(panel, net, batch)
 
@@ -67,7 +68,7 @@ def make_train_step(
     optimizer: tf.keras.optimizers.Optimizer,
     accumulate: int = 1,
     xla: bool = False,
-    inputs: InputsFn = itemgetter("image"),
+    inputs: InputsFn = itemgetter(keys.IMAGE),
 ) -> Callable[[Batch], tuple[tf.Tensor, tf.Tensor]]:
     """The compiled update: batch -> (mean loss, global gradient norm before clipping), float32 scalars.
 

@@ -94,7 +94,7 @@ def p_net_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor, label_smoothing: 
 
     Args:
       real_logits, fake_logits: float [B, 1], of ground-truth and predicted masks.
-      label_smoothing: the target of ground truth is 1 - label_smoothing (one-sided, Salimans et al. 2016; open).
+      label_smoothing: the target of ground truth is 1 - label_smoothing (one-sided, Salimans et al. 2016; our choice).
 
     Returns:
       (sum of both terms, B).

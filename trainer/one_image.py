@@ -13,10 +13,10 @@ from trainer.tiles import on_pixels
 from trainer.views import segmentation_logits
 
 
-def answer_on_pixels(
+def predict_on_pixels(
     network: Callable[[tf.Tensor], tf.Tensor], image_bytes: bytes, look: Look, channels: int | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What a network says about an image. It sees the picture upright; the answer fits the stored pixels.
+    """What a network says about an image. It sees the picture upright; the prediction fits the stored pixels.
 
     Args:
       network: float32 [1, S, S, 3] in 0..255 -> [1, g, g, K]; logits of K classes if `look` has several views.
@@ -25,7 +25,7 @@ def answer_on_pixels(
       channels: K; needed for tiles alone.
 
     Returns:
-      (stored pixels, uint8 [H, W, 3]; the answer, float32 [H, W, K]).
+      (stored pixels, uint8 [H, W, 3]; the prediction, float32 [H, W, K]).
 
     Raises:
       tf.errors.InvalidArgumentError: the bytes are no image.
@@ -38,9 +38,9 @@ def answer_on_pixels(
     picture = upright(image, orientation)
     if look.overlap is not None:
         kind = tf.TensorSpec([None, None, channels], tf.float32)
-        answer = on_pixels(picture, lambda tile: one_look([tile]), channels, look, tf.identity, kind)
+        prediction = on_pixels(picture, lambda tile: one_look([tile]), channels, look, tf.identity, kind)
     else:
         fitted = [to_network_input(picture, side, look.least_side) for side in look.sides]
         grid = one_look([network_input[tf.newaxis] for network_input, _ in fitted])[0]
-        answer = grid_to_image(grid, fitted[0][1], look.sides[0], *picture.shape[:2])
-    return image, stored(answer, orientation)
+        prediction = grid_to_image(grid, fitted[0][1], look.sides[0], *picture.shape[:2])
+    return image, stored(prediction, orientation)

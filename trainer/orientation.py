@@ -11,7 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 _HEAD = 1 << 17  # bytes looked at; EXIF comes first and fills at most 64 KB
-_SEGMENTS = 32  # open: headers before EXIF that are skipped at most
+_SEGMENTS = 32  # our choice: headers before EXIF that are skipped at most
 _TAG = 0x0112
 _PNG, _CHUNK = b"\x89PNG\r\n\x1a\n", b"eXIf"  # PNG specification, third edition, 11.3.3.6
 _LEFT_RIGHT, _TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)

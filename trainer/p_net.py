@@ -15,7 +15,7 @@ from trainer.models.large_fov import build_segmentation
 from trainer.models.p_net import build_p_net
 from trainer.runtime import prepare
 from trainer.session import RunFolders
-from trainer.supervised import batches_of
+from trainer.stages import batches_of
 
 
 def refine_segmentation(

@@ -1,4 +1,4 @@
-"""Pictures of a network's answers beside input and truth, for TensorBoard."""
+"""Pictures of a network's predictions beside input and truth, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer import keys
 from trainer.categories import palette
 from trainer.models.cam import normalise_maps
 
@@ -33,20 +34,20 @@ def foreground_panel(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tenso
 
 def activation_panel(outputs: dict[str, tf.Tensor], batch: dict[str, tf.Tensor]) -> tf.Tensor:
     """As `segmentation_panel` for the CAM classifier: the highest activation of the image's tags is grey."""
-    tagged = tf.cast(batch["tags"][:, tf.newaxis, tf.newaxis], tf.float32)
-    hottest = tf.reduce_max(normalise_maps(outputs["maps"]) * tagged, axis=-1, keepdims=True)
+    tagged = tf.cast(batch[keys.TAGS][:, tf.newaxis, tf.newaxis], tf.float32)
+    hottest = tf.reduce_max(normalise_maps(outputs[keys.MAPS]) * tagged, axis=-1, keepdims=True)
     return _row(batch, tf.clip_by_value(_to_pixels(hottest, batch), 0.0, 1.0))
 
 
-def _row(batch: dict[str, tf.Tensor], answer: tf.Tensor) -> tf.Tensor:
-    """`answer`: integer ids [B, S, S], or values in 0..1 [B, S, S, 1]."""
-    if answer.dtype.is_floating:
-        picture = tf.repeat(tf.cast(255.0 * answer, tf.uint8), 3, axis=-1)
+def _row(batch: dict[str, tf.Tensor], prediction: tf.Tensor) -> tf.Tensor:
+    """`prediction`: integer ids [B, S, S], or values in 0..1 [B, S, S, 1]."""
+    if prediction.dtype.is_floating:
+        picture = tf.repeat(tf.cast(255.0 * prediction, tf.uint8), 3, axis=-1)
     else:
-        picture = tf.gather(palette(), answer)
-    truth = tf.gather(palette(), tf.cast(batch["labels"], tf.int32))
-    return tf.concat([tf.cast(batch["image"], tf.uint8), truth, picture], axis=2)
+        picture = tf.gather(palette(), prediction)
+    truth = tf.gather(palette(), tf.cast(batch[keys.LABELS], tf.int32))
+    return tf.concat([tf.cast(batch[keys.IMAGE], tf.uint8), truth, picture], axis=2)
 
 
 def _to_pixels(grid: tf.Tensor, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-    return tf.image.resize(tf.cast(grid, tf.float32), tf.shape(batch["labels"])[1:3])
+    return tf.image.resize(tf.cast(grid, tf.float32), tf.shape(batch[keys.LABELS])[1:3])

@@ -3,7 +3,7 @@
 Geometry. An image of H x W is resized (bilinear, antialiased) so that its longer side is S = image_size, giving h x w,
 and padded at the bottom and right to S x S with the ImageNet mean colour; trainer/looks.py says when a smaller one
 keeps its size. Networks take RGB float32 in 0..255 and
-answer on a g x g grid with aligned corners: grid cell i lies on input pixel i * (S - 1) / (g - 1).
+have a g x g grid of outputs with aligned corners: grid cell i lies on input pixel i * (S - 1) / (g - 1).
 """
 
 import tensorflow as tf
@@ -85,10 +85,10 @@ def grid_to_image(grid: tf.Tensor, valid: tf.Tensor, image_size: int, height: tf
     """Resamples network outputs onto the image's own pixels: bilinear, aligned with both grids, one pass.
 
     Args:
-      grid: float32 [g, g, K], a network's answer for the padded S x S input.
+      grid: float32 [g, g, K], a network's prediction for the padded S x S input.
       valid: int32 [2], h x w of the image inside the input.
       image_size: S.
-      height, width: int32 scalars, H and W of the answer.
+      height, width: int32 scalars, H and W of the prediction.
 
     Returns:
       float32 [H, W, K].

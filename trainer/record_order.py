@@ -18,7 +18,7 @@ import tensorflow as tf
 from trainer import features
 from trainer.errors import UserError
 
-GROUP = 1024  # open: records shuffled together, about 100 MB of VOC-sized JPEGs
+GROUP = 1024  # our choice: records shuffled together, about 100 MB of VOC-sized JPEGs
 _FRAME = 12, 4  # bytes around a record in its file
 
 

@@ -55,7 +55,7 @@ def on_replicas(step: Callable[[Batch], tuple[tf.Tensor, ...]]) -> Callable[[Bat
 
     @tf.function
     def run(batch: Batch) -> tuple[tf.Tensor, ...]:
-        return tuple(first(result) for result in strategy.run(step, args=(batch,)))
+        return tuple(first_replica(result) for result in strategy.run(step, args=(batch,)))
 
     return run
 
@@ -77,12 +77,12 @@ def add_up(function: Callable[[Batch], Any], batch: Batch, parts: int) -> Any:
     return result
 
 
-def first(value: Any) -> tf.Tensor:
+def first_replica(value: Any) -> tf.Tensor:
     """The first replica's share of a distributed value."""
     return tf.distribute.get_strategy().experimental_local_results(value)[0]
 
 
-def whole(value: Any) -> tf.Tensor:
+def gather(value: Any) -> tf.Tensor:
     """All replicas' shares of a distributed value, joined along the batch axis."""
     return tf.concat(tf.distribute.get_strategy().experimental_local_results(value), axis=0)
 

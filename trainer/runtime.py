@@ -45,7 +45,7 @@ def prepare(network: NetworkConfig) -> tf.distribute.Strategy:
     strategy = over_hosts() if number > 1 else None
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(resolve_precision(network.precision))
-    tf.keras.utils.set_random_seed(network.seed + 1)  # open: weights and dropout begin from it
+    tf.keras.utils.set_random_seed(network.seed + 1)  # our choice: weights and dropout begin from it
     if not network.xla:  # XLA has no deterministic gradient of max pooling, which P-Net and VGG-16 need
         tf.config.experimental.enable_op_determinism()
     if strategy:

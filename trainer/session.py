@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from trainer import keys
 from trainer.curves import draw_curves
 from trainer.errors import UserError
-from trainer.hosts import LOST, hosts, total
+from trainer.hosts import LOST, hosts, sum_over_hosts
 from trainer.panels import Panel
 from trainer.progress import progress
-from trainer.replicas import Batch, first, whole
+from trainer.replicas import Batch, first_replica, gather
 from trainer.run_state import Checkpoints, History, Preempted, StopSignal
 
 WARNINGS = "warnings.txt"
@@ -65,7 +66,7 @@ class Session:
     def __enter__(self) -> Session:
         self._checkpoints.restore()
         self.step = int(tf.convert_to_tensor(self._saved_step))
-        if total(self.step) != self.step * self._hosts.number:
+        if sum_over_hosts(self.step) != self.step * self._hosts.number:
             raise UserError(
                 f"{self._folders.name}: this host begins at step {self.step} and another one does not; all hosts must "
                 f"see the same checkpoints in {self._folders.checkpoints}"
@@ -97,22 +98,22 @@ class Session:
             self._save()
             draw_curves(self._history.path, self._folders.name)
 
-    def end_step(self, scalars: Mapping[str, tf.Tensor | float], keys: tf.Tensor) -> list[dict[str, float]]:
+    def end_step(self, scalars: Mapping[str, tf.Tensor | float], images: tf.Tensor) -> list[dict[str, float]]:
         """Counts the step; every ten steps looks at their scalars; saves when it is time or the process was asked to
         stop, never behind a scalar that was not looked at.
 
         Args:
           scalars: by name, the same names at every step; values of this step, not variables that go on changing.
-          keys: string [B], the batch's image keys; may be a distributed value.
+          images: string [B], the keys of the batch's images; may be a distributed value.
 
         Returns:
           The scalars that were looked at, of the oldest step first, with their "step"; mostly none.
 
         Raises:
-          UserError: a scalar is NaN or infinite; names the step and the images (`keys`) of the batch. Nothing is saved.
+          UserError: a scalar is NaN or infinite; names the step and the images of the batch. Nothing is saved.
           Preempted: SIGTERM or SIGINT came, to this or another host; the state was saved.
         """
-        self._unread.append((self.step, scalars, keys))
+        self._unread.append((self.step, scalars, images))
         self.step += 1
         self._bar.update()
         stopping = self._asked_to_stop()
@@ -130,12 +131,12 @@ class Session:
     def _read(self) -> list[dict[str, float]]:
         """The scalars of the steps since the last look."""
         rows = []
-        for step, scalars, keys in self._unread:
+        for step, scalars, images in self._unread:
             values = {name: float(tf.convert_to_tensor(value)) for name, value in scalars.items()}
             if not np.isfinite(list(values.values())).all():
-                images = ", ".join(key.decode() for key in whole(keys).numpy())
+                names = ", ".join(key.decode() for key in gather(images).numpy())
                 raise UserError(
-                    f"{self._folders.name}: the loss became NaN or infinite at step {step} on images {images}; "
+                    f"{self._folders.name}: the loss became NaN or infinite at step {step} on images {names}; "
                     "lower learning_rate or set clip_norm (the last checkpoint is kept)"
                 )
             rows.append({"step": step + 1, **values})
@@ -158,13 +159,14 @@ class Session:
         """Whether this process was; with several hosts whether any of them was, agreed upon every few steps."""
         if self._hosts.number == 1:
             return self._stop.raised
-        return self.step % _AGREE_EVERY == 0 and total(self._stop.raised) > 0
+        return self.step % _AGREE_EVERY == 0 and sum_over_hosts(self._stop.raised) > 0
 
     def show(self, panel: Panel, net: tf.keras.Model, batch: Batch) -> None:
-        """Writes pictures of the network's answers for the first images of the batch to TensorBoard."""
-        batch = {name: first(value)[:_PANEL_ROWS] for name, value in batch.items()}
+        """Writes pictures of the network's predictions for the first images of the batch to TensorBoard."""
+        batch = {name: first_replica(value)[:_PANEL_ROWS] for name, value in batch.items()}
         with self._board.as_default(step=self.step):
-            tf.summary.image("answers", panel(net(batch["image"], training=False), batch), max_outputs=_PANEL_ROWS)
+            pictures = panel(net(batch[keys.IMAGE], training=False), batch)
+            tf.summary.image("predictions", pictures, max_outputs=_PANEL_ROWS)
 
     def warn(self, message: str) -> None:
         """Tells whoever watches, and keeps the message in warnings.txt beside the history."""

@@ -4,10 +4,10 @@ Tiles of N x N pixels begin at every (N - M)th row and column, M being their ove
 and are filled up with the mean colour, as pictures are in training. N and M are 8k+1, so the grids of all tiles lie on
 one grid, with a cell at every 8th pixel. Cell (i, j) of a tile counts there with weight w_i w_j, the triangle
 w_i = min(i + 1, g - i), divided by the sum of the weights of all tiles at that cell: where one tile alone looks, its
-answer stays as it is, and where two overlap, one fades into the other.
+prediction stays as it is, and where two overlap, one fades into the other.
 
 Memory: one row of tiles is looked at after the other, and a strip of the blended grid is finished as soon as no later
-row reaches it. So what is held grows with the picture's width, not its area, beside the picture and the answer.
+row reaches it. So what is held grows with the picture's width, not its area, beside the picture and the prediction.
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ def look_in_tiles(picture: tf.Tensor, network: Network, channels: int, look: Loo
     down, across = blending_weights(rows, look), blending_weights(columns, look)
 
     def row_of_tiles(row: tf.Tensor) -> tf.Tensor:
-        """float32 [g, G, C]: the weighed answers of all tiles of a row."""
+        """float32 [g, G, C]: the weighed predictions of all tiles of a row."""
 
         def tile(column: tf.Tensor) -> tf.Tensor:
             part = picture[row * step : row * step + look.size, column * step : column * step + look.size]
-            answer = network(pad(tf.cast(part, tf.float32), look.size)[tf.newaxis])[0]
-            return tf.cast(answer, tf.float32) * across[column][:, tf.newaxis]
+            prediction = network(pad(tf.cast(part, tf.float32), look.size)[tf.newaxis])[0]
+            return tf.cast(prediction, tf.float32) * across[column][:, tf.newaxis]
 
         kind = tf.TensorSpec([cells, cells, channels], tf.float32)
-        answers = tf.map_fn(tile, tf.range(columns), parallel_iterations=1, fn_output_signature=kind)
-        beside = tf.signal.overlap_and_add(tf.transpose(answers, [1, 3, 0, 2]), band)
+        predictions = tf.map_fn(tile, tf.range(columns), parallel_iterations=1, fn_output_signature=kind)
+        beside = tf.signal.overlap_and_add(tf.transpose(predictions, [1, 3, 0, 2]), band)
         return tf.transpose(beside, [0, 2, 1]) * down[row][:, tf.newaxis, tf.newaxis]
 
     def strip(number: tf.Tensor, open_rows: tf.Tensor, finished: list[tf.TensorArray]) -> tuple:
@@ -113,7 +113,7 @@ def on_pixels(
 
     Args:
       picture, network, channels: as in `look_in_tiles`.
-      decide: float32 [8, W, C], blended answers at 8 rows of pixels -> [8, W, ...].
+      decide: float32 [8, W, C], blended predictions at 8 rows of pixels -> [8, W, ...].
       output: of what `decide` returns for all rows: [None, None, ...].
 
     Returns:

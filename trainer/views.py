@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from trainer import keys
+
 Answers = dict[str, tf.Tensor]  # "maps" is [B, g, g, K]; other tensors do not depend on left and right
 _LEAST = 1e-30  # probability; the logarithm of 0 would spread as NaN
 
@@ -17,7 +19,7 @@ def all_views(network: Callable[[tf.Tensor], Answers], inputs: Sequence[tf.Tenso
         seen.append(network(batch))
         if mirror:
             mirrored = network(batch[:, :, ::-1])
-            seen.append({**mirrored, "maps": mirrored["maps"][:, :, ::-1]})
+            seen.append({**mirrored, keys.MAPS: mirrored[keys.MAPS][:, :, ::-1]})
     return seen
 
 
@@ -41,5 +43,5 @@ def segmentation_logits(
     """
     if len(inputs) == 1 and not mirror:
         return tf.cast(network(inputs[0]), tf.float32)
-    seen = all_views(lambda batch: {"maps": tf.nn.softmax(tf.cast(network(batch), tf.float32))}, inputs, mirror)
-    return tf.math.log(tf.maximum(mean_map([answer["maps"] for answer in seen]), _LEAST))
+    seen = all_views(lambda batch: {keys.MAPS: tf.nn.softmax(tf.cast(network(batch), tf.float32))}, inputs, mirror)
+    return tf.math.log(tf.maximum(mean_map([outputs[keys.MAPS] for outputs in seen]), _LEAST))

@@ -62,7 +62,9 @@ def check_weights(backbone: str, weights: str | None) -> None:
     if weights is None:
         return
     if backbone not in FILES:
-        raise UserError(f"weights: {weights}: backbone '{backbone}' has no stored weights; set weights: null")
+        raise UserError(
+            f"network.weights: {weights}: backbone '{backbone}' has no stored weights; set network.weights: null"
+        )
     if weights != "imagenet" and not Path(weights).is_file():
         raise UserError(
             f"weights: no file {weights}; give the path of a Keras .h5 of {backbone}, as {FILES[backbone]}; "
@@ -73,8 +75,8 @@ def check_weights(backbone: str, weights: str | None) -> None:
 def no_download(backbone: str, reason: str) -> UserError:
     """What to say when Keras could not fetch a backbone's file."""
     return UserError(
-        f"weights: 'imagenet' could not be downloaded; put {FILES[backbone]} into {cache_folder()}, or set weights to "
-        f"its path, or to null; {reason}"
+        f"network.weights: 'imagenet' could not be downloaded; put {FILES[backbone]} into {cache_folder()}, or set "
+        f"network.weights to its path, or to null; {reason}"
     )
 
 

@@ -56,11 +56,11 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
         strong = held_back(run, categories, evaluation=False, weak=False)
         played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal, MAX_IMAGES)))
         weak = list(known_images(cam, own, held_back(run, categories, evaluation=False, weak=True)))
-        labels += [{"split": name, "seed": run.seed, **row} for row in label_rows(played, weak, categories)]
+        labels += [{"split": name, "seed": run.network.seed, **row} for row in label_rows(played, weak, categories)]
         _write(out / "weak_labels.json", labels)
     views = len(run.look("l_net").sides) * (1 + run.maps.mirror)
     lengths = f"CAM {run.cam.epochs:g}, L-Net {run.l_net.epochs:g} epochs"
-    setting = f"{run.backbone}, {run.image_size} pixels, maps from {views} views, {lengths}"
+    setting = f"{run.network.backbone}, {run.network.image_size} pixels, maps from {views} views, {lengths}"
     (out / "quality.md").write_text(page(config.name, setting, foreground, labels))
 
 

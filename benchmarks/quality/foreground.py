@@ -24,8 +24,8 @@ def foreground_rows(images: Iterable[KnownImage], all_images: Iterable[KnownImag
     """
     counts: dict[str, np.ndarray] = {}
 
-    def add(name: str, answer: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> None:
-        both, either = (answer & truth & valid).sum(), ((answer | truth) & valid).sum()
+    def add(name: str, prediction: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> None:
+        both, either = (prediction & truth & valid).sum(), ((prediction | truth) & valid).sum()
         counts[name] = counts.get(name, np.zeros(2)) + (both, either)
 
     number = 0

@@ -29,7 +29,7 @@ from trainer.errors import ImageFault, UserError, shown
 from trainer.progress import progress
 
 _POLL = 1.0  # seconds between looks at the output folder
-_IMAGES = 4 * BATCH_SIZE  # open: at a time; while one network call is finished the next is under way
+_IMAGES = 4 * BATCH_SIZE  # our choice: at a time; while one network call is finished the next is under way
 
 
 class MakeMasks(beam.PTransform):

@@ -30,9 +30,9 @@ from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, Stage
 from trainer.looks import look_of
 
-BATCH_SIZE = 8  # open: images a network call
-TIMEOUT_S = 120.0  # open: for decoding an image, a network call (a megapixel of it in tiles), what follows on one image
-_PIXELS_AT_ONCE = 80_000_000  # open: unpacked pictures held together, in pixels of three bytes
+BATCH_SIZE = 8  # our choice: images a network call
+TIMEOUT_S = 120.0  # our choice: for decoding an image, a network call (a megapixel of it in tiles), the rest of one
+_PIXELS_AT_ONCE = 80_000_000  # our choice: of unpacked pictures in a network call, in pixels of three bytes
 
 
 class Networks:

@@ -43,14 +43,14 @@ def decode_rle(data: Sequence[int], expected: int) -> np.ndarray:
         bits = "".join(f"{byte:08b}" for byte in bytes(data))
     except (TypeError, ValueError):
         raise ImageFault("object", "a brush stroke's run lengths are no bytes") from None
-    place = 0
+    position = 0
 
     def read(size: int) -> int:
-        nonlocal place
-        place += size
-        if place > len(bits):
+        nonlocal position
+        position += size
+        if position > len(bits):
             raise ImageFault("object", "a brush stroke's run lengths end too early")
-        return int(bits[place - size : place], 2)
+        return int(bits[position - size : position], 2)
 
     count, word = read(32), read(5) + 1
     if count != expected or word > 8:

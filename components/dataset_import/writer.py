@@ -24,7 +24,7 @@ from components.batch.images import DEAD
 from components.batch.job import write_json_lines
 from components.batch.masks import encode, write_atomic
 from components.batch.output import SCRATCH, claimed
-from components.dataset_import.places import Places, read_boxes, read_list, read_tags
+from components.dataset_import.placement import Placement, read_boxes, read_list, read_tags
 from components.dataset_import.samples import Contents, Sample
 from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
@@ -112,7 +112,7 @@ def _import(
     kept = [item for item in done if not item["left_out"]]
     if kept:  # before any mask that holds a new id
         write_atomic(str(listing), "".join(f"{name}\n" for name in names).encode())
-    placed = Places(output, tags, read_boxes(output / BOXES), replace)
+    placed = Placement(output, tags, read_boxes(output / BOXES), replace)
     for item in kept:
         try:
             placed.add(item)

@@ -21,8 +21,8 @@ from trainer.data.files import read_bytes
 from trainer.errors import ImageFault
 
 _SIDE = 16  # pixels of the thumbnails that near-duplicates are found by
-_CLOSE = 3.0  # open: mean difference of two thumbnails' pixels, of 255, up to which images count as the same
-_PLAIN = 4.0  # open: deviation of a thumbnail's pixels below which it says nothing
+_CLOSE = 3.0  # our choice: mean difference of two thumbnails' pixels, of 255, up to which images count as the same
+_PLAIN = 4.0  # our choice: deviation of a thumbnail's pixels below which it says nothing
 
 
 class InspectShard(beam.DoFn):

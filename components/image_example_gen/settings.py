@@ -23,19 +23,26 @@ from trainer.errors import ImageFault, UserError, some
 class DatasetSettings(Strict):
     """A dataset on disk. Defaults are VOC's own names."""
 
-    root: str  # folder with JPEGImages, SegmentationClass and ImageSets; also gs:// or s3://
-    format: Literal["voc"] = "voc"  # other formats are brought in by `transferseg import`
-    train: str = "train"  # ImageSets/Segmentation/<train>.txt; train-{SPAN} means train-1.txt, train-2.txt, ...
-    newest_spans: int | None = Field(None, ge=1)  # of a list in spans, only so many last ones; null: all
-    eval: str = "val"  # as train; its masks are for scores alone
-    tags: str | None = None  # CSV `image,tags` in root; null: tags are taken from the masks, which are then dropped
+    root: str = Field(description="folder with JPEGImages, SegmentationClass and ImageSets; also gs:// or s3://")
+    train: str = Field(
+        "train", description="ImageSets/Segmentation/<train>.txt; train-{SPAN} means train-1.txt, train-2.txt, ..."
+    )
+    newest_spans: int | None = Field(None, ge=1, description="of a list in spans, only so many last ones; null: all")
+    eval: str = Field("val", description="as train; its masks are for scores alone")
+    tags: str | None = Field(
+        None, description="CSV `image,tags` in root; null: tags are taken from the masks, which are then dropped"
+    )
     mixed_images: Literal["ignore_strong_masks", "use_strong_masks"] = Field(
         "ignore_strong_masks", description="what masks of strong objects in weak images are worth"
     )
-    corrected: str | None = None  # list of images whose masks people have corrected: they count as strong
-    max_bad_share: float = Field(0.05, ge=0, le=1)  # open: share of unusable images above which the run stops
-    train_limit: int | None = Field(None, ge=1)  # the first N listed images
-    eval_limit: int | None = Field(None, ge=1)  # as train_limit
+    corrected: str | None = Field(
+        None, description="list of images whose masks people have corrected: they count as strong"
+    )
+    max_bad_share: float = Field(
+        0.05, ge=0, le=1, description="share of unusable images above which the run stops; our choice"
+    )
+    train_limit: int | None = Field(None, ge=1, description="the first N listed images")
+    eval_limit: int | None = Field(None, ge=1, description="as train_limit")
 
     @property
     def tags_path(self) -> epath.Path | None:

@@ -1,1 +1,1 @@
-"""LabelCalibration: finds the label core's open values on strong images, as if their categories were weak."""
+"""LabelCalibration: finds the label core's values on strong images, as if their categories were weak."""

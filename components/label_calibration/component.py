@@ -9,7 +9,7 @@ from tfx.types import component_spec, standard_artifacts
 from components.label_calibration.executor import Executor
 from components.weak_labels.settings import LabelSettings
 
-MAX_IMAGES = 200  # open: more change the values little and take longer
+MAX_IMAGES = 200  # our choice: more change the values little and take longer
 
 
 class LabelCalibrationSpec(types.ComponentSpec):
@@ -28,7 +28,7 @@ class LabelCalibrationSpec(types.ComponentSpec):
 
 
 class LabelCalibration(base_component.BaseComponent):
-    """Finds the label core's open values on strong images; weak masks are never seen."""
+    """Finds the label core's values on strong images; weak masks are never seen."""
 
     SPEC_CLASS = LabelCalibrationSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)

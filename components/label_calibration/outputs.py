@@ -10,15 +10,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import yaml
-from pydantic import ValidationError
 
 from components.label_calibration.search import Calibration
-from components.weak_labels.settings import LabelSettings
-from trainer.data.files import cut
-from trainer.data.yaml_text import read_yaml
-from trainer.errors import UserError
+from components.weak_labels.settings import VALUES
 
-VALUES, FIGURES, CURVES = "labels.yaml", "calibration.json", "calibration.png"
+FIGURES, CURVES = "calibration.json", "calibration.png"
 
 
 def write_calibration(folder: str | Path, found: Calibration) -> None:
@@ -37,23 +33,6 @@ def write_calibration(folder: str | Path, found: Calibration) -> None:
     _draw(folder / CURVES, found)
 
 
-def read_label_settings(path: str | Path) -> LabelSettings:
-    """The section `labels` of a YAML file: labels.yaml of a calibration, or the config of a run.
-
-    Raises:
-      UserError: no such file, no such section, or a wrong key or value in it.
-    """
-    values = read_yaml(path, "labels.yaml of a calibration, or a run's config")
-    if not isinstance(values, dict) or not isinstance(values.get("labels"), dict):
-        raise UserError(f"{path}: has no section `labels`; give labels.yaml of a calibration, or a run's config")
-    try:
-        return LabelSettings.model_validate(values["labels"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: labels.{key}: {first['msg']} (got {cut(repr(first['input']))})") from None
-
-
 def _draw(path: Path, found: Calibration) -> None:
     """One panel a value: mIoU over it, everything else as found; the chosen value is marked."""
     columns = 5
@@ -64,13 +43,13 @@ def _draw(path: Path, found: Calibration) -> None:
     for axis, (name, curve) in zip(axes.flat, found.curves.items(), strict=False):
         values = list(curve)
         numeric = not set(values) & {"True", "False"}
-        places = [float(value) for value in values] if numeric else list(range(len(values)))
-        axis.plot(places, list(curve.values()), "o-", color="#1f77b4", markersize=3)
+        positions = [float(value) for value in values] if numeric else list(range(len(values)))
+        axis.plot(positions, list(curve.values()), "o-", color="#1f77b4", markersize=3)
         chosen = str(getattr(found.settings, name))
         if chosen in values:
-            axis.plot(places[values.index(chosen)], curve[chosen], "o", color="#d62728", markersize=7)
+            axis.plot(positions[values.index(chosen)], curve[chosen], "o", color="#d62728", markersize=7)
         if not numeric:
-            axis.set_xticks(places, values)
+            axis.set_xticks(positions, values)
         axis.set_title(name, fontsize=10)
         axis.grid(alpha=0.3)
     for axis in axes[:, 0]:

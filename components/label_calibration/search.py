@@ -23,7 +23,7 @@ from components.weak_labels.seeds import find_seeds
 from components.weak_labels.settings import LabelSettings
 from trainer.categories import BACKGROUND, VOID
 
-# What is tried for each value, in the order of the search (open).
+# What is tried for each value, in the order of the search (our choice).
 GRID: dict[str, tuple[Any, ...]] = {
     "seed_threshold": (0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     "background_seed": (0.1, 0.3, 0.5),

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.dataset_import.brush import brush_results
 from components.label_studio.config import Interface, read_interface
-from components.label_studio.pictures import Place
+from components.label_studio.pictures import PictureSource
 from serving.model import encoded, load_model
 from serving.saved_model import find_saved_model
 from trainer.data.pictures import read_header, upright_pixels
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 class Backend:
     """A model behind Label Studio's contract (label-studio-ml-backend, api.py): health, setup, predict."""
 
-    def __init__(self, model: Path, place: Place | None = None):
+    def __init__(self, model: Path, source: PictureSource | None = None):
         """Args:
         model: see `load_model`; a folder of versions is looked into again before every answer.
-        place: where pictures of relative paths are; None: from the environment, else as `setup` says.
+        source: where pictures of relative paths are; None: from the environment, else as `setup` says.
 
         Raises:
           UserError: no model there.
         """
         self._folder = model
-        self._place = place or Place.from_environment()
-        self._fixed = bool(self._place.url)
+        self._source = source or PictureSource.from_environment()
+        self._fixed = bool(self._source.url)
         self._model = load_model(model)
         self._lock = threading.Lock()  # one answer at a time: a picture takes all cores anyway
 
@@ -53,7 +53,7 @@ class Backend:
             interface = read_interface(str(request["schema"]))
             self._labels(interface)
         if not self._fixed and request.get("hostname"):
-            self._place = Place(str(request["hostname"]), str(request.get("access_token") or ""))
+            self._source = PictureSource(str(request["hostname"]), str(request.get("access_token") or ""))
         return {"model_version": self.version}
 
     def predict(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Backend:
         picture = data.get(interface.key) if isinstance(data, dict) else None
         if not isinstance(picture, str):
             raise ImageFault("read", f"its data name no picture in '{interface.key}'")
-        image = encoded(self._place.read(picture))
+        image = encoded(self._source.read(picture))
         mask = upright_pixels(self._model(image), read_header(image).orientation)
         sure = self._model.scores(image)
         ids = {label: i for i, label in labels.items()}

@@ -14,20 +14,20 @@ from trainer.data.files import cut, read_bytes
 from trainer.errors import ImageFault, one_line
 
 URL, KEY = "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"  # environment variables, named as in label-studio-ml
-MAX_BYTES = 100_000_000  # open
-_TIMEOUT_S = 30  # open: for the next bytes, not for the whole picture
+MAX_BYTES = 100_000_000  # our choice
+_TIMEOUT_S = 30  # our choice: for the next bytes, not for the whole picture
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Place:
+class PictureSource:
     """Where Label Studio is, and the legacy token of a user who may see the pictures. Either may be empty."""
 
     url: str = ""
     key: str = ""
 
     @classmethod
-    def from_environment(cls) -> Place:
+    def from_environment(cls) -> PictureSource:
         return cls(os.environ.get(URL, ""), os.environ.get(KEY, ""))
 
     def read(self, picture: str) -> bytes:

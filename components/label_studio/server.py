@@ -14,8 +14,8 @@ from serving.local_server.http import Answer, HttpServer, Request
 from trainer.errors import UserError
 
 log = logging.getLogger(__name__)
-_MAX_BODY = 32_000_000  # bytes; open
-_CALLS = 8  # open: at the same time; the backend answers one after the other
+_MAX_BODY = 32_000_000  # bytes; our choice
+_CALLS = 8  # our choice: at the same time; the backend answers one after the other
 
 
 class LabelStudioServer(HttpServer):

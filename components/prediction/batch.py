@@ -22,7 +22,7 @@ from serving.saved_model import find_saved_model
 from trainer.data.pictures import MOST_PIXELS, read_header
 from trainer.errors import ImageFault, UserError
 
-MAX_DEAD_SHARE = 0.1  # open
+MAX_DEAD_SHARE = 0.1  # our choice
 Format = Literal["png", "coco", "coco-polygons"]
 
 

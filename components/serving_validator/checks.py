@@ -23,7 +23,7 @@ from trainer.errors import UserError
 
 _PYTHON = [sys.executable, "-m", "components.serving_validator.probe"]
 _ROOT = Path(__file__).parents[2]  # the probe is found from any working directory
-_SHOWN = 3  # open: failures quoted of a kind
+_SHOWN = 3  # our choice: failures quoted of a kind
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _broken(model: Path, facts: dict, categories: Categories) -> list[str]:
     if facts["foreign_ops"]:
         reasons.append(f"ops that TF Serving has not got: {_some(facts['foreign_ops'])}")
     if facts["num_classes"] not in (None, categories.num_classes):
-        reasons.append(f"answers {facts['num_classes']} classes; this run has {categories.num_classes}")
+        reasons.append(f"predicts {facts['num_classes']} classes; this run has {categories.num_classes}")
     try:
         known = read_categories(model, "segmentation")
         if known.names != categories.names:
@@ -119,7 +119,7 @@ def _broken(model: Path, facts: dict, categories: Categories) -> list[str]:
     if not facts["warmup_requests"]:
         reasons.append("holds no warm-up requests: the first clients would wait for TensorFlow")
     if facts["failures"]:
-        reasons.append(f"{len(facts['failures'])} wrong answers: {_some(facts['failures'], '; ')}")
+        reasons.append(f"{len(facts['failures'])} wrong predictions: {_some(facts['failures'], '; ')}")
     return reasons
 
 

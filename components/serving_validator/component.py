@@ -27,9 +27,9 @@ class ServingValidatorSpec(types.ComponentSpec):
 
 
 class ServingValidator(base_component.BaseComponent):
-    """Blesses a model that loads, answers rightly and fits its budget in a fresh process.
+    """Blesses a model that loads, predicts rightly and fits its budget in a fresh process.
 
-    TFX's InfraValidator needs docker and looks neither at answers nor at times.
+    TFX's InfraValidator needs docker and looks neither at predictions nor at times.
     """
 
     SPEC_CLASS = ServingValidatorSpec

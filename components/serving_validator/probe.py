@@ -3,7 +3,7 @@
 It knows nothing of this project: TensorFlow, TF Serving's protobufs and numpy, as on a serving machine.
 
 WORK/images holds the images, files named good-*, odd-* (must be answered) and hostile-* (must be refused).
-Written: WORK/masks/<name>.png, the answers of `serving_default`, and WORK/facts.json, see `probe`.
+Written: WORK/masks/<name>.png, the predictions of `serving_default`, and WORK/facts.json, see `probe`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 _WARMUP = "assets.extra/tf_serving_warmup_requests"
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core, but TF Serving has no Python
-_NOISE = 0.001  # open: share of pixels on a class boundary that another batch size may decide the other way
+_NOISE = 0.001  # our choice: share of pixels on a class boundary that another batch size may decide the other way
 
 
 def probe(model: Path, work: Path, timed_calls: int) -> dict:
@@ -53,22 +53,22 @@ def probe(model: Path, work: Path, timed_calls: int) -> dict:
     load_s = time.monotonic() - start
 
     def ask(signature: str, name: str, values: list[bytes]) -> dict[str, np.ndarray]:
-        answer = loaded.signatures[signature](**{name: tf.constant(values)})
-        return {key: value.numpy() for key, value in answer.items()}
+        outputs = loaded.signatures[signature](**{name: tf.constant(values)})
+        return {key: value.numpy() for key, value in outputs.items()}
 
     images = {path.name: path.read_bytes() for path in sorted((work / "images").iterdir())}
     wanted = {name: data for name, data in images.items() if not name.startswith("hostile")}
     good = [data for name, data in images.items() if name.startswith("good")]
     masks = {}
     for name, data in wanted.items():
-        answer = attempt(name, lambda data=data: ask("serving_default", "image_bytes", [data])["mask_bytes"][0])
-        if answer is not None:
-            masks[name] = answer
+        mask = attempt(name, lambda data=data: ask("serving_default", "image_bytes", [data])["mask_bytes"][0])
+        if mask is not None:
+            masks[name] = mask
     for name in images.keys() - wanted.keys():
         _must_refuse(name, lambda name=name: ask("serving_default", "image_bytes", [images[name]]), failures)
     together = attempt("one batch of all sizes", lambda: ask("serving_default", "image_bytes", list(wanted.values())))
     if together is not None and len(together["mask_bytes"]) != len(wanted):
-        failures.append(f"one batch of all sizes: {len(together['mask_bytes'])} answers for {len(wanted)} images")
+        failures.append(f"one batch of all sizes: {len(together['mask_bytes'])} masks for {len(wanted)} images")
     scores = attempt("scores", lambda: ask("scores", "image_bytes", good))
     examples = [_example(f"good-{i}", data) for i, data in enumerate(good)]
     in_bulk = attempt("examples", lambda: ask("examples", "examples", examples))

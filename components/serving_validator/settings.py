@@ -8,7 +8,7 @@ from trainer.config import Strict
 
 
 class ServingCheckSettings(Strict):
-    """Limits of the serving check. All are open: set them to what your service promises, on the machine that checks."""
+    """Limits of the serving check, all our choice: set them to what your service promises where it is checked."""
 
     max_latency_ms: float = Field(5000, gt=0, description="median time of a call with one image")
     max_memory_mb: float = Field(8000, gt=0, description="peak resident memory of the serving process")

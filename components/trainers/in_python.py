@@ -14,21 +14,18 @@ import tensorflow as tf
 
 from serving.export import export_maps, export_segmentation
 from serving.model import encoded
-from trainer import features
-from trainer.cam import train_cam
+from trainer import features, stages
 from trainer.categories import BACKGROUND, VOID, Categories, from_lists
 from trainer.config import NetworkConfig, StageConfig
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, UserError
-from trainer.l_net import train_l_net
 from trainer.looks import InferenceConfig
-from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
 
 Kind = Literal["segmentation", "l_net", "cam"]
-_TRAIN = {"segmentation": train_segmentation, "l_net": train_l_net, "cam": train_cam}
-_EXAMPLES, _MODEL, _KEPT = "examples.tfrecord.gz", "model", 8  # open: images whose predictions go into the export
+_STAGES = {"segmentation": stages.SEGMENTATION, "l_net": stages.L_NET, "cam": stages.CAM}
+_EXAMPLES, _MODEL, _KEPT = "examples.tfrecord.gz", "model", 8  # our choice: images whose predictions go into the export
 
 
 def train(
@@ -61,8 +58,8 @@ def train(
     Raises:
       UserError: an example cannot be used, the kind has nothing to learn from, or there is a model already.
     """
-    if kind not in _TRAIN:
-        raise UserError(f"kind '{kind}': give one of {', '.join(_TRAIN)}")
+    if kind not in _STAGES:
+        raise UserError(f"kind '{kind}': give one of {', '.join(_STAGES)}")
     known = categories if isinstance(categories, Categories) else from_lists(categories, [])
     network, stage = network or NetworkConfig(), stage or StageConfig()
     workdir = Path(workdir)
@@ -75,7 +72,7 @@ def train(
     folders = RunFolders(kind, str(workdir / "run"), str(workdir / "checkpoints" / state))
     policy = tf.keras.mixed_precision.global_policy()
     try:
-        net = _TRAIN[kind]([str(workdir / _EXAMPLES)], known, network, stage, folders)
+        net = stages.train(_STAGES[kind], [str(workdir / _EXAMPLES)], known, network, stage, folders)
         _export(net, kind, workdir, known, network, stage)
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)  # the precision was this network's, not the caller's next

@@ -23,35 +23,33 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
 from trainer import features
-from trainer.cam import train_cam
 from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.errors import UserError
-from trainer.hosts import LOST, hosts, total
+from trainer.hosts import LOST, barrier, hosts
 from trainer.input_pipeline import read_records
-from trainer.l_net import train_l_net
 from trainer.looks import Look
 from trainer.p_net import refine_segmentation
 from trainer.run_state import read_history
-from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
+from trainer.stages import CAM, L_NET, SEGMENTATION, train
 
-Stage = TypeVar("Stage", StageConfig, AdversarialConfig)
+Settings = TypeVar("Settings", StageConfig, AdversarialConfig)
 RUN_ID = "TRANSFERSEG_RUN_ID"  # environment variable; as a parameter it would spoil the cache
-_WARMUP_IMAGES, _PREDICTED_IMAGES = 2, 8  # open
+_WARMUP_IMAGES, _PREDICTED_IMAGES = 2, 8  # our choice
 
 
 def cam(fn_args: FnArgs) -> None:
     """Trains the CAM classifier on the tags of the given splits and exports its activation maps."""
     categories, network, stage = _settings(fn_args, StageConfig)
-    net = train_cam(fn_args.train_files, categories, network, stage, _folders(fn_args, "CAM"))
+    net = train(CAM, fn_args.train_files, categories, network, stage, _folders(fn_args, "CAM"))
     _export_maps(net, fn_args, "cam", categories, network)
 
 
 def l_net(fn_args: FnArgs) -> None:
     """Trains L-Net on the strong split and exports its class-agnostic map."""
     categories, network, stage = _settings(fn_args, StageConfig)
-    net = train_l_net(fn_args.train_files, categories, network, stage, _folders(fn_args, "L-Net"))
+    net = train(L_NET, fn_args.train_files, categories, network, stage, _folders(fn_args, "L-Net"))
     _export_maps(net, fn_args, "l_net", categories, network)
 
 
@@ -64,8 +62,8 @@ def segmentation(fn_args: FnArgs) -> None:
     restore = None
     if fn_args.base_model and read_categories(fn_args.base_model, "segmentation").foreground == categories.foreground:
         restore = partial(restore_net, saved_model=fn_args.base_model)
-    net = train_segmentation(
-        fn_args.train_files, categories, network, stage, _folders(fn_args, "segmentation"), restore
+    net = train(
+        SEGMENTATION, fn_args.train_files, categories, network, stage, _folders(fn_args, "segmentation"), restore
     )
     _export_segmentation(net, fn_args, categories, network)
 
@@ -85,12 +83,12 @@ def p_net(fn_args: FnArgs) -> None:
     _export_segmentation(net, fn_args, categories, network)
 
 
-def _settings(fn_args: FnArgs, stage_class: type[Stage]) -> tuple[Categories, NetworkConfig, Stage]:
+def _settings(fn_args: FnArgs, settings_class: type[Settings]) -> tuple[Categories, NetworkConfig, Settings]:
     config = fn_args.custom_config
     return (
         Categories.from_dict(config["categories"]),
         NetworkConfig.model_validate(config["network"]),
-        stage_class.model_validate(config["stage"]),
+        settings_class.model_validate(config["stage"]),
     )
 
 
@@ -141,7 +139,7 @@ def _looking(fn_args: FnArgs) -> dict:
 def _await_chief(model: str) -> None:
     """Returns on every host when the chief has exported the model: TFX asks each of them for it."""
     try:
-        total(0.0)
+        barrier()
     except LOST as error:
         if not tf.io.gfile.exists(model):  # else the chief was done before it, or this host's fellow, ended
             raise UserError(

@@ -12,9 +12,9 @@ from trainer.categories import BACKGROUND, VOID
 def assign(q: np.ndarray, objectness: np.ndarray, tags: Sequence[int], settings: LabelSettings) -> np.ndarray:
     """Labels every superpixel.
 
-    The paper leaves background open. Here it is one more label of the diffusion, and a superpixel's foreground score
-    joins what the diffusion says with what L-Net says: w M + (1 - w) q_c / (q_c + q_0), c the best tag. Either alone is
-    a special case: w = 0 with cut .5 is the larger q, w = 1 a threshold on M.
+    The paper does not say how background is found. Here it is one more label of the diffusion, and a superpixel's
+    foreground score joins what the diffusion says with what L-Net says: w M + (1 - w) q_c / (q_c + q_0), c the best
+    tag. Either alone is a special case: w = 0 with cut .5 is the larger q, w = 1 a threshold on M.
 
     Args:
       q: float [N, K + 1], background last.

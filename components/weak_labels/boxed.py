@@ -21,13 +21,13 @@ from trainer.data.boxes import TagBox, pixels_of
 # itself or over its highest in the box, adds nothing there: mIoU .696 with it, .699 without, .703 with the colour. The
 # bias is .33 above the regression's: for IoU a superpixel counts from a probability of IoU / (1 + IoU) = .42 on (mIoU
 # .708 with bias 1.0, .711 with 1.2).
-_BIAS, _OF_PLACE, _OF_DIFFUSION, _OF_COLOUR = 1.1, 0.64, 0.75, 0.31
-_NEAR = 0.05**0.5 / 2**0.5  # open: sigma of likeness in colour, exp(-distance / .05)
-_RARE = 1e-3  # open: a density of colour below which none is told apart
-_SEED = 0.8  # open: of a box's best superpixel; from there on it seeds the tag
-_TOP = 0.9  # open: quantile of M in a box that counts as its highest
-_LEAST_TOP = 0.1  # open: below, M has not seen the object and is not stretched further
-_CERTAIN = 0.02  # open: no answer is surer than this
+_BIAS, _OF_PRIOR, _OF_DIFFUSION, _OF_COLOUR = 1.1, 0.64, 0.75, 0.31
+_NEAR = 0.05**0.5 / 2**0.5  # our choice: sigma of likeness in colour, exp(-distance / .05)
+_RARE = 1e-3  # our choice: a density of colour below which none is told apart
+_SEED = 0.8  # our choice: of a box's best superpixel; from there on it seeds the tag
+_TOP = 0.9  # our choice: quantile of M in a box that counts as its highest
+_LEAST_TOP = 0.1  # our choice: below, M has not seen the object and is not stretched further
+_CERTAIN = 0.02  # our choice: no prediction is surer than this
 # The mean shape of an object in its box, from the masks of 1,768 objects of all of VOC's categories: .9 in the middle,
 # .5 at the sides' middles, .2 in the corners; see `_place`.
 _MIDDLE, _EDGE, _SOFT, _ROUND = 0.9, 0.93, 0.17, 2.6
@@ -40,14 +40,14 @@ class BoxRegions:
     Attributes:
       inside: bool [N, B].
       tags: int [B], the index of each box's tag.
-      place: float [N, B] in 0..1, how often objects are at such a place of their boxes.
+      prior: float [N, B] in 0..1, how often objects are at such a place of their boxes.
       area: float [B], of each box, in pixels.
       pixels: int [N], of each superpixel.
     """
 
     inside: np.ndarray
     tags: np.ndarray
-    place: np.ndarray
+    prior: np.ndarray
     area: np.ndarray
     pixels: np.ndarray
 
@@ -72,17 +72,17 @@ def cut_at(
       (int [h, w] labels 0..N'-1, each used; which of them lie in which box: every box holds one at least).
     """
     scale = labels.shape[0] / size[0], labels.shape[1] / size[1]
-    places = [pixels_of(box, labels.shape, scale) for box in boxes]
-    for rows, columns in places:
+    windows = [pixels_of(box, labels.shape, scale) for box in boxes]
+    for rows, columns in windows:
         labels = labels * 2
         labels[rows, columns] += 1
         labels = (np.cumsum(np.bincount(labels.ravel()) > 0) - 1)[labels]
     count = labels.max() + 1
     inside = np.zeros((count, len(boxes)), bool)
-    for index, (rows, columns) in enumerate(places):
+    for index, (rows, columns) in enumerate(windows):
         inside[labels[rows, columns], index] = True
     pixels = np.bincount(labels.ravel())
-    y, x = (np.bincount(labels.ravel(), place.ravel()) / pixels for place in np.indices(labels.shape))
+    y, x = (np.bincount(labels.ravel(), axis.ravel()) / pixels for axis in np.indices(labels.shape))
     middles = np.stack([(x + 0.5) / scale[1], (y + 0.5) / scale[0]], 1)
     corners = np.array([box.corners for box in boxes])
     relative = (middles[:, None] - corners[:, :2]) / (corners[:, 2:] - corners[:, :2])
@@ -113,7 +113,7 @@ def box_seeds(boxes: BoxRegions, number: int, objectness: np.ndarray, free_seeds
     Returns:
       bool [N, K + 1], background last.
     """
-    best = relative_objectness(boxes, objectness) * boxes.place * boxes.inside
+    best = relative_objectness(boxes, objectness) * boxes.prior * boxes.inside
     seeds = np.zeros((len(objectness), number + 1), bool)
     taken = np.zeros(len(objectness), bool)
     for index in np.argsort(boxes.area, kind="stable"):
@@ -137,7 +137,7 @@ def box_scores(boxes: BoxRegions, lab: np.ndarray, share: np.ndarray) -> np.ndar
       lab: float [N, 3], mean CIELAB in 0..1.
       share: float [N, B] in 0..1, the part of each box's tag in what the diffusion gives it and background.
     """
-    weighed = _BIAS + _OF_PLACE * _log_odds(boxes.place) + _OF_DIFFUSION * _log_odds(share)
+    weighed = _BIAS + _OF_PRIOR * _log_odds(boxes.prior) + _OF_DIFFUSION * _log_odds(share)
     weighed += _OF_COLOUR * colour_contrast(boxes, lab)[:, None]
     return boxes.inside / (1 + np.exp(-weighed))
 
@@ -151,7 +151,7 @@ def colour_contrast(boxes: BoxRegions, lab: np.ndarray) -> np.ndarray:
     outside = boxes.pixels * ~boxes.inside.any(1)
     if not outside.any():
         return np.zeros(len(lab))
-    middle = boxes.pixels * (boxes.place * boxes.inside).max(1) ** 2
+    middle = boxes.pixels * (boxes.prior * boxes.inside).max(1) ** 2
     likeness = edge_weights(lab, ~np.eye(len(lab), dtype=bool), _NEAR)
     return np.log((likeness @ middle / middle.sum() + _RARE) / (likeness @ outside / outside.sum() + _RARE))
 

@@ -56,7 +56,7 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
           l_net: exported L-Net.
           settings: of the label core.
           categories: of the run.
-          max_dead_share: open: share of weak images that may fail, 0..1.
+          max_dead_share: share of weak images that may fail, 0..1.
           calibration: of LabelCalibration; its values replace `settings`.
           store: folder of labels kept from run to run; None labels every image anew.
         """

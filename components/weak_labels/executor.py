@@ -19,10 +19,9 @@ from components.batch.masks import write_atomic
 from components.batch.networks import threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
-from components.label_calibration.outputs import VALUES, read_label_settings
 from components.weak_labels.examples import LABELS, read_lines, split_files
 from components.weak_labels.label_store import LabelStore
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.settings import VALUES, LabelSettings, read_label_settings
 from components.weak_labels.shards import LabelShards
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories

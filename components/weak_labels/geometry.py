@@ -2,15 +2,17 @@
 
 import numpy as np
 
+from trainer import keys
+
 
 def grid_to_image(grid: np.ndarray, valid: tuple[int, int], image_size: int, size: tuple[int, int]) -> np.ndarray:
-    """Resamples a network's answer onto the image: bilinear, aligned with both grids, edge values repeated.
+    """Resamples a network's prediction onto the image: bilinear, aligned with both grids, edge values repeated.
 
     Args:
-      grid: float32 [g, g, K], the answer for the padded S x S input; cell i lies on pixel i * (S - 1) / (g - 1).
+      grid: float32 [g, g, K], the prediction for the padded S x S input; cell i lies on pixel i * (S - 1) / (g - 1).
       valid: h, w of the image inside the input.
       image_size: S.
-      size: H, W of the answer: the image's own, or less to save memory (`label_image` takes maps of any size).
+      size: H, W of the prediction: the image's own, or less to save memory (`label_image` takes maps of any size).
 
     Returns:
       float32 [H, W, K].
@@ -26,14 +28,14 @@ def map_on_stored_pixels(outputs: dict[str, np.ndarray], image_size: int, size: 
     Args:
       outputs: maps, valid and orientation as in `serving.map_signatures`, without the batch axis.
       image_size: S.
-      size: H, W of the answer, in proportion to the stored pixels.
+      size: H, W of the prediction, in proportion to the stored pixels.
 
     Returns:
       float32 [H, W, K].
     """
-    orientation = int(outputs["orientation"])
+    orientation = int(outputs[keys.ORIENTATION])
     upright = size[::-1] if orientation >= 5 else size
-    return stored(grid_to_image(outputs["maps"], outputs["valid"], image_size, upright), orientation)
+    return stored(grid_to_image(outputs[keys.MAPS], outputs[keys.VALID], image_size, upright), orientation)
 
 
 def stored(image: np.ndarray, orientation: int) -> np.ndarray:

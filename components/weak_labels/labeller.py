@@ -74,7 +74,7 @@ class Labeller:
         tags: Sequence[str],
         boxes: Sequence[NamedBox] = (),
     ) -> LabelResult:
-        """Labels an image from what the SavedModels' `serving_default` answered for it, padding and all.
+        """Labels an image from what the SavedModels' `serving_default` put out for it, padding and all.
 
         Args:
           image: uint8 [H, W, 3] RGB, the stored pixels.

@@ -34,7 +34,7 @@ def segment(image: np.ndarray, count: int, compactness: float, method: str = "ce
     cell = working.shape[0] * working.shape[1] / count  # pixels of a superpixel of mean size
     if method == "slic":
         labels = slic(working, count, compactness=compactness, start_label=0)
-    else:  # its scale weighs size against contrast in 0..1; open
+    else:  # its scale weighs size against contrast in 0..1; our choice
         labels = felzenszwalb(working, scale=cell / 2, sigma=0.8, min_size=max(1, int(cell / 3)))
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape), lab
 

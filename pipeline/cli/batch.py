@@ -67,8 +67,8 @@ def label(
     -- --direct_running_mode=multi_processing --direct_num_workers=2
     """
     l_net, cam = model_folder(l_net), model_folder(cam)
-    from components.label_calibration.outputs import read_label_settings
     from components.weak_labels.batch import label_folder
+    from components.weak_labels.settings import read_label_settings
 
     chosen = read_label_settings(settings) if settings else None
     batch(

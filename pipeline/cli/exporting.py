@@ -9,7 +9,7 @@ import click
 
 from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, say, write_json
 
-_MOST_PICTURES = 64  # open: more calibrate no better
+_MOST_PICTURES = 64  # our choice: more calibrate no better
 
 
 @cli.command()

@@ -74,7 +74,7 @@ def init(
 def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, html_path: Path | None) -> None:
     """Names every problem of a dataset before any training: exit 0 without errors, else 2.
 
-    Example: transferseg validate configs/voc-split-1.yaml --set dataset.root=/data/VOC2012
+    Example: transferseg validate configs/voc.yaml --set dataset.root=/data/VOC2012
     """
     from pipeline.config import load_config
 
@@ -92,7 +92,7 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
 @click.option("--workdir", type=PATH, help="where everything is written [default: build/<name of the config>]")
 @click.option("--runner", type=click.Choice(["local", "kubeflow"]), default="local", show_default=True)
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value, e.g. backbone=tiny"
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="change a config value, e.g. network.backbone=tiny"
 )
 @click.option("--accept", metavar="REASON", help="push the model whatever its scores, and record why")
 @JSON
@@ -109,7 +109,7 @@ def run(
     A run that was stopped or killed continues where it was. With --runner kubeflow nothing is run: the pipeline is
     compiled for Vertex AI and Kubeflow Pipelines into the work folder.
 
-    Example: transferseg run configs/voc-split-1.yaml --set dataset.root=/data/VOC2012 --workdir runs/one
+    Example: transferseg run configs/voc.yaml --set dataset.root=/data/VOC2012 --workdir runs/one
     """
     from pipeline.config import check_inputs, load_config
     from pipeline.weights import fetch
@@ -126,7 +126,7 @@ def run(
             console(json_path).print(line, highlight=False, soft_wrap=True)
         return
     check_inputs(loaded)
-    fetch(loaded.backbone, loaded.weights)
+    fetch(loaded.network.backbone, loaded.network.weights)
     from pipeline.run import run_local  # takes seconds to import: only for a config that is right
 
     finish(run_local(loaded, workdir, console(json_path)), json_path)
@@ -188,7 +188,7 @@ def experiment(
     from pipeline.experiment.command import run_experiment
     from pipeline.weights import fetch
 
-    fetch(loaded.backbone, loaded.weights)
+    fetch(loaded.network.backbone, loaded.network.weights)
     names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
     workdir = workdir or Path("build") / f"experiment-{loaded.name}"
     run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out or workdir / "results", console())

@@ -26,7 +26,7 @@ from trainer.errors import UserError
 from trainer.looks import Look
 
 OWN = "own"
-_FOUND_AGAIN_S = 10  # open: a row that takes less was there already
+_FOUND_AGAIN_S = 10  # our choice: a row that takes less was there already
 CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
 
 
@@ -110,8 +110,10 @@ def _network(config: RunConfig) -> str:
     stage = config.segmentation
     length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
     look = config.look("segmentation")
-    tested = "" if look == Look(size=config.image_size) else f", tested {look}"
-    return f"{config.backbone}, {config.image_size} pixels, {length} of batch {stage.batch_size}{tested}"
+    tested = "" if look == Look(size=config.network.image_size) else f", tested {look}"
+    return (
+        f"{config.network.backbone}, {config.network.image_size} pixels, {length} of batch {stage.batch_size}{tested}"
+    )
 
 
 def _hardware() -> str:

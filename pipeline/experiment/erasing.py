@@ -25,7 +25,7 @@ from trainer.baselines.example_files import read_examples, write_labels
 from trainer.categories import Categories
 from trainer.features import image_of, key_of
 from trainer.looks import Look
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.threads import in_threads
 
 
@@ -68,7 +68,7 @@ def _with_saliency(
 
     def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
         key = key_of(example)
-        _, objectness = answer_on_pixels(objectness_of, image_of(example), look)
+        _, objectness = predict_on_pixels(objectness_of, image_of(example), look)
         return key, with_saliency(regions[key], objectness.numpy()[..., 0])
 
     return in_threads(label, (example for example in read_examples([weak]) if key_of(example) in regions))

@@ -16,9 +16,9 @@ from trainer.baselines.example_files import read_examples
 from trainer.categories import Categories, palette
 from trainer.data.pictures import readable
 from trainer.features import image_of, key_of, tags_of
-from trainer.models.large_fov import build_segmentation
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.preprocessing import decode_image, decode_mask
+from trainer.stages import SEGMENTATION
 
 Panel = np.ndarray  # uint8 [H, W, 3]
 
@@ -32,7 +32,7 @@ def draw_label_maps(networks: Networks, categories: Categories, rows: int, path:
     look, l_net = networks.config.look("l_net").one_view, networks.l_net(categories)
     grid = []
     for example in examples:
-        image, logits = answer_on_pixels(l_net, image_of(example), look)
+        image, logits = predict_on_pixels(l_net, image_of(example), look)
         heat = np.repeat((255 * tf.sigmoid(logits)).numpy().astype(np.uint8), 3, -1)
         maps = [ours.get(key_of(example)), rival.get(key_of(example)), _truth(example)]
         grid.append([image.numpy(), heat, *(_overlay(image.numpy(), ids) for ids in maps)])
@@ -45,7 +45,7 @@ def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: 
     look, l_net = networks.config.look("l_net").one_view, networks.l_net(categories)
     panels = []
     for file in _spread(list_images(folder)[0], 3 * rows):
-        image, logits = answer_on_pixels(l_net, readable(file.read_bytes()), look)
+        image, logits = predict_on_pixels(l_net, readable(file.read_bytes()), look)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
     grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)
@@ -56,12 +56,16 @@ def draw_predictions(networks: Networks, categories: Categories, rows: int, path
     config = networks.config
     examples = _spread(list(held_back(config, categories, evaluation=True, weak=True)), rows)
     trained = {"AE": "ae", "L-Net": "l-net", "P-Net": "p-net", "full": "full"}
-    nets = {title: _network(networks, categories, methods.METHODS[name]) for title, name in trained.items()}
+    nets = {
+        title: networks.load(SEGMENTATION, categories, methods.METHODS[name](networks, categories))
+        for title, name in trained.items()
+    }
     grid, look = [], config.look("segmentation")
     for example in examples:
         image = decode_image(image_of(example)).numpy()
-        answers = [answer_on_pixels(net, image_of(example), look, categories.num_classes)[1] for net in nets.values()]
-        ids = [tf.argmax(logits, -1).numpy() for logits in answers]
+        number = categories.num_classes
+        seen = [predict_on_pixels(net, image_of(example), look, number)[1] for net in nets.values()]
+        ids = [tf.argmax(logits, -1).numpy() for logits in seen]
         grid.append([image, *(_overlay(image, one) for one in (*ids, _truth(example)))])
     _draw(grid, ["image", *nets, "truth"], [_names(example, categories) for example in examples], path)
 
@@ -81,12 +85,6 @@ def draw_figures(
         paths.append(folder / f"figure5-{split}.png")
         draw_unseen(networks, categories, unseen, rows, paths[-1])
     return paths
-
-
-def _network(networks: Networks, categories: Categories, method: methods.Method) -> tf.keras.Model:
-    config, number = networks.config, categories.num_classes
-    trained = method(networks, categories)
-    return networks.load(lambda: build_segmentation(config.backbone, number, None, config.seed), trained)
 
 
 def _masks(pattern: str, keys: set[str]) -> dict[str, np.ndarray]:
@@ -111,8 +109,8 @@ def _overlay(image: Panel, ids: np.ndarray | None) -> Panel:
 
 def _spread(items: Sequence, count: int) -> list:
     """At most `count` of the items, evenly spaced."""
-    places = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)) if items else []
-    return [items[place] for place in places]
+    positions = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)) if items else []
+    return [items[position] for position in positions]
 
 
 def _draw(grid: Sequence[Sequence[Panel]], titles: Sequence[str], labels: Sequence[str], path: Path) -> None:

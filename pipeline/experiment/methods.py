@@ -8,11 +8,11 @@ from pathlib import Path
 from components.image_example_gen.records import STRONG
 from pipeline.experiment import erasing, transferring
 from pipeline.experiment.networks import Networks, all_strong
-from trainer.baselines.wssl import train_wssl
+from trainer.baselines.wssl import wssl as by_adaptive_em
 from trainer.categories import Categories
 from trainer.errors import UserError
 from trainer.p_net import refine_segmentation
-from trainer.segmentation import train_segmentation
+from trainer.stages import SEGMENTATION
 
 Method = Callable[[Networks, Categories], Path]  # -> the folder of the trained segmentation network
 
@@ -35,10 +35,9 @@ def strong_only(networks: Networks, categories: Categories) -> Path:
 def wssl(networks: Networks, categories: Categories) -> Path:
     """Masks of strong images, tags of weak ones by adaptive EM."""
     records, config = list(networks.records(categories).values()), networks.config
-    return networks.trained(
-        "wssl",
-        lambda folders: train_wssl(records, categories, config.network, config.segmentation, folders),
-        *(categories, config.segmentation),
+    stage = by_adaptive_em(categories, config.network.seed)
+    return networks.supervised(
+        "wssl", stage, records, categories, config.segmentation, *(categories, config.segmentation)
     )
 
 
@@ -93,12 +92,9 @@ def _with_labels(networks: Networks, categories: Categories) -> list[str]:
 
 
 def _segmentation(networks: Networks, categories: Categories, records: list[str]) -> Path:
-    config = networks.config
-    return networks.trained(
-        "segmentation",
-        lambda folders: train_segmentation(records, categories, config.network, config.segmentation, folders),
-        *(categories.foreground, config.segmentation, networks.within(records)),
-    )
+    settings = networks.config.segmentation
+    identity = (categories.foreground, settings, networks.within(records))
+    return networks.supervised("segmentation", SEGMENTATION, records, categories, settings, *identity)
 
 
 def _refined(networks: Networks, categories: Categories, pretrain: bool) -> Path:

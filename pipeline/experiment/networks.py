@@ -25,16 +25,13 @@ from components.weak_labels.shards import LabelShards
 from components.weak_labels.transform import label_networks
 from pipeline.config import RunConfig
 from serving.export import export_maps
-from trainer.cam import train_cam
 from trainer.categories import Categories
-from trainer.config import Strict
+from trainer.config import StageConfig, Strict
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
-from trainer.l_net import train_l_net
-from trainer.models.cam import build_cam
-from trainer.models.large_fov import build_segmentation
 from trainer.runtime import prepare
 from trainer.session import RunFolders
+from trainer.stages import CAM, L_NET, Stage, train
 
 Train = Callable[[RunFolders], tf.keras.Model]
 
@@ -78,6 +75,21 @@ class Networks:
 
         return self.step(name, make, *identity)
 
+    def supervised(
+        self,
+        name: str,
+        stage: Stage,
+        patterns: Sequence[str],
+        categories: Categories,
+        settings: StageConfig,
+        *identity: object,
+    ) -> Path:
+        """As `trained`, by a supervised stage."""
+        network = self.config.network
+        return self.trained(
+            name, lambda folders: train(stage, patterns, categories, network, settings, folders), *identity
+        )
+
     def within(self, patterns: Sequence[str]) -> list[str]:
         """Names of record files for a step's identity: wherever the folder lies, they are the same."""
         return [os.path.relpath(pattern, self.folder) for pattern in patterns]
@@ -87,26 +99,15 @@ class Networks:
 
         `records` are other images to learn from, for adversarial erasing.
         """
-        config = self.config
-        patterns = list(records or self.everything(categories))
-        folder = self.trained(
-            "cam",
-            lambda folders: train_cam(patterns, categories, config.network, config.cam, folders),
-            *(categories.foreground, config.cam, self.within(patterns)),
-        )
-        return self.load(lambda: build_cam(config.backbone, len(categories.foreground), None, config.seed), folder)
+        settings, patterns = self.config.cam, list(records or self.everything(categories))
+        identity = (categories.foreground, settings, self.within(patterns))
+        return self.load(CAM, categories, self.supervised("cam", CAM, patterns, categories, settings, *identity))
 
     def l_net(self, categories: Categories) -> tf.keras.Model:
         """L-Net on the strong images."""
-        config = self.config
-        folder = self.trained(
-            "l_net",
-            lambda folders: train_l_net(
-                [self.split(categories, STRONG)], categories, config.network, config.l_net, folders
-            ),
-            *(categories, config.l_net),
-        )
-        return self.load(lambda: build_segmentation(config.backbone, 1, None, config.seed), folder)
+        settings, patterns = self.config.l_net, [self.split(categories, STRONG)]
+        folder = self.supervised("l_net", L_NET, patterns, categories, settings, categories, settings)
+        return self.load(L_NET, categories, folder)
 
     def exported_cam(self, categories: Categories) -> Path:
         """Folder of the CAM's SavedModel."""
@@ -165,10 +166,11 @@ class Networks:
         known = categories if self.config.dataset.tags else all_strong(categories)
         return list(self.records(known).values())
 
-    def load(self, build: Callable[[], tf.keras.Model], folder: Path) -> tf.keras.Model:
+    def load(self, stage: Stage, categories: Categories, folder: Path) -> tf.keras.Model:
         """The network of a `trained` step."""
-        prepare(self.config.network)
-        net = build()
+        network = self.config.network
+        prepare(network)
+        net = stage.build(network.model_copy(update={"weights": None}), categories)
         net.load_weights(str(folder / "net.weights.h5"))
         return net
 
@@ -181,7 +183,7 @@ class Networks:
                 net(),
                 partial,
                 kind=kind,
-                image_size=config.image_size,
+                image_size=config.network.image_size,
                 categories=categories,
                 metadata={},
                 look=look,

@@ -18,10 +18,10 @@ from trainer.categories import Categories
 from trainer.input_pipeline import read_records
 from trainer.looks import Look
 from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
-from trainer.models.large_fov import build_segmentation
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.preprocessing import decode_mask
 from trainer.progress import progress
+from trainer.stages import SEGMENTATION
 from trainer.threads import in_threads
 
 _BATCH = 8
@@ -29,16 +29,14 @@ _BATCH = 8
 
 def score(networks: Networks, categories: Categories, trained: Path, crf: bool = False) -> Scores:
     """Scores of the network in the folder of a `trained` step; with `crf` after a dense CRF (seconds an image)."""
-    number = categories.num_classes
 
     def make(partial: Path) -> None:
-        config = networks.config
-        net = networks.load(lambda: build_segmentation(config.backbone, number, None, config.seed), trained)
+        net = networks.load(SEGMENTATION, categories, trained)
         counts = (_count_refined if crf else _count)(networks, categories, net)
         (partial / "counts.json").write_text(json.dumps(counts.tolist()))
 
     look = networks.config.look("segmentation")
-    usual = look == Look(size=networks.config.image_size)
+    usual = look == Look(size=networks.config.network.image_size)
     identity = (trained.name, networks.config.dataset.eval, crf, *([] if usual else [look]))
     folder = networks.step("scores", make, *identity)
     confusion, boundary = np.array(json.loads((folder / "counts.json").read_text()))
@@ -52,8 +50,8 @@ def _count(networks: Networks, categories: Categories, net: tf.keras.Model) -> n
     evaluate = signatures["evaluate"]
 
     def count(batch: tf.Tensor) -> np.ndarray:
-        answer = evaluate(examples=batch)
-        found = [answer[name].numpy().sum(0).reshape(number, number) for name in ("confusion", "boundary")]
+        outputs = evaluate(examples=batch)
+        found = [outputs[name].numpy().sum(0).reshape(number, number) for name in ("confusion", "boundary")]
         return np.array(found, np.int64)
 
     return _summed(count, _examples(networks, categories).batch(_BATCH), number)
@@ -66,7 +64,7 @@ def _count_refined(networks: Networks, categories: Categories, net: tf.keras.Mod
     def count(serialized: tf.Tensor) -> np.ndarray:
         example = tf.io.parse_single_example(serialized, features.PARSE_SPEC)
         truth = decode_mask(example[features.MASK]).numpy()
-        image, logits = answer_on_pixels(net, example[features.IMAGE].numpy(), look, number)
+        image, logits = predict_on_pixels(net, example[features.IMAGE].numpy(), look, number)
         predicted = dense_crf(image.numpy(), tf.nn.softmax(logits).numpy()).argmax(-1)
         found = confusion_matrix(truth, predicted, number), boundary_confusion(truth, predicted, number)
         return np.array(found, np.int64)[..., :number]

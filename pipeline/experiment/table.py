@@ -74,13 +74,13 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
     bars = (("miou", "all classes", -0.2, "tab:blue"), ("weak_miou", "weak categories", 0.2, "tab:orange"))
     for axis, split in zip(axes[0], splits, strict=True):
         for name, title, offset, colour in bars:
-            for place, method in enumerate(methods):
+            for position, method in enumerate(methods):
                 found = [row[name] for row in rows if (row["split"], row["method"]) == (split, method)]
                 values = [100 * value for value in found if value is not None]
                 if values:
-                    label = None if place else title
-                    axis.bar(place + offset, statistics.fmean(values), 0.38, color=colour, alpha=0.6, label=label)
-                    axis.plot([place + offset] * len(values), values, "k.", markersize=4)
+                    label = None if position else title
+                    axis.bar(position + offset, statistics.fmean(values), 0.38, color=colour, alpha=0.6, label=label)
+                    axis.plot([position + offset] * len(values), values, "k.", markersize=4)
         axis.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
         axis.set_title(split)
         axis.grid(axis="y", alpha=0.3)

@@ -7,10 +7,9 @@ from pathlib import Path
 from components.image_example_gen.records import WEAK
 from pipeline.experiment.networks import Networks
 from trainer.baselines.example_files import write_labels
-from trainer.baselines.transfer_net import check_size, train_transfer_net, transfer_labels
+from trainer.baselines.transfer_net import transfer_labels, transfer_net
 from trainer.categories import Categories
 from trainer.looks import Look
-from trainer.models.transfer_net import build_transfer_net
 from trainer.progress import progress
 
 
@@ -18,20 +17,15 @@ def labelled(networks: Networks, categories: Categories) -> str:
     """TFRecord pattern of the weak images with labels by a TransferNet, trained as long as the segmentation network."""
     config, records = networks.config, networks.records(categories)
     weak = networks.split(categories, WEAK)
-    check_size(config.image_size)
-    trained = networks.trained(
-        "transfer_net",
-        lambda folders: train_transfer_net(
-            list(records.values()), categories, config.network, config.segmentation, folders
-        ),
-        *(categories, config.segmentation),
+    stage, settings = transfer_net(config.network), config.segmentation
+    trained = networks.supervised(
+        "transfer_net", stage, list(records.values()), categories, settings, *(categories, settings)
     )
 
     def make(partial: Path) -> None:
-        number = len(categories.foreground)
-        net = networks.load(lambda: build_transfer_net(config.backbone, number, None, config.seed), trained)
-        look = Look(size=config.image_size, native=config.segmentation.scale == "native")  # its attention has one size
-        found = transfer_labels(net, [weak], number, look)
+        net = networks.load(stage, categories, trained)
+        look = Look(size=config.network.image_size, native=settings.scale == "native")  # its attention has one size
+        found = transfer_labels(net, [weak], len(categories.foreground), look)
         labels = dict(progress(found, desc="      TransferNet labels", unit="image"))
         write_labels([weak], labels, partial)
 

@@ -23,7 +23,7 @@ from pipeline.weights import advice
 from trainer.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError
 
-_MAX_DEAD_SHARE = 0.1  # open, as import's: more unreadable pictures have a common cause
+_MAX_DEAD_SHARE = 0.1  # our choice, as import's: more unreadable pictures have a common cause
 
 
 def init(asked: Asked, console: Console) -> Path:
@@ -66,7 +66,7 @@ def init(asked: Asked, console: Console) -> Path:
     config = load_config(asked.config)  # a config written here is right or is a bug
     counts = count(config)
     print_plan(plan(config, counts, probe(config)), counts, console)
-    for line in advice(config.backbone, config.weights):
+    for line in advice(config.network.backbone, config.network.weights):
         _say(console, line)
     steps = [f"transferseg {step} {shlex.quote(str(asked.config))}" for step in ("validate", "run")]
     _say(console, f"Wrote {asked.config}. Next, to see every bad file: {steps[0]}")

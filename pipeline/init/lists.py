@@ -12,9 +12,9 @@ from components.image_example_gen import voc
 from pipeline.init.pictures import Picture
 from trainer.errors import ImageFault, UserError, some
 
-SHARE = 10  # open: of a category's pictures with masks, every tenth is held out
-_MOST = 4  # open: of a weak category's pictures at most every fourth, though their masks teach nothing
-_RARE = 5  # open: categories of fewer masks have none held out for their own sake
+SHARE = 10  # our choice: of a category's pictures with masks, every tenth is held out
+_MOST = 4  # our choice: of a weak category's pictures at most every fourth, though their masks teach nothing
+_RARE = 5  # our choice: categories of fewer masks have none held out for their own sake
 
 
 def hold_out(pictures: Sequence[Picture], weak: Collection[str]) -> set[str]:

@@ -32,9 +32,9 @@ KNOWN = (
     "picture), YOLO segmentation (data.yaml, images/, labels/), TFRecords with categories.txt, pictures with tags.csv "
     "or a folder masks/"
 )
-_DEPTH = 3  # open: folders of folders that an archive may have been unpacked into
-_JSON_FILES = 50  # open: of one export, in one folder
-_LOOKED_AT = 300  # open: masks that are opened to count ids
+_DEPTH = 3  # our choice: folders of folders that an archive may have been unpacked into
+_JSON_FILES = 50  # our choice: of one export, in one folder
+_LOOKED_AT = 300  # our choice: masks that are opened to count ids
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 

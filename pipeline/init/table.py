@@ -14,8 +14,8 @@ from pipeline.init.dataset import Found
 from pipeline.init.pictures import count
 from pipeline.validate import FEW
 
-_LOOKED_AT = 5000  # open: pictures among which look-alikes are searched; `validate` searches all
-_NAMED = 3  # open: pictures that a warning names
+_LOOKED_AT = 5000  # our choice: pictures among which look-alikes are searched; `validate` searches all
+_NAMED = 3  # our choice: pictures that a warning names
 _SOURCES = {"given": "your list", "there": "the list that was there", "held out": "held out here"}
 
 
@@ -61,7 +61,7 @@ def warnings(found: Found, root: Path) -> Iterator[str]:
             yield f"{name}: only {_pictures(number)} to learn from; {FEW} are little, a few dozen are better"
     unseen = [name for name in found.names if not found.images[name]]
     if unseen:
-        yield f"no training picture shows {_first(unseen)} ({len(unseen)}): the model will never answer with it"
+        yield f"no training picture shows {_first(unseen)} ({len(unseen)}): the model will never predict it"
     unscored = [name for name in found.names if found.images[name] and not found.scored[name]]
     if unscored:
         yield (

@@ -17,9 +17,9 @@ from pipeline.runners.local import ComponentRun
 from pipeline.summary import Miss, Summary, misses, percent
 from trainer.config import StageConfig
 
-_SHORT = 30  # open: pictures of a category below which more of them come first
-_JUDGED = 3  # open: pictures to judge a category by, below which one decides
-_LEARNED = 0.5  # open: mean IoU of the categories with masks below which training was too short
+_SHORT = 30  # our choice: pictures of a category below which more of them come first
+_JUDGED = 3  # our choice: pictures to judge a category by, below which one decides
+_LEARNED = 0.5  # our choice: mean IoU of the categories with masks below which training was too short
 _REMEDIES = 2
 
 
@@ -152,11 +152,11 @@ def _remedies(
 ) -> list[Remedy]:
     """The most likely first."""
     found: list[Remedy] = []
-    if config.weights is None and config.backbone != "tiny":
+    if config.network.weights is None and config.network.backbone != "tiny":
         found.append(
             Remedy(
                 "The networks began with random weights. ImageNet's know edges and parts already; nothing helps more.",
-                [f"{run} --set weights=imagenet"],
+                [f"{run} --set network.weights=imagenet"],
             )
         )
     for name in worst:

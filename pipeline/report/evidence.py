@@ -14,7 +14,7 @@ from pipeline.runners.local import ComponentRun
 from trainer.categories import BACKGROUND
 
 _WORST = 3  # pictures that are named
-FEW_LABELS = 0.7  # open: share of a tag's labels that show it, below which they are to blame
+FEW_LABELS = 0.7  # our choice: share of a tag's labels that show it, below which they are to blame
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Evidence:
     Attributes:
       trained, judged: pictures it was learned from, and pictures that judge it.
       labels: of tagged ones: see `label_statistics`, its `tags`.
-      answers: true category -> (answer, share of its pixels), the largest first.
+      predictions: true category -> (prediction, share of its pixels), the largest first.
       pictures: the scored ones, worst first.
     """
 
     trained: Mapping[str, int]
     judged: Mapping[str, int]
     labels: Mapping[str, Mapping[str, Any]]
-    answers: Mapping[str, list[tuple[str, float]]]
+    predictions: Mapping[str, list[tuple[str, float]]]
     pictures: list[Scored]
 
     def worst(self, name: str) -> list[Scored]:
@@ -48,9 +48,9 @@ class Evidence:
             return f"only {label['present']} of its {label['labelled']} weak labels show it"
         if not self.judged.get(name):
             return "no picture to judge by shows it"
-        for answer, share in self.answers.get(name, [])[:1]:
-            if answer != name and share > 0:
-                return f"{100 * share:.0f} % of its pixels were called {answer}"
+        for prediction, share in self.predictions.get(name, [])[:1]:
+            if prediction != name and share > 0:
+                return f"{100 * share:.0f} % of its pixels were called {prediction}"
         return None
 
 
@@ -78,10 +78,10 @@ def gather(workdir: Path, config: RunConfig, components: list[ComponentRun]) -> 
     }
     labels = facts.label_quality(facts.output(components, "weak_labels"), categories) or {}
     matrix = facts.confusion(facts.output(components, "evaluator", "evaluation"), categories) or []
-    answers = {}
+    predictions = {}
     for index, (name, shares) in enumerate(matrix):
         named = [(other, share or 0.0) for (other, _), share in zip(matrix, shares, strict=True)]
         if index != BACKGROUND:
-            answers[name] = sorted(named, key=lambda item: -item[1])
+            predictions[name] = sorted(named, key=lambda item: -item[1])
     judged = by_split.get("eval", {})
-    return Evidence(trained, judged, labels.get("tags", {}), answers, scored_pictures(workdir, config, components))
+    return Evidence(trained, judged, labels.get("tags", {}), predictions, scored_pictures(workdir, config, components))

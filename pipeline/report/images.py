@@ -11,8 +11,8 @@ import numpy as np
 from components.batch.masks import encode
 from trainer.categories import palette
 
-_SIDE = 360  # open: pixels of the longer side
-_HEAT = 0.6  # open: opacity of a heat map over its image
+_SIDE = 360  # our choice: pixels of the longer side
+_HEAT = 0.6  # our choice: opacity of a heat map over its image
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 82]
 
 

@@ -13,9 +13,9 @@ from tfx.utils import path_utils
 
 from pipeline.config import RunConfig, dump_config
 from pipeline.report import facts
-from pipeline.report.advice import advise
+from pipeline.report.advice import Advice
 from pipeline.report.dag import BOX, lay_out
-from pipeline.report.evidence import Evidence, gather
+from pipeline.report.evidence import Evidence
 from pipeline.report.images import colour
 from pipeline.report.lineage import lineage
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
@@ -28,7 +28,14 @@ _OF_ONE_RUN = ("components", "wall_s", "run_id", "planned")  # what another run 
 _HEAD = 2000  # the content key stands within the page's first bytes
 
 
-def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun], summary: Summary) -> Path:
+def write_report(
+    workdir: Path,
+    config: RunConfig,
+    components: list[ComponentRun],
+    summary: Summary,
+    evidence: Evidence,
+    advice: Advice,
+) -> Path:
     """Writes `workdir`/report.html: self-contained, no network; without scripts only the sliders are missing.
 
     A report of the same results is left as it is, with the times and the id of the run that made them; so a cached
@@ -39,6 +46,7 @@ def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun
       config: of the run.
       components: what ran, in order, also the one that failed.
       summary: of the run.
+      evidence, advice: why categories score as they do, and what to do next.
 
     Returns:
       The path of the page.
@@ -49,7 +57,7 @@ def write_report(workdir: Path, config: RunConfig, components: list[ComponentRun
         with open(path, encoding="utf-8") as file:
             if key in file.read(_HEAD):
                 return path
-    page = _render(workdir, config, components, summary, key)
+    page = _render(workdir, config, components, summary, evidence, advice, key)
     partial = path.with_suffix(".partial")
     partial.write_text(page, encoding="utf-8")
     os.replace(partial, path)
@@ -66,10 +74,17 @@ def _content_key(config: RunConfig, components: list[ComponentRun], summary: Sum
     return hashlib.sha256(json.dumps([results, artifacts, config.model_dump_json()]).encode()).hexdigest()
 
 
-def _render(workdir: Path, config: RunConfig, components: list[ComponentRun], summary: Summary, key: str) -> str:
-    categories = config.categories.resolve()
+def _render(
+    workdir: Path,
+    config: RunConfig,
+    components: list[ComponentRun],
+    summary: Summary,
+    evidence: Evidence,
+    advice: Advice,
+    key: str,
+) -> str:
+    categories, network = config.categories.resolve(), config.network
     labels = facts.label_quality(facts.output(components, "weak_labels"), categories)
-    evidence = gather(workdir, config, components)
     rows = facts.score_rows(summary, categories)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -84,7 +99,7 @@ def _render(workdir: Path, config: RunConfig, components: list[ComponentRun], su
         name=config.name,
         summary=summary,
         verdict=facts.verdict(components, summary),
-        advice=advise(config, workdir, components, summary, evidence),
+        advice=advice,
         scores=[row | {"cause": None if row["iou"] else evidence.cause(row["name"])} for row in rows],
         times=facts.times(components, summary),
         planned_s=sum(seconds for seconds in summary.planned.values()),
@@ -92,7 +107,7 @@ def _render(workdir: Path, config: RunConfig, components: list[ComponentRun], su
         box=BOX,
         lineage=lineage(components),
         dataset_root=config.dataset.root,
-        network=f"{config.backbone}, trained at {config.image_size} pixels, tested {config.look('p_net')}",
+        network=f"{network.backbone}, trained at {network.image_size} pixels, tested {config.look('p_net')}",
         curves=facts.curves(components),
         confusion=facts.confusion(facts.output(components, "evaluator", "evaluation"), categories),
         slices=facts.slices(facts.output(components, "evaluator", "evaluation")),

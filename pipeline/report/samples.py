@@ -21,9 +21,9 @@ from trainer.categories import Categories
 from trainer.features import image_of, key_of, read_examples, tags_of
 from trainer.preprocessing import decode_image
 
-_ROWS = 8  # open: shown of each kind
-_DOUBTFUL = 3  # open: least certain predictions shown besides
-_READ = 200  # open: weak images the shown ones are taken from; bounds the time on large sets
+_ROWS = 8  # our choice: shown of each kind
+_DOUBTFUL = 3  # our choice: least certain predictions shown besides
+_READ = 200  # our choice: weak images the shown ones are taken from; bounds the time on large sets
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def weak_label_rows(
     if not shown:
         return []
     networks = Networks([cam, l_net], BATCH_SIZE, None)
-    answers = networks.run([image_of(example) for example in shown])
+    outputs = networks.run([image_of(example) for example in shown])
     rows = []
-    for example, (activation, objectness) in zip(shown, answers, strict=True):
+    for example, (activation, objectness) in zip(shown, outputs, strict=True):
         key, tags = key_of(example), tags_of(example)
         names = [categories.names[tag] for tag in tags]
         image = _image(example)

@@ -28,7 +28,7 @@ from trainer.metrics import confusion_matrix, scores
 from trainer.preprocessing import decode_mask
 
 PICTURES = "pictures.json"
-_SCORED, _SCORED_SLOW = 60, 16  # open: pictures that are scored one by one; VGG-16 takes .3 s each
+_SCORED, _SCORED_SLOW = 60, 16  # our choice: pictures that are scored one by one; VGG-16 takes .3 s each
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def scored_pictures(workdir: Path, config: RunConfig, components: list[Component
         known = json.loads(path.read_text())
         if {name: known.get(name) for name in source} == source:
             return [Scored(**entry) for entry in known["pictures"]]
-    limit = _SCORED_SLOW if config.backbone == "vgg16" else _SCORED
+    limit = _SCORED_SLOW if config.network.backbone == "vgg16" else _SCORED
     found = _score(examples, model, limit, config.categories.resolve())
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(source | {"pictures": [asdict(scored) for scored in found]}) + "\n")
@@ -88,8 +88,8 @@ def predict(model: str, examples: Iterator[tf.train.Example], categories: Catego
     while batch := list(itertools.islice(examples, BATCH_SIZE)):
         images = [image_of(example) for example in batch]
         certain = ask(image_bytes=tf.constant(images))["confidence"].numpy()
-        for example, [answer], confidence in zip(batch, networks.run(images), certain, strict=True):
-            predicted = np.array(Image.open(io.BytesIO(answer["mask_bytes"])))
+        for example, [prediction], confidence in zip(batch, networks.run(images), certain, strict=True):
+            predicted = np.array(Image.open(io.BytesIO(prediction["mask_bytes"])))
             predicted[predicted >= categories.num_classes] = VOID  # of a model refused for having other classes
             yield example, predicted, float(confidence)
 

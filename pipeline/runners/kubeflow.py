@@ -16,12 +16,12 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 
 from components.image_example_gen.settings import check_dataset, fingerprint
 from pipeline.config import RunConfig
-from pipeline.graph import Places, create_pipeline
+from pipeline.graph import Folders, create_pipeline
 from pipeline.runners.settings import DEFAULT, ClusterSettings, Resources
 from trainer.errors import UserError
 
 _COMMAND = ["python", "-m", "pipeline.runners.step"]
-_RETRIES = 5  # open: of a step on a spot node
+_RETRIES = 5  # our choice: of a step on a spot node
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ def compile_pipeline(config: RunConfig, workdir: Path) -> Compiled:
         check_dataset(config.dataset, config.categories.resolve())
     else:
         notes.append(f"dataset.root: no folder {config.dataset.root} here; every run will read the dataset anew")
-    places = Places(
+    folders = Folders(
         artifacts=settings.root,
         checkpoints=f"{settings.root}/checkpoints",
         serving=f"{settings.root}/serving/{config.name}",
         label_store=f"{settings.root}/label_store",
     )
     state = fingerprint(config.dataset) if data_is_here and not settings.reread else ""
-    pipeline = create_pipeline(config, places, metadata_connection=None, dataset_state=state)
+    pipeline = create_pipeline(config, folders, metadata_connection=None, dataset_state=state)
     resources = _request_resources(pipeline, settings)
 
     runner = KubeflowV2DagRunner(
@@ -94,7 +94,7 @@ def _check(config: RunConfig, settings: ClusterSettings) -> None:
             f"cluster.root: {root} is on none of cluster.volumes ({', '.join(mounted) or 'none given'}): the "
             "pushed model would be lost with its container; give a folder on one of them, or gs://bucket/folder"
         )
-    for key, path in (("dataset.root", config.dataset.root), ("weights", config.weights)):
+    for key, path in (("dataset.root", config.dataset.root), ("network.weights", config.network.weights)):
         if path not in (None, "imagenet") and not path.startswith("/") and "://" not in path:
             raise UserError(f"{key}: {path} is no absolute path; give the one at which the containers see it")
     for key, path in (("cam_from", config.cam_from), ("l_net_from", config.l_net_from)):

@@ -17,7 +17,7 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.config import RunConfig
-from pipeline.graph import Places, create_pipeline
+from pipeline.graph import Folders, create_pipeline
 from pipeline.metadata_server import connect
 
 CHECKPOINTS = "checkpoints"  # in the work folder; of no use after a run
@@ -59,13 +59,13 @@ def build(config: RunConfig, workdir: Path) -> tfx.dsl.Pipeline:
     Raises:
       UserError: the metadata server cannot be reached.
     """
-    places = Places(
+    folders = Folders(
         artifacts=str(workdir / "artifacts"),
         checkpoints=str(workdir / CHECKPOINTS),
         serving=str(workdir / "serving" / config.name),
         label_store=str(workdir / "label_store"),
     )
-    return create_pipeline(config, places, connect(config.metadata, workdir))
+    return create_pipeline(config, folders, connect(config.metadata, workdir))
 
 
 def launch(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode) -> int | None:

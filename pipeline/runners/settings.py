@@ -13,27 +13,39 @@ DEFAULT = "default"  # the key of `resources` that holds for every component
 class Resources(Strict):
     """What one component's container asks for, under `default` or the component's name; the latter goes first."""
 
-    cpu: float | None = Field(None, gt=0)  # cores; null: the platform's default
-    memory: float | None = Field(None, gt=0)  # GB; null: the platform's default
-    gpu: int = Field(0, ge=0)  # how many
-    gpu_type: str | None = None  # Vertex' name, e.g. NVIDIA_TESLA_T4; in the .kfp.yaml it becomes nvidia.com/gpu
-    node_labels: dict[str, str] = {}  # Kubernetes: labels of the nodes it may run on, e.g. those with that GPU
-    spot: bool = False  # Kubernetes: on nodes that may be taken away; a stage that loses its node continues elsewhere
+    cpu: float | None = Field(None, gt=0, description="cores; null: the platform's default")
+    memory: float | None = Field(None, gt=0, description="GB; null: the platform's default")
+    gpu: int = Field(0, ge=0, description="how many")
+    gpu_type: str | None = Field(
+        None, description="Vertex' name, e.g. NVIDIA_TESLA_T4; in the .kfp.yaml it becomes nvidia.com/gpu"
+    )
+    node_labels: dict[str, str] = Field(
+        {}, description="Kubernetes: labels of the nodes it may run on, e.g. those with that GPU"
+    )
+    spot: bool = Field(
+        False,
+        description="Kubernetes: on nodes that may be taken away; a stage that loses its node continues elsewhere",
+    )
 
 
 class ClusterSettings(Strict):
     """What `transferseg run --runner kubeflow` compiles for; see [cluster.md](cluster.md)."""
 
-    image: str = Field(min_length=1)  # container image of every step, see docker/
-    root: str  # gs://bucket/folder, or a folder mounted in every step: checkpoints, pushed models
-    volumes: dict[str, str] = {}  # Kubernetes: claim -> folder it is mounted at in every step
+    image: str = Field(min_length=1, description="container image of every step, see docker/")
+    root: str = Field(description="gs://bucket/folder, or a folder mounted in every step: checkpoints, pushed models")
+    volumes: dict[str, str] = Field({}, description="Kubernetes: claim -> folder it is mounted at in every step")
     spot_label: str = Field(
         "cloud.google.com/gke-spot=true",
         pattern=r"^[^=]+=[^=]+$",
         description="Kubernetes: key=value of spot nodes' label and taint",
     )
-    reread: bool = False  # read the dataset anew in every run of the compiled pipeline: for schedules over growing data
-    resources: dict[str, Resources] = {}  # by component, as in the report's graph; `default` is for all
+    reread: bool = Field(
+        False,
+        description="read the dataset anew in every run of the compiled pipeline: for schedules over growing data",
+    )
+    resources: dict[str, Resources] = Field(
+        {}, description="by component, as in the report's graph; `default` is for all"
+    )
 
     @field_validator("root")
     @classmethod

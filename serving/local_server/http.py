@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _REQUEST_LINE = re.compile(r"([A-Z]+) (/[^\s\0]*) HTTP/1\.([01])")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)")
 _HEAD_BYTES = 2**16
-# All open:
+# All our choice:
 _SILENT_S = 60.0  # a connection without a request
 _HEAD_S = 10.0  # from the first byte of a request to the end of its head
 _BODY_S = 60.0  # for the body, and for taking an answer

@@ -56,7 +56,7 @@ def serve(
     max_calls: int = 64,
     timeout_seconds: float = 60.0,
 ) -> Server:
-    """Serves one model over gRPC and REST until `.stop()`. All limits are open values.
+    """Serves one model over gRPC and REST until `.stop()`. All limits are our choice.
 
     Args:
       model_dir: a base folder with numeric version folders, watched for new ones, or one SavedModel.

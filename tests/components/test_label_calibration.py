@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from components.label_calibration import search
-from components.label_calibration.outputs import read_label_settings, write_calibration
+from components.label_calibration.outputs import write_calibration
 from components.label_calibration.search import CUTS, WEIGHTS, KnownImage, calibrate
 from components.weak_labels.core import label_image
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.settings import LabelSettings, read_label_settings
 from trainer.errors import UserError
 from trainer.metrics import confusion_matrix
 

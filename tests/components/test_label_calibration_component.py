@@ -8,9 +8,8 @@ from labelling_samples import encode, scene
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.label_calibration.executor import Executor
-from components.label_calibration.outputs import read_label_settings
 from components.weak_labels import executor as weak_labels
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.settings import LabelSettings, read_label_settings
 from trainer import features
 from trainer.errors import UserError
 

@@ -14,13 +14,13 @@ from labelling_samples import encode, scene
 
 from components.batch.images import DEAD
 from components.batch.masks import Result
-from components.batch.networks import BATCH_SIZE, Networks
+from components.batch.networks import Networks
 from components.weak_labels.core import label_image
 from components.weak_labels.examples import read_lines
 from components.weak_labels.label_store import LabelStore, index_of, index_rows
 from components.weak_labels.settings import LabelSettings
 from components.weak_labels.shards import LabelShard
-from components.weak_labels.transform import label_networks, maps_of
+from components.weak_labels.transform import ROWS, label_networks, maps_of
 from trainer import features
 from trainer.baselines.example_files import with_human_mask
 from trainer.categories import VOID
@@ -88,7 +88,7 @@ def label(models, tmp_path):
 
 def sequentially(models, file: str, output: Path) -> bytes:
     """The labelled shard as a plain loop over single images makes it."""
-    networks = Networks([str(models["cam"]), str(models["l_net"])], BATCH_SIZE, None)
+    networks = Networks([str(models["cam"]), str(models["l_net"])], ROWS, None)
     with tf.io.TFRecordWriter(str(output), GZIP) as writer:
         for example in read_examples(file):
             [outputs] = networks.run([image_of(example)])

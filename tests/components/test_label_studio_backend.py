@@ -18,7 +18,7 @@ from PIL import Image
 from components.dataset_import.label_studio import read_label_studio
 from components.label_studio.backend import Backend
 from components.label_studio.config import read_interface
-from components.label_studio.pictures import Place
+from components.label_studio.pictures import PictureSource
 from components.label_studio.server import LabelStudioServer
 from serving.model import load_model
 from trainer.data.pictures import read_header
@@ -89,7 +89,7 @@ def label_studio(photos):
 
 @pytest.fixture(scope="module")
 def backend(models, label_studio):
-    server = LabelStudioServer(("127.0.0.1", 0), Backend(models["segmentation"], Place(label_studio, "secret")))
+    server = LabelStudioServer(("127.0.0.1", 0), Backend(models["segmentation"], PictureSource(label_studio, "secret")))
     yield f"http://127.0.0.1:{server.port}"
     server.stop()
 
@@ -140,9 +140,9 @@ def test_a_bad_picture_costs_its_own_prediction_alone(backend):
 
 def test_the_token_goes_to_label_studio_alone(label_studio):
     with pytest.raises(ImageFault, match="HTTP 401"):
-        Place("http://127.0.0.1:1", "secret").read(f"{label_studio}/bee.png")
+        PictureSource("http://127.0.0.1:1", "secret").read(f"{label_studio}/bee.png")
     with pytest.raises(ImageFault, match="set LABEL_STUDIO_URL"):
-        Place().read("/data/upload/1/bee.png")
+        PictureSource().read("/data/upload/1/bee.png")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_wrong_requests_are_400_with_the_reason(backend, body, message):
 
 def test_a_new_version_is_taken_up(models, tmp_path):
     (tmp_path / "1").symlink_to(models["segmentation"])
-    backend = Backend(tmp_path, Place())
+    backend = Backend(tmp_path, PictureSource())
     (tmp_path / "2").symlink_to(models["segmentation"])
     request = {"tasks": [], "label_config": INTERFACE}
     assert backend._model.path.name == "1" and backend.predict(request)["results"] == []

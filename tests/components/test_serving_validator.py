@@ -125,7 +125,7 @@ def test_other_categories(tmp_path):
     bad = export(build(num_classes=fewer.num_classes), tmp_path / "bad", categories=fewer)
     reasons = check(bad, tmp_path).reasons
     number = CATEGORIES.num_classes
-    assert f"answers {number - 1} classes; this run has {number}" in reasons
+    assert f"predicts {number - 1} classes; this run has {number}" in reasons
     assert any("its assets name other categories" in reason for reason in reasons)
 
 
@@ -162,7 +162,7 @@ def test_a_model_that_answers_nonsense_to_hostile_images(tmp_path):
         (model / "variables" / file.name).write_bytes(file.read_bytes())
     text = "\n".join(check(model, tmp_path).reasons)
     assert "ops that TF Serving has not got: PyFunc" in text or "EagerPyFunc" in text
-    assert "wrong answers" in text
+    assert "wrong predictions" in text
 
 
 def test_no_model_at_all(tmp_path):

@@ -139,7 +139,7 @@ def test_superpixels_are_cut_where_boxes_end():
 def test_a_place_counts_most_in_the_middle_and_least_in_the_corners():
     labels = np.arange(81).reshape(9, 9)
     _, regions = cut_at(labels, [TagBox(1, 0, 0, 90, 45)], [1], (45, 90))
-    place = regions.place[:, 0].reshape(9, 9)
+    place = regions.prior[:, 0].reshape(9, 9)
     np.testing.assert_allclose(place, place[::-1, ::-1])
     assert place[4, 4] == place.max() > 0.85 and place[0, 0] == place.min() < 0.25
     assert 0.4 < place[4, 0] < 0.6 and 0.4 < place[0, 4] < 0.6
@@ -165,7 +165,7 @@ def test_scores_are_weighed_log_odds():
     for n in range(0, len(lab), 7):
         middle = outside = middles = outsides = 0.0
         for other in range(len(lab)):
-            place = max(boxes.place[other, b] if boxes.inside[other, b] else 0 for b in range(2))
+            place = max(boxes.prior[other, b] if boxes.inside[other, b] else 0 for b in range(2))
             like = np.exp(-np.linalg.norm(lab[n] - lab[other]) / 0.05) if other != n else 0
             pixels = np.sum(regions.labels == other)
             middle, middles = middle + like * place**2 * pixels, middles + place**2 * pixels
@@ -173,7 +173,7 @@ def test_scores_are_weighed_log_odds():
                 outside, outsides = outside + like * pixels, outsides + pixels
         contrast = np.log((middle / middles + 1e-3) / (outside / outsides + 1e-3))
         for b in range(2):
-            total = boxed._BIAS + boxed._OF_PLACE * odds(boxes.place[n, b]) + boxed._OF_DIFFUSION * odds(share[n, b])
+            total = boxed._BIAS + boxed._OF_PRIOR * odds(boxes.prior[n, b]) + boxed._OF_DIFFUSION * odds(share[n, b])
             total += boxed._OF_COLOUR * contrast
             assert found[n, b] == pytest.approx(boxes.inside[n, b] / (1 + np.exp(-total)))
 

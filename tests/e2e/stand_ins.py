@@ -2,37 +2,37 @@
 
 import importlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 from labelling_samples import colour_cam, colour_net
 
-import trainer.cam
-import trainer.l_net
 import trainer.p_net
-import trainer.segmentation
 from components.trainers import run_fns
+from trainer import stages
 from trainer.models.large_fov import build_segmentation
 from trainer.weights import HEAD
 
-MODULES = {
-    "train_cam": trainer.cam,
-    "train_l_net": trainer.l_net,
-    "train_segmentation": trainer.segmentation,
-    "refine_segmentation": trainer.p_net,
-}
+STAGES = {"cam": stages.CAM, "l_net": stages.L_NET, "segmentation": stages.SEGMENTATION}
 WEAK = 2  # "pink" of the discs
 
 
 @contextmanager
 def trainers(**functions: Callable[..., tf.keras.Model]) -> Iterator[None]:
-    """Runs call these functions in place of the trainers of the same names."""
+    """Runs call these functions in place of what trains the stages of these names, and P-Net's."""
+    trained = stages.train
+
+    def train(stage: stages.Stage, *arguments: object) -> tf.keras.Model:
+        for name, function in functions.items():
+            if stage is STAGES.get(name):
+                return function(*arguments)
+        return trained(stage, *arguments)
+
+    refine = functions.get("p_net", trainer.p_net.refine_segmentation)
     try:
-        with ExitStack() as patches:
-            for name, function in functions.items():
-                patches.enter_context(mock.patch.object(MODULES[name], name, function))
+        with mock.patch.object(stages, "train", train), mock.patch.object(trainer.p_net, "refine_segmentation", refine):
             yield  # TFX loads run_fns afresh for each Trainer, which then imports the stand-in
     finally:
         importlib.reload(run_fns)
@@ -47,10 +47,10 @@ def seeing_discs() -> dict[str, Callable[..., tf.keras.Model]]:
         return colour_net(masks, np.array([15.0, 0, 0]))
 
     return {
-        "train_cam": lambda *_: colour_cam(green_and_blue),
-        "train_l_net": lambda *_: colour_net(np.array([[0.1], [0], [0]]), np.array([-2.0])),
-        "train_segmentation": segmentation,
-        "refine_segmentation": lambda *_, **__: segmentation(),
+        "cam": lambda *_: colour_cam(green_and_blue),
+        "l_net": lambda *_: colour_net(np.array([[0.1], [0], [0]]), np.array([-2.0])),
+        "segmentation": segmentation,
+        "p_net": lambda *_, **__: segmentation(),
     }
 
 
@@ -73,9 +73,9 @@ def seeing(background: tuple[int, ...], *colours: tuple[int, ...]) -> dict[str, 
         return tf.keras.Model(net.input, {"scores": tf.reduce_mean(maps, (1, 2)), "maps": maps})
 
     return {
-        "train_cam": cam,
-        "train_segmentation": segmentation,
-        "refine_segmentation": lambda *_, **__: segmentation(),
+        "cam": cam,
+        "segmentation": segmentation,
+        "p_net": lambda *_, **__: segmentation(),
     }
 
 

@@ -82,8 +82,8 @@ def data(tmp_path_factory):
 
 def settings(name, data, server, **metadata):
     categories = {"strong": ["ring", "star", "leaf", "crate"], "weak": ["gear", "flower", "fish", "house"]}
-    values = {"name": name, "dataset": {"root": str(data)}, "categories": categories, "backbone": "tiny"}
-    return values | {"weights": None, "metadata": server | metadata}
+    values = {"name": name, "dataset": {"root": str(data)}, "categories": categories}
+    return values | {"network": {"backbone": "tiny", "weights": None}, "metadata": server | metadata}
 
 
 def start(tmp_path, name, data, server) -> subprocess.Popen:

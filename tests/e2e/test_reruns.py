@@ -99,14 +99,14 @@ MORE_PLANTED = {
         {"serving_check.max_latency_ms": 400},
         r"^serving check: the median call .* over the budget of 400 ms",
     ),
-    "wrong class count": (24, {}, r"^serving check: answers 4 classes; this run has 3"),
+    "wrong class count": (24, {}, r"^serving check: predicts 4 classes; this run has 3"),
     "all background": (25, {}, r"^serving check: all \d+ masks of real images are all background"),
 }
 
 
 def assert_refused(pushed, kind, steps, settings, reason) -> None:
     before = versions(pushed)
-    with trainers(refine_segmentation=spoilt(kind)):
+    with trainers(p_net=spoilt(kind)):
         done, summary = run(pushed, **{"p_net.steps": steps} | settings)
     assert done.returncode == 1, done.stdout + done.stderr
     assert summary["pushed_model"] is None and versions(pushed) == before

@@ -93,9 +93,9 @@ def test_predict_and_evaluate_give_the_pipelines_own_score(pushed, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("bakbone=tiny", "unknown key 'bakbone'"),
+        ("network.bakbone=tiny", "unknown key 'network.bakbone'"),
         ("dataset.root=/nowhere", "/nowhere"),
-        ("weights=/nowhere.h5", "/nowhere.h5"),
+        ("network.weights=/nowhere.h5", "/nowhere.h5"),
         ("categories.weak=[yellow]", "both strong and weak"),
     ],
 )

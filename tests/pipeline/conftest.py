@@ -1,9 +1,8 @@
 """What the tests of the report share."""
 
 import pytest
-from finished_run import CONFIG, Page, finished_run, summary_of
+from finished_run import Page, finished_run, summary_of, written_report
 
-from pipeline.report import write_report
 from pipeline.runners.local import ComponentRun
 
 
@@ -15,4 +14,4 @@ def finished(tmp_path_factory) -> list[ComponentRun]:
 @pytest.fixture(scope="session")
 def page(finished, tmp_path_factory) -> Page:
     summary = summary_of(finished, pushed_model="/models/pets/7", strong_only_miou=0.1234)
-    return Page(write_report(tmp_path_factory.mktemp("run"), CONFIG, finished, summary))
+    return Page(written_report(tmp_path_factory.mktemp("run"), finished, summary))

@@ -21,6 +21,9 @@ from components.miou.eval_config import make_eval_config
 from components.weak_labels.examples import LABELS
 from components.weak_labels.settings import LabelSettings
 from pipeline.config import make_config
+from pipeline.report import write_report
+from pipeline.report.advice import advise
+from pipeline.report.evidence import gather
 from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary, read_metrics
 from serving.export import export_maps, export_segmentation
@@ -35,9 +38,7 @@ CONFIG = make_config(
         "dataset": {"root": "/data"},
         "categories": {"strong": ["cat"], "weak": ["dog", "cow"]},
         "name": "pets",
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": SIZE,
+        "network": {"backbone": "tiny", "weights": None, "image_size": SIZE},
     },
     "test",
 )
@@ -174,3 +175,10 @@ class Page(HTMLParser):
     def image(self, alt_start):
         [found] = [image for image in self.images if image["alt"].startswith(alt_start)]
         return Image.open(io.BytesIO(base64.b64decode(found["src"].partition("base64,")[2])))
+
+
+def written_report(workdir, components, summary):
+    """`write_report` as a run calls it."""
+    evidence = gather(workdir, CONFIG, components)
+    advice = advise(CONFIG, workdir, components, summary, evidence)
+    return write_report(workdir, CONFIG, components, summary, evidence, advice)

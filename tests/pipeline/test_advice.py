@@ -34,7 +34,7 @@ def test_why_nothing_of_a_picture_was_hit():
 
 def evidence_of(**changes):
     values = {"trained": {"dog": 40, "cow": 50, "cat": 60}, "judged": {"dog": 9, "cow": 9, "cat": 9}, "labels": {}}
-    values |= {"answers": {"dog": [("background", 0.8), ("dog", 0.2)]}, "pictures": []}
+    values |= {"predictions": {"dog": [("background", 0.8), ("dog", 0.2)]}, "pictures": []}
     return Evidence(**values | changes)
 
 
@@ -43,7 +43,7 @@ def test_why_a_category_is_bad():
     few = {"dog": LABEL | {"present": 5, "presence": 0.25}}
     assert evidence_of(labels=few).cause("dog") == "only 5 of its 20 weak labels show it"
     assert evidence_of(trained={}).cause("dog") == "no training picture shows it"
-    assert evidence_of(answers={"dog": [("dog", 0.9)]}).cause("dog") is None
+    assert evidence_of(predictions={"dog": [("dog", 0.9)]}).cause("dog") is None
     pictures = [scored("b", {"dog": 0.4}, ["dog"], []), scored("a", {"dog": 0.1}, ["dog"], []), scored("c", {}, [], [])]
     assert [picture.key for picture in evidence_of(pictures=pictures).worst("dog")] == ["a", "b"]
 
@@ -96,7 +96,7 @@ def test_remedies_follow_from_the_data(tmp_path, monkeypatch):
     assert "maps={extra_scales" in found.remedies[0].commands[0] and "review export" in found.remedies[1].commands[0]
     random = make_config(CONFIG.model_dump() | {"backbone": "mobilenet_v2"}, "test")
     found, _ = told(tmp_path, monkeypatch, random, MISS, evidence_of())
-    assert found.remedies[0].commands[0].endswith("--set weights=imagenet")
+    assert found.remedies[0].commands[0].endswith("--set network.weights=imagenet")
 
 
 def test_a_pushed_and_a_stopped_run(tmp_path):

@@ -20,14 +20,21 @@ def write(tmp_path, values):
 
 def test_defaults_are_the_papers(tmp_path):
     config = load_config(write(tmp_path, GOOD))
-    assert (config.backbone, config.image_size, config.segmentation.batch_size) == ("vgg16", 321, 30)
+    assert (config.network.backbone, config.network.image_size, config.segmentation.batch_size) == ("vgg16", 321, 30)
     assert (config.segmentation.momentum, config.segmentation.weight_decay) == (0.9, 5e-4)
     assert (config.p_net.segmentation_learning_rate, config.p_net.p_net_learning_rate) == (1e-5, 1e-3)
 
 
 def test_overrides_change_nested_values(tmp_path):
-    config = load_config(write(tmp_path, GOOD), ["backbone=tiny", "cam.epochs=2", "p_net.pretrain=false"])
-    assert config.backbone == "tiny" and config.cam.epochs == 2 and config.p_net.pretrain is False
+    config = load_config(write(tmp_path, GOOD), ["network.backbone=tiny", "cam.epochs=2", "p_net.pretrain=false"])
+    assert config.network.backbone == "tiny" and config.cam.epochs == 2 and config.p_net.pretrain is False
+
+
+def test_the_command_line_decides_between_epochs_and_steps(tmp_path):
+    config = load_config(write(tmp_path, GOOD | {"cam": {"epochs": 2}}), ["cam.steps=3"])
+    assert (config.cam.epochs, config.cam.steps, config.cam.num_steps(100)) == (None, 3, 3)
+    again = load_config(write(tmp_path, dump_config(config)), ["cam.epochs=1.5"])
+    assert (again.cam.epochs, again.cam.steps) == (1.5, None)
 
 
 def test_a_dumped_config_loads_to_the_same_hash(tmp_path):
@@ -36,10 +43,11 @@ def test_a_dumped_config_loads_to_the_same_hash(tmp_path):
     assert again == config and training_hash(again) == training_hash(config)
 
 
-def test_the_gate_does_not_change_the_training_hash(tmp_path):
+def test_the_gates_do_not_change_the_training_hash(tmp_path):
     path = write(tmp_path, GOOD)
-    assert training_hash(load_config(path, ["gate.min_miou=0.9"])) == training_hash(load_config(path))
-    assert training_hash(load_config(path, ["seed=1"])) != training_hash(load_config(path))
+    for limit in ("gate.min_miou=0.9", "label_gate.max_void_share=0.7"):
+        assert training_hash(load_config(path, [limit])) == training_hash(load_config(path))
+    assert training_hash(load_config(path, ["network.seed=1"])) != training_hash(load_config(path))
 
 
 @pytest.mark.parametrize(
@@ -47,15 +55,24 @@ def test_the_gate_does_not_change_the_training_hash(tmp_path):
     [
         (GOOD | {"bakbone": "tiny"}, [], "unknown key 'bakbone'"),
         (GOOD | {"cam": {"epoch": 1}}, [], "unknown key 'cam.epoch'"),
-        (GOOD | {"seed": "many"}, [], "'seed'"),
-        (GOOD | {"backbone": "resnet"}, [], "'backbone'"),
-        (GOOD | {"image_size": 320}, [], "8k\\+1"),
+        (GOOD | {"network": {"seed": "many"}}, [], "'network.seed'"),
+        (GOOD | {"seed": 1}, [], "unknown key 'seed'; it is network.seed now"),
+        (GOOD, ["backbone=tiny"], "unknown key 'backbone'; it is network.backbone now"),
+        (GOOD | {"network": {"backbone": "resnet"}}, [], "'network.backbone'"),
+        (GOOD | {"network": {"image_size": 320}}, [], "8k\\+1"),
         ({"name": "x", "categories": {"split": "voc-split-1"}}, [], "'dataset' is missing"),
         (GOOD | {"categories": {"split": "voc-split-7"}}, [], "voc-split-7"),
         (GOOD | {"categories": {"split": "voc-split-1", "weak": ["cat"]}}, [], "not both"),
         (GOOD | {"categories": {"strong": ["cat"], "weak": ["cat"]}}, [], "both strong and weak"),
         (GOOD | {"cam": {"epochs": None}}, [], "give epochs or steps"),
         (GOOD | {"p_net": {"epochs": None}}, [], "give epochs or steps"),
+        (GOOD | {"cam": {"epochs": 2, "steps": 3}}, [], "'cam': give epochs or steps, one of them"),
+        (GOOD | {"cam": {"optimizer": "adam", "momentum": 0.8}}, [], "'cam': momentum: optimizer: adam does not"),
+        (GOOD | {"labels": {"formulation": "random_walk", "discount": 0.9}}, [], "'labels': discount: formulation"),
+        (GOOD | {"labels": {"iterations": 9}}, [], "'labels': iterations: formulation: discounted does not read it"),
+        (GOOD | {"gate": {"min_weak_miou": None, "max_weak_miou_drop": 0.1}}, [], "max_weak_miou_drop: min_weak_miou"),
+        (GOOD | {"cam": {"freeze_backbone": True}}, ["network.weights=null"], "cam.freeze_backbone: with network"),
+        (GOOD | {"dataset": {"root": "data", "format": "voc"}}, [], "'dataset.format'; every dataset is read"),
         (GOOD | {"cam": {"scale": [3.0, -1]}}, [], "must be two positive numbers"),
         (GOOD | {"cam": {"scale": "nativ"}}, [], "'cam.scale': must be two positive numbers, smaller first, or native"),
         (GOOD | {"cam": {"scale": [1, 2, 3]}}, [], "'cam.scale': must be two positive numbers"),
@@ -70,13 +87,13 @@ def test_the_gate_does_not_change_the_training_hash(tmp_path):
         ("a: [", [], "not valid YAML"),
         (GOOD | {"x" * 100_000: 1}, [], "unknown key 'xxx"),
         (GOOD | {f"key{i}": 1 for i in range(1000)}, [], "unknown key .*; and 995 more"),
-        (GOOD | {"seed": ["x"] * 5000}, [], "'seed': .* .got .*\\.\\.\\."),
+        (GOOD | {"network": {"seed": ["x"] * 5000}}, [], "'network.seed': .* .got .*\\.\\.\\."),
         (GOOD | {"name": "x" * 100_000}, [], "'name'"),
         (GOOD | {"categories": {"strong": ["x" * 100_000], "weak": []}}, [], "more than 100 letters"),
         (GOOD | {"categories": {"strong": ["cat", "Cat"]}}, [], "differ in case alone"),
         (GOOD | {"categories": {"strong": ["cat"], "weak": ["dog"], "added": ["d" * 100_000]}}, [], "added"),
-        (GOOD, ["seed=" + "[" * 50_000], "--set seed="),
-        (GOOD, ["seed={a: 1, a: 2}"], "given twice"),
+        (GOOD, ["network.seed=" + "[" * 50_000], "--set network.seed="),
+        (GOOD, ["network.seed={a: 1, a: 2}"], "given twice"),
         ("- a", [], "must be a mapping"),
     ],
 )
@@ -98,9 +115,14 @@ def test_networks_are_tested_at_the_scale_they_are_trained_at(tmp_path):
     assert tiled.look("l_net") == Look(size=257, native=True)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("voc-split-*.yaml")), ids=lambda path: path.name)
-def test_the_papers_configs_test_as_deeplab_does(path):
-    config = load_config(path)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_config_that_comes_along_loads(path):
+    assert load_config(path).name == path.stem
+
+
+@pytest.mark.parametrize("name", ["voc.yaml", "voc-split-4.yaml"])
+def test_the_papers_configs_test_as_deeplab_does(name):
+    config = load_config(CONFIGS / name)
     assert config.segmentation.scale == config.p_net.scale == config.l_net.scale == "native"
     assert config.look("p_net") == config.look("l_net") == Look(size=513, native=True)
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config import make_config
 from pipeline.demo_data import draw_demo_dataset
-from pipeline.graph import Places, create_pipeline
+from pipeline.graph import Folders, create_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +25,14 @@ def nodes_of(root, **options):
             "name": "graph",
             "dataset": {"root": str(root)},
             "categories": {"strong": ["ring", "star", "leaf", "crate"], "weak": ["gear", "flower", "fish", "house"]},
-            "backbone": "tiny",
-            "weights": None,
+            "network": {"backbone": "tiny", "weights": None},
             "compare_strong_only": True,
             **options,
         },
         "test",
     )
-    places = Places("artifacts", "checkpoints", "serving", "labels")
-    return {component.id: component for component in create_pipeline(config, places, None).components}
+    folders = Folders("artifacts", "checkpoints", "serving", "labels")
+    return {component.id: component for component in create_pipeline(config, folders, None).components}
 
 
 def upstream(node) -> set[str]:

@@ -250,7 +250,7 @@ def test_offline_the_missing_file_is_named_and_run_ends_at_once(photos, tmp_path
     done = init(tmp_path, photos, "--categories", "even,odd,kite", "--weights", "imagenet")
     file = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
     assert done.exit_code == 0 and f"weights: {file} (9406464 bytes) is not in {tmp_path}/.keras/models" in done.output
-    [found] = [p for p in find_problems(load_config(tmp_path / "mine.yaml"))[0] if p.where == "weights"]
+    [found] = [p for p in find_problems(load_config(tmp_path / "mine.yaml"))[0] if p.where == "network.weights"]
     assert found.severity == "error" and file in found.what and "/path/to/" in found.what
     monkeypatch.setattr("trainer.weights.keras.utils.get_file", offline)
     monkeypatch.setattr("keras.src.applications.mobilenet_v2.data_utils.get_file", offline)
@@ -260,7 +260,7 @@ def test_offline_the_missing_file_is_named_and_run_ends_at_once(photos, tmp_path
     assert not (tmp_path / "run").exists()
     (tmp_path / ".keras" / "models").mkdir(parents=True)
     (tmp_path / ".keras" / "models" / file).write_bytes(b"")
-    assert not any(p.where == "weights" for p in find_problems(load_config(tmp_path / "mine.yaml"))[0])
+    assert not any(p.where == "network.weights" for p in find_problems(load_config(tmp_path / "mine.yaml"))[0])
 
 
 def offline(*_, **__):

@@ -48,7 +48,7 @@ def test_what_took_longer_makes_the_rest_longer():
     assert left.seconds == 210 and left.of("cam") == 60
     left.done("cam", 120.0, worked=True)
     left.done("statistics", 9.0, worked=True)  # not in the plan
-    assert left.seconds == 2 * 150
+    assert left.seconds == 2 * 150 and left.of("p_net") == 2 * 50
     left.done("l_net", 0.1, worked=False)  # cached: says nothing about the others
     assert left.seconds == 2 * 50 and left.of("l_net") is None
 

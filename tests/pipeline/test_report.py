@@ -6,11 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from finished_run import CATEGORIES, CONFIG, Page, artifact, summary_of, write_split
+from finished_run import CATEGORIES, Page, artifact, summary_of, write_split, written_report
 from PIL import Image
 from tfx.types import standard_artifacts
 
-from pipeline.report import write_report
 from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary, summarise
 from trainer import features
@@ -80,7 +79,7 @@ def test_figures_of_the_run_are_there(page, finished):
 def test_what_a_trainer_warned_of_is_there(finished, tmp_path):
     summary = summarise(finished, CATEGORIES, 1.0, "abc123")
     assert summary.warnings == ["p_net: P-Net's accuracy stayed at 1.0"]
-    assert "Warning: p_net: P-Net's accuracy" in Page(write_report(tmp_path, CONFIG, finished, summary)).text
+    assert "Warning: p_net: P-Net's accuracy" in Page(written_report(tmp_path, finished, summary)).text
 
 
 def test_the_confusion_matrix_shows_shares_of_true_pixels(page):
@@ -92,13 +91,13 @@ def test_the_confusion_matrix_shows_shares_of_true_pixels(page):
 
 def test_same_results_leave_the_page_as_it_is(finished, tmp_path):
     summary = summary_of(finished)
-    path = write_report(tmp_path, CONFIG, finished, summary)
+    path = written_report(tmp_path, finished, summary)
     path.write_text(path.read_text() + "<!-- first -->")
     cached = [ComponentRun(run.name, 0.01, True, run.outputs) for run in finished]
     summary.wall_s, summary.components = 1.0, {"cam": {"wall_s": 0.01, "cached": True}}
-    assert "<!-- first -->" in write_report(tmp_path, CONFIG, cached, summary).read_text()
+    assert "<!-- first -->" in written_report(tmp_path, cached, summary).read_text()
     summary.refused_because = ["mIoU is 10.00 %, 20.00 points below the threshold 30.00 %"]
-    again = write_report(tmp_path, CONFIG, cached, summary).read_text()
+    again = written_report(tmp_path, cached, summary).read_text()
     assert "<!-- first -->" not in again and "20.00 points below the threshold" in again
 
 
@@ -106,7 +105,7 @@ def test_same_results_leave_the_page_as_it_is(finished, tmp_path):
 def test_a_failed_run_shows_what_there_is(finished, tmp_path, done):
     failed = ComponentRun("broken", 1.0, error=RuntimeError("no <space> left"))
     summary = Summary(refused_because=["broken: no <space> left"])
-    page = Page(write_report(tmp_path, CONFIG, [*finished[:done], failed], summary))
+    page = Page(written_report(tmp_path, [*finished[:done], failed], summary))
     assert "Stopped in broken" in page.text and "broken: no <space> left" in page.text
     assert ("Dataset" in page.text) == (done >= 1)
     assert ("Weak labels" in page.text) == (done >= 5)
@@ -121,5 +120,5 @@ def test_no_label_at_all_and_no_component(finished, tmp_path):
     (empty / "dead_letters.jsonl").write_text("")
     (empty / "summary.json").write_text('{"labelled": 0, "kept": 0, "dead": 0}')
     labels = ComponentRun("weak_labels", outputs={"examples": artifact(standard_artifacts.Examples, empty)})
-    assert "0 of 0" in Page(write_report(tmp_path, CONFIG, [*finished[:3], labels], Summary())).text
-    assert "Not finished" in Page(write_report(tmp_path, CONFIG, [], Summary())).text
+    assert "0 of 0" in Page(written_report(tmp_path, [*finished[:3], labels], Summary())).text
+    assert "Not finished" in Page(written_report(tmp_path, [], Summary())).text

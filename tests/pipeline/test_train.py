@@ -35,10 +35,8 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(root):
-    values = {
-        **tiny_values(root),
-        "precision": "float32",
-    }
+    values = tiny_values(root)
+    values["network"] |= {"precision": "float32"}
     return make_config(values | {"cam": STAGE, "l_net": STAGE, "segmentation": STAGE}, "test")
 
 

@@ -29,8 +29,7 @@ def place(tmp_path):
     config = {
         "dataset": {"root": str(root), "tags": "tags.csv"},
         "categories": {"strong": STRONG, "weak": WEAK},
-        "backbone": "tiny",
-        "weights": None,
+        "network": {"backbone": "tiny", "weights": None},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     return tmp_path

@@ -7,7 +7,5 @@ def tiny_values(root):
     return {
         "dataset": {"root": str(root)},
         "categories": {"strong": list(DEMO_STRONG), "weak": list(DEMO_WEAK)},
-        "backbone": "tiny",
-        "weights": None,
-        "image_size": 65,
+        "network": {"backbone": "tiny", "weights": None, "image_size": 65},
     }

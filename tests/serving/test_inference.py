@@ -14,7 +14,7 @@ from serving.trainer_predictions import read_trainer_predictions
 from trainer import features
 from trainer.looks import Look, MapsConfig
 from trainer.models.large_fov import build_segmentation
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.preprocessing import MEAN_COLOUR
 from trainer.tiles import number_of_tiles
 
@@ -49,7 +49,7 @@ def masks_of(signatures, images) -> list[np.ndarray]:
 
 
 def logits_of(net, data: bytes, look: Look) -> np.ndarray:
-    return answer_on_pixels(net, data, look, CATEGORIES.num_classes)[1].numpy()
+    return predict_on_pixels(net, data, look, CATEGORIES.num_classes)[1].numpy()
 
 
 def test_masks_of_a_mixed_batch_are_those_of_the_plain_network(net, exported):

@@ -50,7 +50,7 @@ def test_ten_minutes_of_load_leave_nothing_behind(saved_model, signatures):
             load(server, signatures, lambda: itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()))
         )
         gc.collect()
-        assert process.memory_info().rss < memory + 200 * 2**20  # open
+        assert process.memory_info().rss < memory + 200 * 2**20  # our choice
         assert process.num_fds() <= files + 10 and process.num_threads() <= threads + 20
     finally:
         server.stop()

@@ -117,7 +117,7 @@ class BackboneContract:
         np.testing.assert_allclose(exported.serve(x), net(x), rtol=1e-3, atol=1e-4)
 
     def test_mirrored_input_gives_mirrored_geometry(self):
-        """Aligned corners: with left-right symmetric kernels the answer to a mirrored image is the mirrored answer."""
+        """Aligned corners: with left-right symmetric kernels a mirrored image has the mirrored prediction."""
         net = build_segmentation(self.backbone, 3, None, 0)
         for variable in net.trainable_variables:
             if variable.shape.rank == 4:

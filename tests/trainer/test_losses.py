@@ -111,7 +111,7 @@ def test_labels_are_taken_from_under_the_grid_cells():
 
 
 def test_the_papers_5e_8_on_a_sum_is_8_4e_5_on_a_mean():
-    """One 41 x 41 answer without void: SGD on the summed loss and on the mean move the weights alike."""
+    """One 41 x 41 prediction without void: SGD on the summed loss and on the mean move the weights alike."""
     features = RNG.normal(size=(1, 41, 41, 8)).astype(np.float32)
     labels = tf.constant(RNG.integers(0, 2, (1, 321, 321)), tf.uint8)
     moved = []

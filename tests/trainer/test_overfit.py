@@ -8,12 +8,11 @@ from programs.train_both_stages import write_records
 from trainer.categories import from_lists
 from trainer.config import NetworkConfig, StageConfig
 from trainer.input_pipeline import training_batches
-from trainer.l_net import train_l_net
 from trainer.losses import grid_labels
 from trainer.metrics import confusion_matrix, scores
 from trainer.run_state import read_history
-from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
+from trainer.stages import L_NET, SEGMENTATION, train
 
 CATEGORIES = from_lists(strong=["disc", "square"], weak=[])
 IMAGES = 10
@@ -27,41 +26,41 @@ STAGES = {
     "resnet50": {"steps": 120, "learning_rate": 3e-4},
     "vgg16": {"steps": 120, "learning_rate": 1.5e-4},
 }
-TRAIN = (train_segmentation, train_l_net)
+NAMES = {"segmentation": SEGMENTATION, "l_net": L_NET}
 # VGG-16's L-Net is its segmentation network with another head.
-CASES = [(backbone, train) for backbone in STAGES for train in TRAIN if (backbone, train) != ("vgg16", train_l_net)]
+CASES = [(backbone, name) for backbone in STAGES for name in NAMES if (backbone, name) != ("vgg16", "l_net")]
 
 
-def train_on_ten(tmp_path, backbone, train, **settings) -> tuple[str, int, tf.keras.Model]:
+def train_on_ten(tmp_path, backbone, name, **settings) -> tuple[str, int, tf.keras.Model]:
     """(the records, the size of the network's images, the trained network)."""
     records, size = write_records(tmp_path / "records.gz", IMAGES), SIZES.get(backbone, 65)
     network = NetworkConfig(backbone=backbone, weights=None, image_size=size, precision="float32")
     options = {"batch_size": IMAGES, "optimizer": "adam", "schedule": "poly", "mirror": False}
     stage = StageConfig(**options, checkpoint_every=1000, **STAGES[backbone] | settings)
     folders = RunFolders("test", str(tmp_path / "logs"), str(tmp_path / "c"))
-    return records, size, train([records], CATEGORIES, network, stage, folders)
+    return records, size, train(NAMES[name], [records], CATEGORIES, network, stage, folders)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "train"), CASES)
-def test_the_loss_halves_in_a_few_steps(tmp_path, monkeypatch, backbone, train):
+@pytest.mark.parametrize(("backbone", "name"), CASES)
+def test_the_loss_halves_in_a_few_steps(tmp_path, monkeypatch, backbone, name):
     monkeypatch.setattr("trainer.session._LOG_EVERY", 1)
-    train_on_ten(tmp_path, backbone, train, steps=FIRST_STEPS)
+    train_on_ten(tmp_path, backbone, name, steps=FIRST_STEPS)
     losses = [row["loss"] for row in read_history(tmp_path / "logs" / "history.csv")]
     assert len(losses) == FIRST_STEPS and np.mean(losses[-5:]) < losses[0] / 2, losses
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(("backbone", "train"), CASES)
-def test_ten_images_are_learned_by_heart(tmp_path, backbone, train):
-    records, size, net = train_on_ten(tmp_path, backbone, train)
+@pytest.mark.parametrize(("backbone", "name"), CASES)
+def test_ten_images_are_learned_by_heart(tmp_path, backbone, name):
+    records, size, net = train_on_ten(tmp_path, backbone, name)
     options = {"num_categories": 2, "image_size": size, "batch_size": IMAGES, "seed": 0, "mirror": False}
     [batch] = training_batches([records], **options).take(1)
     logits = net(batch["image"], training=False)
     truth = grid_labels(batch["labels"], logits.shape[1]).numpy()
-    if train is train_l_net:
-        truth, answer = np.where(truth == 255, 255, truth > 0), logits[..., 0].numpy() > 0
+    if name == "l_net":
+        truth, prediction = np.where(truth == 255, 255, truth > 0), logits[..., 0].numpy() > 0
     else:
-        answer = tf.argmax(logits, -1).numpy()
-    confusion = confusion_matrix(truth, answer.astype(np.uint8), CATEGORIES.num_classes)
+        prediction = tf.argmax(logits, -1).numpy()
+    confusion = confusion_matrix(truth, prediction.astype(np.uint8), CATEGORIES.num_classes)
     assert scores(confusion, CATEGORIES).miou > 0.9

@@ -1,4 +1,4 @@
-"""What TensorBoard is shown: sizes, colours, and that a perfect answer looks like the truth."""
+"""What TensorBoard is shown: sizes, colours, and that a perfect prediction looks like the truth."""
 
 import numpy as np
 import pytest
@@ -36,21 +36,21 @@ def thirds(panel):
 
 def test_segmentation_shows_classes_in_their_colours(batch):
     logits = 9 * tf.one_hot(tf.cast(batch["labels"][:, ::8, ::8], tf.int32), CLASSES)
-    image, truth, answer = thirds(segmentation_panel(logits, batch))
+    image, truth, prediction = thirds(segmentation_panel(logits, batch))
     assert (image == 90).all()
     np.testing.assert_array_equal(truth, palette()[batch["labels"].numpy()])
-    np.testing.assert_array_equal(answer[0, :, [2, 30]], palette()[[0, 3]][:, None].repeat(SIZE, 1))
+    np.testing.assert_array_equal(prediction[0, :, [2, 30]], palette()[[0, 3]][:, None].repeat(SIZE, 1))
 
 
 def test_foreground_shows_the_map_in_grey(batch):
-    _, _, answer = thirds(foreground_panel(tf.fill([2, GRID, GRID, 1], 0.0), batch))
-    assert (answer == 127).all()
+    _, _, prediction = thirds(foreground_panel(tf.fill([2, GRID, GRID, 1], 0.0), batch))
+    assert (prediction == 127).all()
 
 
 def test_activations_of_other_tags_are_black(batch):
     maps = tf.constant(np.tile(np.float32([5, 0, 1]), (2, GRID, GRID, 1)))
-    _, _, answer = thirds(activation_panel({"maps": maps}, batch))
-    assert (answer[0] == 255).all() and (answer[1] == 0).all()
+    _, _, prediction = thirds(activation_panel({"maps": maps}, batch))
+    assert (prediction[0] == 255).all() and (prediction[1] == 0).all()
 
 
 def test_a_run_leaves_pictures_in_its_events(tmp_path, batch):
@@ -63,7 +63,7 @@ def test_a_run_leaves_pictures_in_its_events(tmp_path, batch):
 
     fit(net, loss, lambda _: iter(lambda: batch, None), stage, 4, folders, segmentation_panel)
     events = EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0}).Reload()
-    pictures = events.Tensors("answers")
+    pictures = events.Tensors("predictions")
     assert [event.step for event in pictures] == [2, 4]
     png = pictures[0].tensor_proto.string_val[2]
     assert tf.io.decode_png(png).shape == (SIZE, 3 * SIZE, 3)

@@ -20,8 +20,8 @@ from trainer.models.backbones import BACKBONES
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
 from trainer.run_state import read_history
-from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders
+from trainer.stages import SEGMENTATION, train
 
 CATEGORIES = from_lists(strong=VOC, weak=[])
 SIZE, BATCH, IMAGES = 129, 2, 100  # a batch of 30 is calmer
@@ -77,7 +77,7 @@ def test_two_hundred_updates_at_the_papers_rates(records, real_data, tmp_path, m
     )
     stage = StageConfig(batch_size=BATCH, steps=200, schedule="constant", checkpoint_every=1000)
     folders = RunFolders("test", str(tmp_path / "logs"), str(tmp_path / "checkpoints"))
-    train_segmentation([records], CATEGORIES, network, stage, folders)
+    train(SEGMENTATION, [records], CATEGORIES, network, stage, folders)
     losses = np.array([row["loss"] for row in read_history(tmp_path / "logs" / "history.csv")])
     assert len(losses) == 200
     assert losses[0] == pytest.approx(math.log(21), rel=0.1)

@@ -26,7 +26,7 @@ def logits_of(picture: np.ndarray, net, look: Look) -> np.ndarray:
 
 
 def reference(picture: np.ndarray, net, size: int, overlap: int) -> np.ndarray:
-    """float64 [H, W, C]: every tile's answer goes into one grid, with its weights; then bilinear interpolation."""
+    """float64 [H, W, C]: every tile's prediction goes into one grid, with its weights; then bilinear interpolation."""
     height, width = picture.shape[:2]
     step, cells = size - overlap, (size - 1) // 8 + 1
     starts = [[0] for _ in range(2)]
@@ -41,9 +41,9 @@ def reference(picture: np.ndarray, net, size: int, overlap: int) -> np.ndarray:
     total, weights = np.zeros((*shape, 4)), np.zeros((*shape, 1))
     for top in starts[0]:
         for left in starts[1]:
-            answer = net(padded[None, top : top + size, left : left + size])[0].numpy()
+            prediction = net(padded[None, top : top + size, left : left + size])[0].numpy()
             place = np.s_[top // 8 : top // 8 + cells, left // 8 : left // 8 + cells]
-            total[place] += weight * answer
+            total[place] += weight * prediction
             weights[place] += weight
     grid = total / weights
     y, x = np.arange(height) / 8, np.arange(width) / 8

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from trainer import features
+from trainer import features, keys
 from trainer.baselines.example_files import read_examples, rewrite
 from trainer.categories import BACKGROUND, VOID
 from trainer.features import image_of, key_of, tags_of
 from trainer.looks import Look
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.models.cam import normalise_maps
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.preprocessing import MEAN_COLOUR, decode_image, decode_mask
 from trainer.threads import in_threads
 
@@ -41,12 +41,12 @@ class Activated:
 
 def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> Iterator[Activated]:
     """What a classifier sees of each tag, in one view, in the tagged images behind the TFRecord patterns."""
-    maps_of = tf.function(lambda x: cam(x, training=False)["maps"])
+    maps_of = tf.function(lambda x: cam(x, training=False)[keys.MAPS])
 
     def activated(example: tf.train.Example) -> Activated:
         tags = list(tags_of(example))
         columns = [tag - 1 for tag in tags]
-        _, maps = answer_on_pixels(lambda x: tf.gather(maps_of(x), columns, axis=-1), image_of(example), look)
+        _, maps = predict_on_pixels(lambda x: tf.gather(maps_of(x), columns, axis=-1), image_of(example), look)
         activations = tf.cast(tf.round(255 * normalise_maps(maps[tf.newaxis])[0]), tf.uint8).numpy()
         encoded = example.features.feature[features.MASK].bytes_list.value
         truth = decode_mask(tf.constant(encoded[0])).numpy() if encoded and encoded[0] else None

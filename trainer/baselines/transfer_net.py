@@ -7,64 +7,53 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer import keys
 from trainer.baselines.example_files import read_examples
-from trainer.categories import BACKGROUND, VOID, Categories
-from trainer.config import NetworkConfig, StageConfig
+from trainer.categories import BACKGROUND, VOID
+from trainer.config import NetworkConfig
 from trainer.errors import UserError
 from trainer.features import image_of, key_of, tags_of
 from trainer.looks import Look
-from trainer.loop import fit
 from trainer.losses import Total, grid_labels
 from trainer.models.transfer_net import build_transfer_net
-from trainer.one_image import answer_on_pixels
+from trainer.one_image import predict_on_pixels
 from trainer.replicas import Batch
-from trainer.runtime import prepare
-from trainer.session import RunFolders
-from trainer.supervised import batches_of, num_steps
+from trainer.stages import Stage
 from trainer.threads import in_threads
 
 STRIDE = 16
 
 
-def train_transfer_net(
-    patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
-) -> tf.keras.Model:
-    """Trains attention and decoder. One tag of each image is asked for, another each time (Hong et al. 2016).
+def transfer_net(network: NetworkConfig) -> Stage:
+    """Trains attention and decoder on all images. One tag of each is asked for, another each time (Hong et al. 2016).
 
-    Args:
-      patterns: TFRecords of all images; those without a mask teach the attention alone.
-      network: with an image size of 16k+1.
+    Images without a mask teach the attention alone.
 
     Raises:
       UserError: the image size is not 16k+1.
     """
     check_size(network.image_size)
-
-    def inputs(batch: Batch) -> list[tf.Tensor]:
-        return [batch["image"], asked_tags(batch, network.seed)]
-
-    def loss(outputs: dict[str, tf.Tensor], batch: Batch) -> Total:
-        return transfer_loss(outputs, batch["labels"], asked_tags(batch, network.seed))
-
-    with prepare(network).scope():
-        net = build_transfer_net(network.backbone, len(categories.foreground), network.weights, network.seed)
-        batches, steps = batches_of(patterns, categories, network, stage), num_steps(patterns, stage)
-        fit(net, loss, batches, stage, steps, folders, None, network.xla, inputs)
-    return net
+    return Stage(
+        lambda settings, categories: build_transfer_net(
+            settings.backbone, len(categories.foreground), settings.weights, settings.seed
+        ),
+        lambda outputs, batch: transfer_loss(outputs, batch[keys.LABELS], asked_tags(batch, network.seed)),
+        inputs=lambda batch: [batch[keys.IMAGE], asked_tags(batch, network.seed)],
+    )
 
 
 def check_size(image_size: int) -> None:
     """Raises UserError if the network's grids do not align at this size."""
     if image_size % STRIDE != 1:
         fit_size = round((image_size - 1) / STRIDE) * STRIDE + 1
-        raise UserError(f"image_size: TransferNet needs 16k+1, not {image_size}; nearest: {fit_size}")
+        raise UserError(f"network.image_size: TransferNet needs 16k+1, not {image_size}; nearest: {fit_size}")
 
 
 def asked_tags(batch: Batch, seed: int) -> tf.Tensor:
     """float32 [B, K]: one-hot of one tag of each image, at random but the same for the same batch; 0 without tags."""
-    content = tf.bitcast(tf.reduce_mean(tf.cast(batch["image"], tf.float32)), tf.int32)
-    order = tf.random.stateless_uniform(tf.shape(batch["tags"]), tf.stack([seed, content]), 1.0, 2.0) * batch["tags"]
-    return tf.one_hot(tf.argmax(order, -1), batch["tags"].shape[-1]) * tf.reduce_max(batch["tags"], -1, keepdims=True)
+    tags, content = batch[keys.TAGS], tf.bitcast(tf.reduce_mean(tf.cast(batch[keys.IMAGE], tf.float32)), tf.int32)
+    order = tf.random.stateless_uniform(tf.shape(tags), tf.stack([seed, content]), 1.0, 2.0) * tags
+    return tf.one_hot(tf.argmax(order, -1), tags.shape[-1]) * tf.reduce_max(tags, -1, keepdims=True)
 
 
 def transfer_loss(outputs: dict[str, tf.Tensor], labels: tf.Tensor, asked: tf.Tensor) -> Total:
@@ -79,7 +68,7 @@ def transfer_loss(outputs: dict[str, tf.Tensor], labels: tf.Tensor, asked: tf.Te
       (sum, number of images with a tag).
     """
     tagged = tf.reduce_sum(asked, -1)
-    category = tf.nn.softmax_cross_entropy_with_logits(asked, outputs["scores"])
+    category = tf.nn.softmax_cross_entropy_with_logits(asked, outputs[keys.SCORES])
     mask = outputs["mask"][..., 0]
     cells = grid_labels(labels, mask.shape[1])
     wanted = tf.cast(tf.argmax(asked, -1, tf.int32) + 1, cells.dtype)[:, tf.newaxis, tf.newaxis]
@@ -101,7 +90,7 @@ def transfer_labels(
 
     def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
         tags = list(tags_of(example))
-        _, logits = answer_on_pixels(lambda x: masks(x, tags), image_of(example), look)
+        _, logits = predict_on_pixels(lambda x: masks(x, tags), image_of(example), look)
         ids = np.asarray(tags, np.uint8)[logits.numpy().argmax(-1)]
         return key_of(example), np.where(logits.numpy().max(-1) > 0, ids, np.uint8(BACKGROUND))
 

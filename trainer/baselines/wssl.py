@@ -6,48 +6,35 @@ categories that are not tagged cannot win. M-step: one update on these labels, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import tensorflow as tf
 
+from trainer import keys
 from trainer.categories import VOID, Categories
-from trainer.config import NetworkConfig, StageConfig
-from trainer.loop import fit
 from trainer.losses import Total, grid_labels, segmentation_loss
-from trainer.models.large_fov import build_segmentation
-from trainer.panels import segmentation_panel
 from trainer.preprocessing import MEAN_COLOUR
-from trainer.runtime import prepare
-from trainer.session import RunFolders
-from trainer.supervised import batches_of, num_steps
+from trainer.stages import SEGMENTATION, Stage
 
 FOREGROUND_SHARE, BACKGROUND_SHARE = 0.2, 0.4  # of an image's cells that a tag, and background, win at least
 
 
-def train_wssl(
-    patterns: Sequence[str], categories: Categories, network: NetworkConfig, stage: StageConfig, folders: RunFolders
-) -> tf.keras.Model:
-    """Trains the segmentation network on masks where there are some, else on tags by adaptive EM.
+def wssl(categories: Categories, seed: int) -> Stage:
+    """The segmentation network's stage with another loss: on masks where there are some, else on tags by adaptive EM.
 
-    Args:
-      patterns: TFRecords of all images; those without a mask have tags alone, and so have void pixels of weak ones.
+    It takes all images; those without a mask have tags alone, and so have void pixels of weak ones.
     """
-
     weak_columns = [category - 1 for category in categories.weak_ids]
 
     def loss(logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> Total:
         grid = logits.shape[1]
-        labels, inside = grid_labels(batch["labels"], grid), _inside(batch["image"], grid)
-        order = _order(batch["image"], logits.shape[-1], network.seed)
-        estimated = expected_labels(tf.stop_gradient(logits), batch["tags"], inside, order)
-        weak = tf.reduce_any(tf.gather(batch["tags"], weak_columns, axis=1) > 0, axis=1)
+        labels, inside = grid_labels(batch[keys.LABELS], grid), _inside(batch[keys.IMAGE], grid)
+        order = _order(batch[keys.IMAGE], logits.shape[-1], seed)
+        estimated = expected_labels(tf.stop_gradient(logits), batch[keys.TAGS], inside, order)
+        weak = tf.reduce_any(tf.gather(batch[keys.TAGS], weak_columns, axis=1) > 0, axis=1)
         return segmentation_loss(logits, targets(labels, estimated, weak))
 
-    with prepare(network).scope():
-        net = build_segmentation(network.backbone, categories.num_classes, network.weights, network.seed)
-        batches, steps = batches_of(patterns, categories, network, stage), num_steps(patterns, stage)
-        fit(net, loss, batches, stage, steps, folders, segmentation_panel, network.xla)
-    return net
+    return replace(SEGMENTATION, loss=loss)
 
 
 def targets(labels: tf.Tensor, estimated: tf.Tensor, weak: tf.Tensor) -> tf.Tensor:

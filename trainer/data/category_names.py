@@ -11,7 +11,7 @@ from trainer.errors import UserError
 
 MOST = 254  # ids of 8-bit masks, without background (0) and void (255)
 
-_LONGEST = 100  # open: characters; names go into tables, legends and file names
+_LONGEST = 100  # our choice: characters; names go into tables, legends and file names
 _BACKGROUND = ("background", "bg")
 _VOID = ("void", "ignore", "ignored", "unlabeled", "unlabelled")
 

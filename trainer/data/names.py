@@ -21,8 +21,8 @@ MASK_ENDINGS = re.compile(r"[_-](masks?|labels?|labelids|gt|seg|segmentation|ann
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
 _KEY_BYTES = 200  # file systems take 255; suffixes and unfinished copies need some
-_NEAREST = 2000  # open: pictures among which the nearest name is looked for
-_HINTS = 20  # open: names for which it is looked for; each takes some 10 ms
+_NEAREST = 2000  # our choice: pictures among which the nearest name is looked for
+_HINTS = 20  # our choice: names for which it is looked for; each takes some 10 ms
 
 
 def suffix_of(name: str, suffixes: Collection[str] = PICTURE_SUFFIXES) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from trainer.errors import ImageFault, one_line
 
-MAX_PIXELS = 40_000_000  # open: decoding and resizing one image then stays below about 1 GB
+MAX_PIXELS = 40_000_000  # our choice: decoding and resizing one image then stays below about 1 GB
 MOST_PIXELS = 178_000_000  # decoders refuse more, whatever the limit
 TURNED_BY_PILLOW = ("TIFF",)  # formats whose pixels it turns upright as it unpacks them
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF")  # others run programs (EPS) or show no picture

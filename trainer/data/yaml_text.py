@@ -11,7 +11,7 @@ import yaml
 from trainer.data.files import cut, read_text
 from trainer.errors import UserError
 
-_MOST_BYTES, _MOST_VALUES = 1_000_000, 10_000  # open: a config has some 200 values
+_MOST_BYTES, _MOST_VALUES = 1_000_000, 10_000  # our choice: a config has some 200 values
 
 
 def read_yaml(path: str | Path, what: str) -> Any:

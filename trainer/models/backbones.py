@@ -26,7 +26,8 @@ class Backbone:
       before_cam: levels -> the features that the CAM classifier pools.
       width: channels of fc6 and fc7.
       dilation: of fc6.
-      separable: fc6 is a depthwise and a 1x1 convolution (open; DeepLabV3+, Chen et al. 2018): a ninth of the work.
+      separable: fc6 is a depthwise and a 1x1 convolution (our choice; DeepLabV3+, Chen et al. 2018), a ninth of the
+        work.
       dropout: after fc6 and fc7, share of values dropped.
       application: keras.applications' function for the network, if it is one of these.
       convert: Keras' arrays -> ours.
@@ -35,7 +36,7 @@ class Backbone:
     features: Callable
     before_fc6: Callable = itemgetter(-1)
     before_cam: Callable = itemgetter(-1)
-    width: int = 256  # open for all but VGG-16
+    width: int = 256  # our choice for all but VGG-16
     dilation: int = 12
     separable: bool = False
     dropout: float = 0.5
@@ -44,7 +45,7 @@ class Backbone:
 
 
 def hypercolumns(levels):
-    """All levels side by side (open; Hariharan et al. 2015): [B, g, g, 448] of MobileNetV2, 472 of EfficientNet-Lite0.
+    """All levels side by side (our choice; Hariharan et al. 2015): [B, g, g, 448] of MobileNetV2, 472 of Lite0.
 
     The last bottleneck alone says what is in the image better than where: on MobileNetV2's frozen features the same
     head reaches .16 mIoU with it and .31 with all three (docs/results.md).
@@ -86,7 +87,7 @@ BACKBONES = {
 
 
 def grid_size(image_size: int) -> int:
-    """Side g of a network's answer for an S x S input, S = 8k+1: 321 -> 41."""
+    """Side g of a network's output for an S x S input, S = 8k+1: 321 -> 41."""
     return (image_size - 1) // STRIDE + 1
 
 
@@ -100,7 +101,7 @@ def begin(
 ) -> None:
     """Gives a network built on backbone `name` the weights that its training begins with.
 
-    Stored ones where there are some; the others are random ones, scaled to what the layers before them answer.
+    Stored ones where there are some; the others are random ones, scaled to what the layers before them put out.
 
     Args:
       model: built; its first input is images.

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
+from trainer import keys
 from trainer.models.backbones import BACKBONES, begin
 from trainer.weights import HEAD
 
@@ -33,7 +34,7 @@ def build_cam(backbone: str, num_categories: int, weights: str | None, seed: int
     x = parts.before_cam(parts.features(images))
     maps = layers.Conv2D(num_categories, 1, use_bias=False, dtype="float32", name=HEAD)(x)
     scores = layers.GlobalAveragePooling2D(dtype="float32", name="scores")(maps)
-    model = keras.Model(images, {"scores": scores, "maps": maps}, name=f"cam_{backbone}")
+    model = keras.Model(images, {keys.SCORES: scores, keys.MAPS: maps}, name=f"cam_{backbone}")
     begin(model, backbone, weights, seed)
     return model
 

@@ -13,7 +13,7 @@ def build_p_net(grid_size: int, num_classes: int, seed: int) -> keras.Model:
     """Table 1 layer by layer.
 
     Args:
-      grid_size: g, side of the segmentation network's answer (paper: 41).
+      grid_size: g, side of the segmentation network's prediction (paper: 41).
       num_classes: C with background.
       seed: >= 0.
 
@@ -38,7 +38,7 @@ def build_p_net(grid_size: int, num_classes: int, seed: int) -> keras.Model:
 def encode_p_net_input(images: tf.Tensor, masks: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     """The image seen through the mask of each class, side by side (product encoding, Luc et al. 2016).
 
-    Images are scaled to 0..1 rather than centred (open): a product of 0 must mean "not this class", and black is
+    Images are scaled to 0..1 rather than centred (our choice): a product of 0 must mean "not this class", and black is
     rarer in photographs than the mean grey.
 
     Args:

@@ -1,4 +1,4 @@
-"""A small network for the built-in demo data: trained from random weights on a CPU within a minute. All of it is open.
+"""A small network for the built-in demo data: trained from random weights on a CPU within a minute; all our choice.
 
 Output stride 8 like the other backbones, so that one rule gives the grid of every network. Dilations 2 and 4 widen
 the view to 127 pixels, a whole 129 x 129 image.

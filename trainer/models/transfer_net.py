@@ -10,12 +10,13 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
+from trainer import keys
 from trainer.initial_values import made_up_images
 from trainer.models.backbones import BACKBONES, begin
 from trainer.weights import HEAD
 
-FACTORS = 256  # open: width of the product of features and category
-DECODER = (128, 64)  # open: channels at strides 16 and 8
+FACTORS = 256  # our choice: width of the product of features and category
+DECODER = (128, 64)  # our choice: channels at strides 16 and 8
 
 
 def build_transfer_net(backbone: str, num_categories: int, weights: str | None, seed: int) -> keras.Model:
@@ -58,7 +59,7 @@ def build_transfer_net(backbone: str, num_categories: int, weights: str | None, 
         y = layers.Conv2DTranspose(width, 3, strides=2, padding="same", activation="relu", name=f"decoder{index}_up")(y)
         y = layers.Cropping2D(((1, 0), (1, 0)))(y)  # input place i lies on output 2i + 1, cropped 2i
     mask = layers.Conv2D(1, 3, padding="same", dtype="float32", name=HEAD)(y)
-    outputs = {"attention": attention, "scores": scores, "mask": mask}
+    outputs = {"attention": attention, keys.SCORES: scores, "mask": mask}
     model = keras.Model([images, category], outputs, name=f"transfer_net_{backbone}")
     asked_for = tf.one_hot(range(len(made_up_images())), num_categories)
     begin(model, backbone, weights, seed, heads=("attended_category", HEAD), others=[asked_for])

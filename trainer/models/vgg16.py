@@ -53,7 +53,7 @@ def convert(stored: Arrays) -> Arrays:
 
     Keras' first convolution expects BGR, ours RGB. fc1 [25088, 4096] is read as a 7x7 convolution of which taps
     0, 3, 6 in each direction and every 4th output stay: fc6 [3, 3, 512, 1024]; every 4th row and column of fc2
-    [4096, 4096] stay: fc7 [1, 1, 1024, 1024]. (Which taps is open in the paper; these are SSD's, Liu et al. 2016.)
+    [4096, 4096] stay: fc7 [1, 1, 1024, 1024]. (Which taps the paper does not say; these are SSD's, Liu et al. 2016.)
     A file without fc1 and fc2 leaves fc6 and fc7 random.
     """
     arrays = bgr_to_rgb({name: value for name, value in stored.items() if name.startswith("block") and value}, FIRST)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tfx.dsl.compiler.compiler import Compiler
 
 from pipeline.config import load_config
-from pipeline.graph import Places, create_pipeline
+from pipeline.graph import Folders, create_pipeline
 from pipeline.logs import new_run_id
 from pipeline.metadata_server import connect
 from pipeline.runners.local import LocalRunner
@@ -18,8 +18,8 @@ DATA_STEPS = {"examples", "statistics", "schema", "anomalies", "data_gate"}
 def run_data_steps(config_file: Path, workdir: Path) -> dict[str, str]:
     """The state of each component."""
     config = load_config(config_file)
-    places = Places(*(str(workdir / name) for name in ("artifacts", "checkpoints", "serving", "label_store")))
-    dag = create_pipeline(config, places, connect(config.metadata, workdir))
+    folders = Folders(*(str(workdir / name) for name in ("artifacts", "checkpoints", "serving", "label_store")))
+    dag = create_pipeline(config, folders, connect(config.metadata, workdir))
     compiled = Compiler().compile(dag)
     kept = [node for node in compiled.nodes if node.pipeline_node.node_info.id in DATA_STEPS]
     del compiled.nodes[:]

@@ -20,8 +20,8 @@ from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.hosts import hosts
 from trainer.p_net import refine_segmentation
 from trainer.run_state import Checkpoints
-from trainer.segmentation import train_segmentation
 from trainer.session import RunFolders, Session
+from trainer.stages import SEGMENTATION, train
 
 CATEGORIES = from_lists(["disc"], ["square"])
 NETWORK = NetworkConfig(backbone="tiny", weights=None, image_size=65, precision="float32")
@@ -81,7 +81,7 @@ def main(folder: Path, num_devices: int, segmentation_steps: int, p_net_steps: i
     def folders(name: str) -> RunFolders:
         return RunFolders(name, str(folder / name), str(folder / f"{name}.state"))
 
-    net = train_segmentation(records, CATEGORIES, NETWORK, stage, folders("segmentation"))
+    net = train(SEGMENTATION, records, CATEGORIES, NETWORK, stage, folders("segmentation"))
     trained = net.get_weights()
     refined = refine_segmentation(
         records, records, CATEGORIES, NETWORK, p_net, folders("p_net"), lambda net: net.set_weights(trained)

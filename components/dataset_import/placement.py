@@ -23,7 +23,7 @@ from trainer.errors import ImageFault
 NamedBoxes = dict[str, tuple[tuple[str, Corners], ...]]  # key -> (category, corners)
 
 
-class Places:
+class Placement:
     """Gives each picture its key and its place.
 
     Attributes:

@@ -1,0 +1,228 @@
+"""What each node of the graph is made of; `pipeline.graph` says how they hang together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow_data_validation as tfdv
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.types import BaseChannel
+from tfx.utils import path_utils
+
+from components.data_gate.component import DataGate
+from components.image_example_gen.records import STRONG, WEAK
+from components.label_calibration.component import LabelCalibration
+from components.miou.eval_config import make_eval_config
+from components.serving_validator.component import ServingValidator
+from components.weak_label_validator.component import WeakLabelGate
+from components.weak_labels.component import WeakLabels
+from pipeline.config import RunConfig
+from trainer import features
+from trainer.categories import Categories
+from trainer.data.pictures import MAX_PIXELS
+from trainer.errors import UserError
+
+# Trainer -> (the run_fn and section of the config that it follows, splits it reads)
+TRAINERS = {
+    "cam": ("cam", [STRONG, WEAK]),
+    "l_net": ("l_net", [STRONG]),
+    "l_net_rehearsal": ("l_net", [STRONG]),
+    "segmentation": ("segmentation", [STRONG, WEAK]),
+    "strong_only": ("segmentation", [STRONG]),
+    "p_net": ("p_net", [STRONG, WEAK]),
+}
+
+
+def data_checks(examples: BaseNode) -> list[BaseNode]:
+    """Statistics, schema and anomalies, and last the gate that reads them."""
+    statistics = tfx.components.StatisticsGen(
+        examples=examples.outputs["examples"],
+        # Encoded images and masks are opaque bytes: no statistics beyond their presence are worth their cost.
+        stats_options=tfdv.StatsOptions(feature_allowlist=[features.HEIGHT, features.WIDTH, features.TAGS]),
+    ).with_id("statistics")
+    # A schema inferred from the weak split would accept whatever faults it has; eval shows untagged images too.
+    schema = tfx.components.SchemaGen(
+        statistics=statistics.outputs["statistics"], infer_feature_shape=False, exclude_splits=[WEAK]
+    ).with_id("schema")
+    anomalies = tfx.components.ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    ).with_id("anomalies")
+    gate = DataGate(examples=examples.outputs["examples"], anomalies=anomalies.outputs["anomalies"])
+    return [statistics, schema, anomalies, gate.with_id("data_gate")]
+
+
+def trainer(
+    config: RunConfig,
+    name: str,
+    examples: BaseNode,
+    checkpoints: str,
+    *,
+    base: BaseNode | None = None,
+    categories: Categories | None = None,
+    metadata: dict[str, str] | None = None,
+) -> tfx.components.Trainer:
+    """One of TRAINERS.
+
+    Args:
+      checkpoints: folder to resume from.
+      base: whose model it begins from.
+      categories: other ones than the config's.
+      metadata: more that the model's assets say; it is part of the cache's key.
+    """
+    section, splits = TRAINERS[name]
+    return tfx.components.Trainer(
+        run_fn=f"components.trainers.run_fns.{section}",
+        examples=examples.outputs["examples"],
+        base_model=base.outputs["model"] if base else None,
+        train_args=tfx.proto.TrainArgs(splits=splits),
+        eval_args=tfx.proto.EvalArgs(splits=[STRONG]),  # unused: models are scored by the Evaluator alone
+        custom_config=trainer_config(config, section, checkpoints, categories, metadata),
+    ).with_id(name)
+
+
+def trainer_config(
+    config: RunConfig,
+    section: str,
+    checkpoints: str,
+    categories: Categories | None = None,
+    metadata: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """A run_fn's `custom_config` (see components.trainers.run_fns)."""
+    return {
+        "network": config.network.model_dump(mode="json"),
+        "stage": getattr(config, section).model_dump(mode="json"),
+        "look": config.look(section).model_dump(mode="json"),
+        "max_pixels": config.inference.max_pixels if section in ("segmentation", "p_net") else MAX_PIXELS,
+        "categories": (categories or config.categories.resolve()).to_dict(),
+        "checkpoint_root": checkpoints,
+        "metadata": {"pipeline": config.name, **(metadata or {})},
+    }
+
+
+def imported(name: str, path: str) -> tfx.dsl.Importer:
+    """A network of an earlier run, in place of the Trainer `name`."""
+    return tfx.dsl.Importer(
+        source_uri=exported_folder(f"{name}_from", path),
+        artifact_type=tfx.types.standard_artifacts.Model,
+        output_key="model",
+    ).with_id(name)
+
+
+def calibration(config: RunConfig, examples: BaseNode, cam: BaseNode, checkpoints: str) -> list[BaseNode]:
+    """An L-Net that knows half the strong categories, and the values of `labels` that fit it best."""
+    rehearsed = config.categories.resolve().rehearsal()
+    rehearsal = trainer(config, "l_net_rehearsal", examples, checkpoints, categories=rehearsed)
+    search = LabelCalibration(
+        examples=examples.outputs["examples"],
+        cam=cam.outputs["model"],
+        l_net=rehearsal.outputs["model"],
+        settings=config.labels,
+    ).with_id("calibration")
+    return [rehearsal, search]
+
+
+def weak_labels(
+    config: RunConfig, examples: BaseNode, cam: BaseNode, l_net: BaseNode, calibration: BaseNode | None, store: str
+) -> WeakLabels:
+    return WeakLabels(
+        examples=examples.outputs["examples"],
+        cam=cam.outputs["model"],
+        l_net=l_net.outputs["model"],
+        settings=config.labels,
+        categories=config.categories.resolve(),
+        max_dead_share=config.dataset.max_bad_share,
+        calibration=calibration.outputs["calibration"] if calibration else None,
+        store=store,
+    ).with_id("weak_labels")
+
+
+def label_gate(config: RunConfig, labelled: BaseNode, examples: BaseNode) -> WeakLabelGate:
+    return WeakLabelGate(
+        examples=labelled.outputs["examples"],
+        unlabelled_examples=examples.outputs["examples"],
+        categories=config.categories.resolve(),
+        settings=config.label_gate,
+    ).with_id("label_gate")
+
+
+def latest_blessed() -> tfx.dsl.Resolver:
+    return tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("latest_blessed")
+
+
+def serving_checks(config: RunConfig, model: BaseNode, examples: BaseNode) -> list[BaseNode]:
+    """Our own check; before it, where there is a docker engine, TFX's: does tensorflow/serving:<tag> load the model?"""
+    tag, docker = config.serving_check.docker_tag, None
+    if tag is not None:
+        serving_spec = tfx.proto.ServingSpec(
+            tensorflow_serving=tfx.proto.TensorFlowServing(tags=[tag]), local_docker=tfx.proto.LocalDockerConfig()
+        )
+        docker = tfx.components.InfraValidator(model=model.outputs["model"], serving_spec=serving_spec)
+        docker = docker.with_id("docker_check")
+    check = ServingValidator(
+        model=model.outputs["model"],
+        examples=examples.outputs["examples"],
+        categories=config.categories.resolve(),
+        settings=config.serving_check,
+        infra_blessing=docker.outputs["blessing"] if docker else None,
+    ).with_id("serving_check")
+    return [docker, check] if docker else [check]
+
+
+def evaluator(
+    config: RunConfig, name: str, model: BaseNode, examples: BaseNode, *, gate: bool, baseline: BaseNode | None = None
+) -> tfx.components.Evaluator:
+    """Scores a model on the eval split; with `gate` by the config's limits, beside the baseline."""
+    categories = config.categories.resolve()
+    (least, least_weak), (drop, drop_weak) = config.gate.minimum, config.gate.max_drop
+    minimum, drops = {"known_miou": least}, {"known_miou": drop}
+    if least_weak is not None and set(categories.weak) - set(config.categories.added):
+        minimum["known_weak_miou"], drops["known_weak_miou"] = least_weak, drop_weak
+    return tfx.components.Evaluator(
+        examples=examples.outputs["examples"],
+        model=model.outputs["model"],
+        baseline_model=baseline.outputs["model"] if baseline else None,
+        eval_config=make_eval_config(
+            categories,
+            minimum=minimum if gate else None,
+            max_drop=drops if gate else None,
+            added=config.categories.added,
+        ),
+    ).with_id(name)
+
+
+def pusher(
+    config: RunConfig, model: BaseNode, evaluation: BaseNode, infra_blessing: BaseChannel, folder: str
+) -> tfx.components.Pusher:
+    return tfx.components.Pusher(
+        model=model.outputs["model"],
+        model_blessing=evaluation.outputs["blessing"],
+        infra_blessing=infra_blessing,
+        push_destination=tfx.proto.PushDestination(
+            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=folder)
+        ),
+        custom_config={"accepted_because": config.gate.accept} if config.gate.accept else None,  # for the record
+    ).with_id("pusher")
+
+
+def exported_folder(key: str, path: str) -> str:
+    """The folder of a Trainer's model artifact, of an exported model's path: the artifact's or the SavedModel's own.
+
+    A URI is taken as it is: the orchestrator that imports it finds out whether it is there.
+
+    Raises:
+      UserError: no SavedModel there; names the key or option that gave the path.
+    """
+    if "://" in path:
+        return path
+    folder = Path(path).parent if (Path(path) / "saved_model.pb").is_file() else Path(path)
+    if not Path(path_utils.serving_model_path(str(folder)), "saved_model.pb").is_file():
+        raise UserError(
+            f"{key}: no exported model in {path}; give <workdir>/artifacts/<component>/model/<n> of an earlier run"
+        )
+    return str(folder.resolve())
