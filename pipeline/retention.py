@@ -13,7 +13,7 @@ from tfx.orchestration.metadata import Metadata
 
 from components.batch.lock import locked
 from components.weak_labels.examples import LABELS, read_labels
-from components.weak_labels.label_store import stamps_in
+from components.weak_labels.label_store import labels_in
 from pipeline.config import load_config
 from pipeline.history import DELETED, History, destination
 from pipeline.metadata_server import connect
@@ -109,8 +109,9 @@ def _versions(folder: Path) -> list[Path]:
 def _unused_labels(workdir: Path, gone: set[Path]) -> list[Removed]:
     kept = [labels.parent for labels in workdir.glob(f"artifacts/*/[!.]*/*/{LABELS}") if labels.parent not in gone]
     stamps = {record["stamp"] for artifact in kept for record in read_labels(str(artifact))}
-    files = [path for path in workdir.glob("label_store/*/*") if stamps.isdisjoint(stamps_in(str(path)))]
-    return [Removed("label", "label_store", str(path), path.stat().st_size) for path in files]  # half-written ones too
+    stored = {path: {label["stamp"] for label in labels_in(str(path))} for path in workdir.glob("label_store/*/*")}
+    unused = [path for path, own in stored.items() if stamps.isdisjoint(own)]  # half-written ones too
+    return [Removed("label", "label_store", str(path), path.stat().st_size) for path in unused]
 
 
 def _removed(kind: str, path: Path, workdir: Path) -> Removed:

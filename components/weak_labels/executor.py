@@ -19,10 +19,10 @@ from components.batch.masks import write_atomic
 from components.batch.networks import threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
-from components.weak_labels.examples import LABELS, read_lines, split_files
+from components.weak_labels.examples import read_lines, split_files
 from components.weak_labels.label_store import LabelStore
 from components.weak_labels.settings import VALUES, LabelSettings, read_label_settings
-from components.weak_labels.shards import LabelShards
+from components.weak_labels.shards import LabelShard, LabelShards
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories
 from trainer.categories import Categories
@@ -78,17 +78,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if exec_properties.get("store"):
             recipe = recipe_of(settings.model_dump_json(), model_digest(cam), model_digest(l_net))
             store = LabelStore(exec_properties["store"], recipe)
-        splits = {split: f"{output.uri}/Split-{split}" for split in (STRONG, WEAK)}
-        tf.io.gfile.makedirs(splits[STRONG])
         threads = threads_per_worker(self._beam_pipeline_args)
         networks = label_networks(cam, l_net, settings, max_pixels=MAX_PIXELS, threads=threads)
-        strong, weak = (split_files(artifact_utils.get_split_uri([examples], split)) for split in splits)
+        strong, weak = (split_files(artifact_utils.get_split_uri([examples], split)) for split in (STRONG, WEAK))
+        copies = f"{output.uri}/Split-{STRONG}"
+        tf.io.gfile.makedirs(copies)
         dead_letters, summary = f"{output.uri}/{DEAD_LETTERS}", f"{output.uri}/{SUMMARY}"
         with self._make_beam_pipeline() as pipeline:
-            counts, dead = pipeline | LabelShards(weak, networks, splits[WEAK], f"{output.uri}/{LABELS}", store)
+            counts, dead = pipeline | LabelShards(weak, LabelShard(networks, output.uri, store))
             write_json_lines(dead, dead_letters, "Letters")
             _ = counts | "WriteSummary" >> beam.Map(_write_summary, summary)
-            _ = pipeline | "Strong" >> beam.Create(strong) | beam.Reshuffle() | beam.Map(_copy, splits[STRONG])
+            _ = pipeline | "Strong" >> beam.Create(strong) | beam.Reshuffle() | beam.Map(_copy, copies)
 
         with tf.io.gfile.GFile(summary) as file:
             counted = json.load(file)

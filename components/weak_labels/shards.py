@@ -6,9 +6,11 @@ read file and the recipe alone, not on workers, nor on what was labelled before.
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
@@ -16,8 +18,9 @@ import tensorflow as tf
 from components.batch.images import DEAD, Sample, stamp_of
 from components.batch.masks import Result, atomic, write_atomic
 from components.batch.networks import RunNetworks
-from components.weak_labels.examples import json_lines
-from components.weak_labels.label_store import Known, Label, LabelStore, index_of, index_rows
+from components.image_example_gen.records import WEAK
+from components.weak_labels.examples import LABELS, json_lines
+from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.outputs import box_counts
 from components.weak_labels.transform import mask_shares
 from trainer import features
@@ -26,118 +29,120 @@ from trainer.data.masks import encode_grey
 from trainer.features import boxes_of, image_of, key_of, read_examples, tags_of
 from trainer.preprocessing import decode_mask
 
+Record = dict[str, Any]
 Counts = dict[str, int]
 _LOG = logging.getLogger("transferseg")
 
 
 class LabelShard(beam.DoFn):
-    """TFRecord file of weak examples -> how many were labelled, kept, dead; dead letters go to the output `dead`.
+    """(TFRecord file of weak examples, files of a store) -> counts; dead letters go to the output `dead`.
 
-    Writes <output>/<name> with the labelled examples and <records>/<name>.jsonl with a record of each: key, tags,
-    confidence, seed_share, shares (share of the pixels of every id in the final mask), stamp and, of one with boxes,
-    boxes ([tag, share of the box that the label covers]). Both are whole or not there.
+    Writes <uri>/Split-weak/<name> with the labelled examples and <uri>/labels/<name>.jsonl with a record of each: key,
+    tags, confidence, seed_share, shares (share of the pixels of every id in the final mask), stamp and, of one with
+    boxes, boxes ([tag, share of the box that the label covers]). Both are whole or not there.
     """
 
-    def __init__(self, networks: RunNetworks, output: str, records: str, store: LabelStore | None = None):
-        """Args:
-        networks: give the labels, see `transform.label_networks`.
-        output, records: folders that are there; not the same, since training reads all that is in `output`.
-        store: of labels by those networks, looked up by the index that `process` gets, and added to.
-        """
-        self._networks, self._output, self._records, self._store = networks, output, records, store
+    def __init__(self, networks: RunNetworks, uri: str, store: LabelStore | None = None):
+        """`networks` make the labels, see `transform.label_networks`; `store`, of labels by them, gets the new ones."""
+        self._networks, self.store = networks, store
+        self._output, self._records = self.folders = f"{uri}/Split-{WEAK}", f"{uri}/{LABELS}"
 
     def setup(self) -> None:
         self._networks.setup()
 
-    def process(self, file: str, index: bytes = b"") -> Iterator[Counts | beam.pvalue.TaggedOutput]:
-        kept, fresh, dead = self._kept(file, index), {}, 0
-        unknown = (sample for sample in self._samples(file) if sample.key not in kept)
-        for result in self._networks.process(unknown):
+    def stamps(self, file: str) -> Iterator[tuple[str, str]]:
+        """(stamp, file) of each image."""
+        return ((self._sample(example).stamp, file) for example in read_examples(file))
+
+    def process(self, shard: tuple[str, Iterable[str]]) -> Iterator[Counts | beam.pvalue.TaggedOutput]:
+        file, stored = shard
+        known = {label["stamp"]: label for path in stored for label in labels_in(path)}
+        fresh: dict[str, Record] = {}
+        dead = 0
+        samples = map(self._sample, read_examples(file))
+        for result in self._networks.process(sample for sample in samples if sample.stamp not in known):
             if isinstance(result, Result):
-                fresh[result.key] = Label(encode_grey(result.mask), result.note)
+                mask = base64.b64encode(encode_grey(result.mask)).decode()
+                fresh[result.note["stamp"]] = {**result.note, "mask": mask}
             else:
                 dead += 1
                 yield result
         self._keep(list(fresh.values()), file)
-        records = self._write(file, kept | fresh)
-        yield {"labelled": len(records), "kept": len(kept), "dead": dead, **box_counts(records)}
+        records = self._write(file, known | fresh)
+        kept = sum(record["stamp"] in known for record in records)
+        yield {"labelled": len(records), "kept": kept, "dead": dead, **box_counts(records)}
 
-    def _samples(self, file: str) -> Iterator[Sample]:
-        recipe = self._store.recipe if self._store else ""
-        for example in read_examples(file):
-            image, tags, boxes = image_of(example), tags_of(example), boxes_of(example)
-            yield Sample(key_of(example), image, tags, stamp_of(recipe, tags, image, boxes), boxes)
+    def _sample(self, example: tf.train.Example) -> Sample:
+        image, tags, boxes = image_of(example), tags_of(example), boxes_of(example)
+        stamp = stamp_of(self.store.recipe if self.store else "", tags, image, boxes)
+        return Sample(key_of(example), image, tags, stamp, boxes)
 
-    def _kept(self, file: str, index: bytes) -> dict[str, Label]:
-        """The labels that the store holds, by key."""
-        if self._store is None or not index:
-            return {}
-        known = Known(self._store, index)
-        found = ((sample.key, known.get(sample.stamp)) for sample in self._samples(file))
-        return {key: label for key, label in found if label}
-
-    def _keep(self, labels: Sequence[Label], file: str) -> None:
+    def _keep(self, labels: Sequence[Record], file: str) -> None:
         try:
-            if self._store:
-                self._store.put(labels)
+            if self.store:
+                self.store.put(labels)
         except Exception as error:  # the next run makes the labels again
             _LOG.warning("label store: no copy of %d labels of %s (%s)", len(labels), file, error)
 
-    def _write(self, file: str, labels: Mapping[str, Label]) -> list[dict]:
+    def _write(self, file: str, labels: Mapping[str, Record]) -> list[Record]:
         name, records = file.rpartition("/")[2], []
-        with (
+        with (  # the unfinished file elsewhere: training reads all that is in the split
             atomic(f"{self._output}/{name}", self._records) as unfinished,
             tf.io.TFRecordWriter(unfinished, features.GZIP) as writer,
         ):
             for example in read_examples(file):
-                if label := labels.get(key_of(example)):
-                    label = _below_human(label, example)
-                    feature = example.features.feature
-                    feature[features.MASK].bytes_list.value[:] = [label.mask]
-                    feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]
+                if label := labels.get(self._sample(example).stamp):
+                    records.append({"key": key_of(example), **_put(label, example)})
                     writer.write(example.SerializeToString(deterministic=True))
-                    records.append({"key": key_of(example), **label.note})
         write_atomic(f"{self._records}/{name}.jsonl", json_lines(records))
         return records
 
 
-def _below_human(label: Label, example: tf.train.Example) -> Label:
-    """The label in the void pixels of what a person has drawn (strong objects in a weak image)."""
-    if features.MASK not in example.features.feature:
-        return label
-    mask = with_human_mask(decode_mask(tf.constant(label.mask)).numpy(), example)
-    return Label(encode_grey(mask), label.note | {"shares": mask_shares(mask)})
+def _put(label: Record, example: tf.train.Example) -> Record:
+    """Puts a label into its example, below what a person has drawn there (strong objects) -> the rest of the label."""
+    rest, mask = dict(label), base64.b64decode(label["mask"])
+    del rest["mask"]
+    feature = example.features.feature
+    if features.MASK in feature:
+        merged = with_human_mask(decode_mask(tf.constant(mask)).numpy(), example)
+        mask, rest["shares"] = encode_grey(merged), mask_shares(merged)
+    feature[features.MASK].bytes_list.value[:] = [mask]
+    feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]
+    return rest
 
 
 class LabelShards(beam.PTransform):
-    """Pipeline -> (PCollection of one sum of `LabelShard`'s counts, PCollection of dead letters)."""
+    """Pipeline -> (PCollection of one sum of `LabelShard`'s counts, PCollection of dead letters).
 
-    def __init__(
-        self, files: Sequence[str], networks: RunNetworks, output: str, records: str, store: LabelStore | None = None
-    ):
-        """`files` of weak examples are labelled; the others as in `LabelShard`."""
+    What was labelled before is joined by stamp: only stamps and names of files are shuffled.
+    """
+
+    def __init__(self, files: Sequence[str], label: LabelShard):
         super().__init__()
-        self._files, self._store = files, store
-        self._label, self._folders = LabelShard(networks, output, records, store), (output, records)
+        self._files, self._label = files, label
 
     def expand(self, pipeline: beam.Pipeline) -> tuple[beam.PCollection[Counts], beam.PCollection[dict[str, str]]]:
-        for folder in self._folders:
+        for folder in self._label.folders:
             tf.io.gfile.makedirs(folder)
-        index = (
-            pipeline
-            | "Stored" >> beam.Create(self._store.files() if self._store else [])
-            | "SpreadStored" >> beam.Reshuffle()
-            | "Rows" >> beam.Map(index_rows)
-            | "Gather" >> beam.combiners.ToList()
-            | "Index" >> beam.Map(index_of)
-        )
+        before = self._label.store.files() if self._label.store else []
+        shards = pipeline | "Shards" >> beam.Create(self._files) | "Spread" >> beam.Reshuffle()
+        stored = pipeline | "Stored" >> beam.Create(before) | "SpreadStored" >> beam.Reshuffle()
+        stamps = stored | beam.FlatMap(lambda path: [(label["stamp"], path) for label in labels_in(path)])
+        wanted = shards | beam.FlatMap(self._label.stamps) if before else pipeline | "Nothing" >> beam.Create([])
+        found = (wanted, stamps) | "Join" >> beam.CoGroupByKey() | beam.FlatMapTuple(_stored_for)
         done = (
-            pipeline
-            | "Shards" >> beam.Create(self._files)
-            | "Spread" >> beam.Reshuffle()
-            | "Label" >> beam.ParDo(self._label, beam.pvalue.AsSingleton(index)).with_outputs(DEAD, main="counts")
+            (shards | beam.Map(lambda file: (file, "")), found)
+            | "Together" >> beam.Flatten()
+            | beam.GroupByKey()
+            | beam.MapTuple(lambda file, paths: (file, sorted({*paths} - {""})))
+            | beam.ParDo(self._label).with_outputs(DEAD, main="counts")
         )
         return done["counts"] | "Sum" >> beam.CombineGlobally(summed), done[DEAD]
+
+
+def _stored_for(_: str, joined: tuple[Iterable[str], Iterable[str]]) -> Iterator[tuple[str, str]]:
+    files, paths = map(sorted, joined)
+    return ((file, paths[0]) for file in files if paths)
 
 
 def summed(counts: Iterable[Counts]) -> Counts:

@@ -10,7 +10,7 @@ from small_pipeline import PAYLOAD, run_small
 
 from components.batch.lock import locked
 from components.weak_labels.examples import LABELS, json_lines
-from components.weak_labels.label_store import Label, LabelStore, stamps_in
+from components.weak_labels.label_store import LabelStore, labels_in
 from pipeline.cli import cli
 from pipeline.retention import clean
 from trainer.errors import UserError
@@ -108,15 +108,16 @@ def test_labels_that_no_kept_artifact_holds_go_from_the_store(workdir):
     run_small(workdir)
     store = LabelStore(str(workdir / "label_store"), "recipe")
     for stamps in (["aa1", "aa2"], ["bb3"]):
-        store.put([Label(b"mask", {"stamp": stamp}) for stamp in stamps])
-    damaged = workdir / "label_store" / "recipe" / "damaged.zip"
+        store.put([{"stamp": stamp} for stamp in stamps])
+    damaged = workdir / "label_store" / "recipe" / "damaged.gz"
     damaged.write_text("half a file")
     [kept] = workdir.glob("artifacts/examples/examples/*")
     (kept / LABELS).mkdir()
     (kept / LABELS / "shard.jsonl").write_bytes(json_lines([{"key": "picture", "stamp": "aa2"}]))
     removed = clean(workdir, keep=1, keep_versions=1)
     assert {(entry.kind, entry.name) for entry in removed} == {("label", "label_store")} and len(removed) == 2
-    assert [stamps_in(path) for path in store.files()] == [["aa1", "aa2"]] and not damaged.exists()
+    assert [labels_in(path) for path in store.files()] == [[{"stamp": "aa1"}, {"stamp": "aa2"}]]
+    assert not damaged.exists()
 
 
 def test_a_half_pushed_version_is_no_version(workdir):

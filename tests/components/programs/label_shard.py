@@ -1,4 +1,4 @@
-"""`python label_shard.py CAM L_NET FILE OUTPUT RECORDS STORE [KEY]`: labels a shard; at the image KEY it hangs."""
+"""`python label_shard.py CAM L_NET FILE URI STORE [KEY]`: labels a shard; at the image KEY it hangs."""
 
 import sys
 import time
@@ -10,14 +10,14 @@ from components.weak_labels.shards import LabelShard
 from components.weak_labels.transform import label_networks
 
 
-def main(cam: str, l_net: str, file: str, output: str, records: str, store: str, hanging: str = "") -> None:
+def main(cam: str, l_net: str, file: str, uri: str, store: str, hanging: str = "") -> None:
     networks = label_networks(cam, l_net, LabelSettings(), max_pixels=10**6, threads=1)
     networks._finish = partial(finish, networks._finish, hanging)
-    label = LabelShard(networks, output, records, LabelStore(store, "recipe"))
+    label = LabelShard(networks, uri, LabelStore(store, "recipe"))
     label.setup()
     print("ready", flush=True)
     sys.stdin.readline()
-    list(label.process(file))
+    list(label.process((file, [])))
 
 
 def finish(real, hanging, sample, *more):
