@@ -95,6 +95,11 @@ class TrainingConfig(Strict):
             raise ValueError(f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size})")
         return self
 
+    @property
+    def length(self) -> str:
+        """In words."""
+        return f"{self.steps} steps" if self.steps else f"{self.epochs:g} epochs"
+
     def num_steps(self, num_examples: int) -> int:
         """Updates in the whole stage."""
         return self.steps or max(1, math.ceil(num_examples * (self.epochs or 0) / self.batch_size))

@@ -59,7 +59,7 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
         labels += [{"split": name, "seed": run.network.seed, **row} for row in label_rows(played, weak, categories)]
         _write(out / "weak_labels.json", labels)
     views = len(run.look("l_net").sides) * (1 + run.maps.mirror)
-    lengths = f"CAM {run.cam.epochs:g}, L-Net {run.l_net.epochs:g} epochs"
+    lengths = f"CAM {run.cam.length}, L-Net {run.l_net.length}"
     setting = f"{run.network.backbone}, {run.network.image_size} pixels, maps from {views} views, {lengths}"
     (out / "quality.md").write_text(page(config.name, setting, foreground, labels))
 

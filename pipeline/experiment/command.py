@@ -107,13 +107,9 @@ def _known(value: float) -> float | None:
 
 
 def _network(config: RunConfig) -> str:
-    stage = config.segmentation
-    length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
-    look = config.look("segmentation")
-    tested = "" if look == Look(size=config.network.image_size) else f", tested {look}"
-    return (
-        f"{config.network.backbone}, {config.network.image_size} pixels, {length} of batch {stage.batch_size}{tested}"
-    )
+    network, stage, look = config.network, config.segmentation, config.look("segmentation")
+    tested = "" if look == Look(size=network.image_size) else f", tested {look}"
+    return f"{network.backbone}, {network.image_size} pixels, {stage.length} of batch {stage.batch_size}{tested}"
 
 
 def _hardware() -> str:

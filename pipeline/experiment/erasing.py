@@ -26,6 +26,7 @@ from trainer.categories import Categories
 from trainer.features import image_of, key_of
 from trainer.looks import Look
 from trainer.one_image import predict_on_pixels
+from trainer.stages import CAM, L_NET
 from trainer.threads import in_threads
 
 
@@ -45,14 +46,14 @@ def labelled(networks: Networks, categories: Categories, saliency: bool = False)
         cam = networks.cam(categories, None if number == 0 else patterns)
         if cut is None:
             cut = _cut(networks, cam, strong, categories)
-        regions.append(_regions(networks, cam, patterns, cut, number))
+        regions.append(_regions(networks, cam, categories, patterns, cut, number))
         if number < ROUNDS - 1:
             patterns = [_erased(networks, everything, regions)]
 
     def make(partial: Path) -> None:
         labels = _union(regions)
         if saliency:
-            net = networks.l_net(categories)
+            net = networks.load(L_NET, categories, networks.l_net(categories))
             labels = dict(_with_saliency(net, weak, labels, networks.config.look("l_net").one_view))
         write_labels([weak], labels, partial)
 
@@ -74,21 +75,23 @@ def _with_saliency(
     return in_threads(label, (example for example in read_examples([weak]) if key_of(example) in regions))
 
 
-def _cut(networks: Networks, cam: tf.keras.Model, strong: str, categories: Categories) -> float:
+def _cut(networks: Networks, cam: Path, strong: str, categories: Categories) -> float:
     def make(partial: Path) -> None:
-        pairs = activations_of(cam, [strong], networks.config.look("cam").one_view)
+        net = networks.load(CAM, categories, cam)
+        pairs = activations_of(net, [strong], networks.config.look("cam").one_view)
         (partial / "cut.txt").write_text(str(best_cut(pairs, categories.num_classes)))
 
     identity = (categories, networks.config.cam)
     return float((networks.step("ae_cut", make, *identity) / "cut.txt").read_text())
 
 
-def _regions(networks: Networks, cam: tf.keras.Model, seen: list[str], cut: float, number: int) -> Path:
+def _regions(networks: Networks, cam: Path, categories: Categories, seen: list[str], cut: float, number: int) -> Path:
     """Regions of all images in the round's classifier, which looks at the images as it has learned them."""
 
     def make(partial: Path) -> None:
+        net = networks.load(CAM, categories, cam)
         found: dict[str, np.ndarray] = {}
-        for example in activations_of(cam, seen, networks.config.look("cam").one_view):
+        for example in activations_of(net, seen, networks.config.look("cam").one_view):
             found[example.key] = region_ids(example.activations, example.tags, cut)
         write_regions(partial, found)
 

@@ -18,7 +18,7 @@ from trainer.data.pictures import readable
 from trainer.features import image_of, key_of, tags_of
 from trainer.one_image import predict_on_pixels
 from trainer.preprocessing import decode_image, decode_mask
-from trainer.stages import SEGMENTATION
+from trainer.stages import L_NET, SEGMENTATION
 
 Panel = np.ndarray  # uint8 [H, W, 3]
 
@@ -29,7 +29,7 @@ def draw_label_maps(networks: Networks, categories: Categories, rows: int, path:
     keys = {key_of(example) for example in examples}
     ours = _masks(networks.labelled(categories), keys)
     rival = _masks(erasing.labelled(networks, categories), keys)
-    look, l_net = networks.config.look("l_net").one_view, networks.l_net(categories)
+    look, l_net = networks.config.look("l_net").one_view, networks.load(L_NET, categories, networks.l_net(categories))
     grid = []
     for example in examples:
         image, logits = predict_on_pixels(l_net, image_of(example), look)
@@ -42,7 +42,7 @@ def draw_label_maps(networks: Networks, categories: Categories, rows: int, path:
 
 def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: int, path: Path) -> None:
     """Figure 5: L-Net on images of categories that it has never seen; three pairs a row."""
-    look, l_net = networks.config.look("l_net").one_view, networks.l_net(categories)
+    look, l_net = networks.config.look("l_net").one_view, networks.load(L_NET, categories, networks.l_net(categories))
     panels = []
     for file in _spread(list_images(folder)[0], 3 * rows):
         image, logits = predict_on_pixels(l_net, readable(file.read_bytes()), look)

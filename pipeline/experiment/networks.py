@@ -94,28 +94,27 @@ class Networks:
         """Names of record files for a step's identity: wherever the folder lies, they are the same."""
         return [os.path.relpath(pattern, self.folder) for pattern in patterns]
 
-    def cam(self, categories: Categories, records: Sequence[str] | None = None) -> tf.keras.Model:
-        """The classifier on the tags of all training images; see `everything`.
+    def cam(self, categories: Categories, records: Sequence[str] | None = None) -> Path:
+        """Folder of the classifier on the tags of all training images; see `everything`.
 
         `records` are other images to learn from, for adversarial erasing.
         """
         settings, patterns = self.config.cam, list(records or self.everything(categories))
         identity = (categories.foreground, settings, self.within(patterns))
-        return self.load(CAM, categories, self.supervised("cam", CAM, patterns, categories, settings, *identity))
+        return self.supervised("cam", CAM, patterns, categories, settings, *identity)
 
-    def l_net(self, categories: Categories) -> tf.keras.Model:
-        """L-Net on the strong images."""
+    def l_net(self, categories: Categories) -> Path:
+        """Folder of L-Net on the strong images."""
         settings, patterns = self.config.l_net, [self.split(categories, STRONG)]
-        folder = self.supervised("l_net", L_NET, patterns, categories, settings, categories, settings)
-        return self.load(L_NET, categories, folder)
+        return self.supervised("l_net", L_NET, patterns, categories, settings, categories, settings)
 
     def exported_cam(self, categories: Categories) -> Path:
         """Folder of the CAM's SavedModel."""
         config = self.config
-        return self._exported("cam", lambda: self.cam(categories), categories, categories.foreground, config.cam)
+        return self._exported("cam", CAM, self.cam, categories, categories.foreground, config.cam)
 
     def exported_l_net(self, categories: Categories) -> Path:
-        return self._exported("l_net", lambda: self.l_net(categories), categories, categories, self.config.l_net)
+        return self._exported("l_net", L_NET, self.l_net, categories, categories, self.config.l_net)
 
     def labelled(self, categories: Categories) -> str:
         """TFRecord pattern of the weak images with the labels that the paper's method gives them."""
@@ -174,13 +173,15 @@ class Networks:
         net.load_weights(str(folder / "net.weights.h5"))
         return net
 
-    def _exported(self, kind: str, net: Callable[[], tf.keras.Model], categories: Categories, *identity) -> Path:
+    def _exported(
+        self, kind: str, stage: Stage, trained: Callable[[Categories], Path], categories: Categories, *identity: object
+    ) -> Path:
         config, look = self.config, self.config.look(kind)
 
         def make(partial: Path) -> None:
             shutil.rmtree(partial)
             export_maps(
-                net(),
+                self.load(stage, categories, trained(categories)),
                 partial,
                 kind=kind,
                 image_size=config.network.image_size,

@@ -94,7 +94,7 @@ def test_remedies_follow_from_the_data(tmp_path, monkeypatch):
     labels = {"dog": LABEL | {"present": 5, "presence": 0.25}}
     found, _ = told(tmp_path, monkeypatch, CONFIG, MISS, evidence_of(labels=labels))
     assert "maps={extra_scales" in found.remedies[0].commands[0] and "review export" in found.remedies[1].commands[0]
-    random = make_config(CONFIG.model_dump() | {"backbone": "mobilenet_v2"}, "test")
+    random = make_config(CONFIG.model_dump() | {"network": {"backbone": "mobilenet_v2", "weights": None}}, "test")
     found, _ = told(tmp_path, monkeypatch, random, MISS, evidence_of())
     assert found.remedies[0].commands[0].endswith("--set network.weights=imagenet")
 

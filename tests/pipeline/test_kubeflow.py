@@ -215,7 +215,7 @@ def test_a_mounted_root_leaves_artifacts_to_kubeflow_and_makes_no_vertex_job(tmp
         (CLUSTER | {"resources": {"cam": {"gpu": 1}}}, {}, "cluster.resources.cam: gpu without gpu_type"),
         (CLUSTER, {"name": "My_run"}, "name: Kubeflow allows"),
         (CLUSTER, {"dataset": {"root": "data"}}, "dataset.root: data is no absolute path"),
-        (CLUSTER, {"weights": "vgg.h5"}, "weights: vgg.h5 is no absolute path"),
+        (CLUSTER, {"network": {"weights": "vgg.h5"}}, "network.weights: vgg.h5 is no absolute path"),
         (CLUSTER, {"l_net_from": "runs/one"}, "l_net_from: runs/one is no URI"),
         (CLUSTER, {"cam_from": "/runs/one"}, "cam_from: /runs/one is no URI"),
         (CLUSTER, {"serving_check": {"docker_tag": "2.15.1"}}, "serving_check.docker_tag"),

@@ -28,7 +28,8 @@ def config_of(root, **changes):
 
 
 def test_seconds_are_pictures_times_rates():
-    config = config_of("/data", cam=STAGE | {"freeze_backbone": True})
+    trained = {"backbone": "tiny", "weights": "tiny.h5"}
+    config = config_of("/data", network=trained, cam=STAGE | {"freeze_backbone": True})
     planned = plan(config, Counts(strong=40, weak=60, eval=10), Rates(forward=1.0, head=2.0, full=3.0, read=0.5))
     stage = 4.0  # of the tiny network, whatever it learns
     assert planned["cam"] == stage + 100 * 2 * (2.0 + 0.5)

@@ -19,7 +19,7 @@ from trainer.hosts import Hosts, hosts
 from trainer.runtime import prepare
 
 PROGRAM = Path(__file__).parent / "programs" / "train_both_stages.py"
-SEGMENTATION_STEPS, P_NET_STEPS = 40, 2
+SEGMENTATION_STEPS, P_NET_STEPS = 40, 0  # P-Net's stage goes the same way
 
 
 def start_hosts(folder: Path, *steps: int, folder_of_other: Path | None = None) -> list[subprocess.Popen]:

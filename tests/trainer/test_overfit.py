@@ -30,6 +30,9 @@ NAMES = {"segmentation": SEGMENTATION, "l_net": L_NET}
 # VGG-16's L-Net is its segmentation network with another head.
 CASES = [(backbone, name) for backbone in STAGES for name in NAMES if (backbone, name) != ("vgg16", "l_net")]
 
+# The others' rules of learning are the same, and five updates of each are in test_backbones.
+QUICK = [pytest.param(*case, marks=[pytest.mark.soak] if case[0] in ("vgg16", "resnet50") else []) for case in CASES]
+
 
 def train_on_ten(tmp_path, backbone, name, **settings) -> tuple[str, int, tf.keras.Model]:
     """(the records, the size of the network's images, the trained network)."""
@@ -42,7 +45,7 @@ def train_on_ten(tmp_path, backbone, name, **settings) -> tuple[str, int, tf.ker
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backbone", "name"), CASES)
+@pytest.mark.parametrize(("backbone", "name"), QUICK)
 def test_the_loss_halves_in_a_few_steps(tmp_path, monkeypatch, backbone, name):
     monkeypatch.setattr("trainer.session._LOG_EVERY", 1)
     train_on_ten(tmp_path, backbone, name, steps=FIRST_STEPS)

@@ -3,7 +3,8 @@
     python train_both_stages.py FOLDER NUM_DEVICES SEGMENTATION_STEPS P_NET_STEPS [MOMENT]
 
 With TF_CONFIG it is one of several hosts. Prints "ready" before training; writes the final weights to
-FOLDER/weights.npz. The same FOLDER resumes. With a MOMENT it ends there as if killed.
+FOLDER/weights.npz. The same FOLDER resumes. Without steps P-Net's stage is left out. With a MOMENT it ends there as
+if killed.
 """
 
 import os
@@ -69,7 +70,7 @@ def main(folder: Path, num_devices: int, segmentation_steps: int, p_net_steps: i
     p_net = AdversarialConfig(
         batch_size=4,
         accumulate=2,
-        steps=p_net_steps,
+        steps=p_net_steps or None,
         pretrain_epochs=2,
         segmentation_learning_rate=0.02,
         p_net_learning_rate=0.05,
@@ -82,12 +83,14 @@ def main(folder: Path, num_devices: int, segmentation_steps: int, p_net_steps: i
         return RunFolders(name, str(folder / name), str(folder / f"{name}.state"))
 
     net = train(SEGMENTATION, records, CATEGORIES, NETWORK, stage, folders("segmentation"))
-    trained = net.get_weights()
-    refined = refine_segmentation(
-        records, records, CATEGORIES, NETWORK, p_net, folders("p_net"), lambda net: net.set_weights(trained)
-    )
+    weights = trained = net.get_weights()
+    if p_net_steps:
+        refined = refine_segmentation(
+            records, records, CATEGORIES, NETWORK, p_net, folders("p_net"), lambda net: net.set_weights(trained)
+        )
+        weights = [*trained, *refined.get_weights()]
     if place.chief:
-        np.savez(folder / "weights.npz", *trained, *refined.get_weights())
+        np.savez(folder / "weights.npz", *weights)
 
 
 def write_records(path: Path, count: int) -> str:
