@@ -119,10 +119,9 @@ def _label(how: str, root: Path, count: int, output: Path) -> None:
 
 
 def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) -> None:
-    """The same work without Beam: read, batches of eight, write."""
+    """The same work without Beam: read, label, write."""
     from components.batch.images import ReadImages, list_images
     from components.batch.masks import WriteMasks
-    from components.batch.networks import BATCH_SIZE
     from components.weak_labels.samples import plan
     from components.weak_labels.settings import LabelSettings
     from components.weak_labels.transform import label_networks
@@ -135,10 +134,9 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
     networks = label_networks(str(cam), str(l_net), LabelSettings(), max_pixels=MAX_PIXELS)
     read, write = ReadImages(str(output), ""), WriteMasks(str(output))
     networks.setup()
-    for start in range(0, len(sources), BATCH_SIZE):
-        batch = [sample for source in sources[start : start + BATCH_SIZE] for sample in read.process(source)]
-        for result in networks.process(batch):
-            list(write.process(result))
+    samples = (sample for source in sources for sample in read.process(source))
+    for result in networks.process(samples):
+        list(write.process(result))
 
 
 if __name__ == "__main__":

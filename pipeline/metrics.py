@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -10,9 +11,9 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_to_textfile
 
-from components.batch.output import DEAD_LETTERS
+from components.batch.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.transform import read_rejected, read_summary
-from components.weak_labels.examples import LABELS, read_lines
+from components.weak_labels.examples import read_lines
 from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary
 from trainer.run_state import read_history
@@ -67,7 +68,8 @@ def _images(components: list[ComponentRun]) -> Iterable[tuple[str, int, list[dic
             yield component.name, sum(read_summary(uri)["splits"].values()), read_rejected(uri)
         elif component.outputs and component.name == "weak_labels":
             uri = component.output_uri("examples")
-            yield component.name, len(read_lines(f"{uri}/{LABELS}")), read_lines(f"{uri}/{DEAD_LETTERS}")
+            labelled = json.loads(Path(uri, SUMMARY).read_text())["labelled"]
+            yield component.name, labelled, read_lines(f"{uri}/{DEAD_LETTERS}")
 
 
 def publish(registry: CollectorRegistry, workdir: Path, pipeline: str, gateway: str | None) -> str | None:

@@ -12,7 +12,8 @@ from rich.table import Table
 from tfx.orchestration.metadata import Metadata
 
 from components.batch.lock import locked
-from components.batch.masks import read_note
+from components.weak_labels.examples import LABELS, read_labels
+from components.weak_labels.label_store import labels_in
 from pipeline.config import load_config
 from pipeline.history import DELETED, History, destination
 from pipeline.metadata_server import connect
@@ -34,7 +35,7 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
 
     Kept are the outputs of each component's newest `keep` executions; all that the newest serving version and the
     latest blessed model were made from, and the verdicts on them; the newest `keep_versions` serving versions; of the
-    label store the masks that are in one of the kept outputs.
+    label store the files with a label that is in one of the kept outputs.
 
     Args:
       workdir: of earlier runs.
@@ -106,10 +107,11 @@ def _versions(folder: Path) -> list[Path]:
 
 
 def _unused_labels(workdir: Path, gone: set[Path]) -> list[Removed]:
-    kept = [masks for masks in workdir.glob("artifacts/*/[!.]*/*/masks") if masks.parent not in gone]
-    stamps = {read_note(str(mask)).get("stamp") for masks in kept for mask in masks.glob("*.png")}
-    unused = [mask for mask in workdir.glob("label_store/*/*") if mask.stem not in stamps]  # half-written ones too
-    return [Removed("label", "label_store", str(mask), mask.stat().st_size) for mask in unused]
+    kept = [labels.parent for labels in workdir.glob(f"artifacts/*/[!.]*/*/{LABELS}") if labels.parent not in gone]
+    stamps = {record["stamp"] for artifact in kept for record in read_labels(str(artifact))}
+    stored = {path: {label["stamp"] for label in labels_in(str(path))} for path in workdir.glob("label_store/*/*")}
+    unused = [path for path, own in stored.items() if stamps.isdisjoint(own)]  # half-written ones too
+    return [Removed("label", "label_store", str(path), path.stat().st_size) for path in unused]
 
 
 def _removed(kind: str, path: Path, workdir: Path) -> Removed:

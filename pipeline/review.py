@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import json
 import os
 from pathlib import Path
@@ -19,7 +20,7 @@ from components.dataset_import.brush import brush_results
 from components.dataset_import.coco import read_coco
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
-from components.weak_labels.examples import LABELS, read_lines, split_files
+from components.weak_labels.examples import LABELS, read_labels, split_files
 from pipeline.config import load_config
 from trainer import features
 from trainer.categories import Categories, palette
@@ -49,8 +50,8 @@ def export_labels(workdir: Path, output: Path, count: int) -> int:
     categories = load_config(workdir / "config.yaml").categories.resolve()
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: holds something; name another folder or empty this one")
-    records = sorted(read_lines(str(labelled / LABELS)), key=lambda record: (record["confidence"], record["key"]))
-    confidences = {record["key"]: record["confidence"] for record in records[:count]}
+    least = ((record["confidence"], record["key"]) for record in read_labels(str(labelled)))
+    confidences = {key: confidence for confidence, key in heapq.nsmallest(count, least)}
     for folder in ("images", "masks"):
         (output / folder).mkdir(parents=True, exist_ok=True)
     tasks, sources = {}, {}
@@ -95,7 +96,7 @@ def import_labels(annotations: Path, images: Path, output: Path) -> dict[str, An
 
 def _newest_labels(workdir: Path) -> Path:
     folder = workdir / "artifacts" / "weak_labels" / "examples"
-    numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / LABELS).is_file()]
+    numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / LABELS).is_dir()]
     if not numbers:
         raise UserError(f"{workdir}: no weak labels here; give the work folder of a run that came that far")
     return folder / str(max(numbers))

@@ -36,8 +36,8 @@ def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, bas
     _, splits = TRAINERS[stage]
     if missing := [split for split in splits if not (examples / f"Split-{split}").is_dir()]:
         raise UserError(f"--examples {examples}: has no folder Split-{missing[0]}; give an examples artifact of a run")
-    if stage in ("segmentation", "p_net") and not (examples / LABELS).is_file():
-        raise UserError(f"--examples {examples}: has no {LABELS}, so no weak labels; give the weak_labels artifact")
+    if stage in ("segmentation", "p_net") and not (examples / LABELS).is_dir():
+        raise UserError(f"--examples {examples}: has no folder {LABELS}, no weak labels; give the weak_labels artifact")
     if stage == "p_net" and not base_model:
         raise UserError("--base-model: p_net refines a segmentation network; give its folder")
     model = Path(path_utils.serving_model_dir(str(output)))

@@ -38,7 +38,7 @@ def test_the_scale_page_is_what_its_script_makes_of_the_measured_figures():
     [ten_thousand, _, hundred_million] = [
         work(n, measured, scale.epochs_of(scale.CONFIG), 0.04, 64, 0.75) for n in SIZES
     ]
-    assert hundred_million["join"] == pytest.approx(1e4 * ten_thousand["join"])
+    assert hundred_million["count"] == pytest.approx(1e4 * ten_thousand["count"])
     assert ten_thousand["increment_hours"] < ten_thousand["beam_hours"]
     by_hand = (7500 * measured["seconds"]["weak_labels"] + 20_000 * measured["seconds"]["examples"]) / 3600
     by_hand += 10_000 * measured["seconds"]["evaluator"] / 3600

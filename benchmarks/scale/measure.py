@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from components.image_example_gen.settings import fingerprint
 from components.image_example_gen.transform import plan_shards, read_summary
-from components.weak_labels.examples import split_files, write_labelled
+from components.weak_labels.examples import split_files
 from pipeline.config import load_config
 from trainer.errors import UserError
 from trainer.input_pipeline import count_examples
@@ -51,14 +50,11 @@ def measure(run: Path) -> dict:
         seconds[name] = wall[name] / (getattr(config, name).epochs * sum(images[split] for split in splits))
     trained = config.p_net.epochs * (images["strong"] + images["weak"])
     seconds["p_net"] = wall["p_net"] / (trained + config.p_net.pretrain_epochs * images["strong"])
-    labels, weak = _artifact(run, "weak_labels", "examples"), f"{examples}/Split-weak"
     listed = sum(len(shard.jobs) for shard in plan_shards(config.dataset, config.categories.resolve()))
-    with tempfile.TemporaryDirectory() as folder:
-        serial = {
-            "fingerprint": _timed(lambda: fingerprint(config.dataset)) / listed,
-            "count": _timed(lambda: count_examples(split_files(weak))) / images["weak"],
-            "join": _timed(lambda: write_labelled(weak, f"{labels}/masks", folder)) / images["weak"],
-        }
+    serial = {
+        "fingerprint": _timed(lambda: fingerprint(config.dataset)) / listed,
+        "count": _timed(lambda: count_examples(split_files(f"{examples}/Split-weak"))) / images["weak"],
+    }
     return {
         "how": "one run of the pipeline",
         "config": config.name,
@@ -69,7 +65,7 @@ def measure(run: Path) -> dict:
         "serial": serial,
         "bytes": {
             "example": _size(Path(examples)) / sum(images.values()),
-            "mask": _size(labels / "masks") / images["weak"],
+            "mask": _size(run / "label_store") / images["weak"],
         },
     }
 

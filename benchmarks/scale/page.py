@@ -45,7 +45,6 @@ def page(
         mask_kb=measured["bytes"]["mask"] / 1000,
         sizes=[work(images, measured, epochs, price, workers, weak_share) for images in SIZES],
         shard=SHARD_SIZE,
-        join_rate=1 / measured["serial"]["join"],
         fingerprint=measured["serial"]["fingerprint"],
     )
 
@@ -76,6 +75,5 @@ def work(
         "shards": -(-images // SHARD_SIZE),
         "fingerprint": images * serial["fingerprint"] / 3600,
         "count": images * serial["count"] / 3600,
-        "join": weak * serial["join"] / 3600,
         "increment_hours": made + 0.01 * weak * seconds["weak_labels"] * per_beam_core,
     }

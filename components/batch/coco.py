@@ -17,8 +17,8 @@ from trainer.data.instances import instances
 from trainer.data.masks import ids_in
 
 COCO = "annotations.json"
-_TOLERANCE = 0.5  # open: pixels by which a polygon may miss its object
-_LEAST = 4  # open: smaller objects are no polygon
+_TOLERANCE = 0.5  # our choice: pixels by which a polygon may miss its object
+_LEAST = 4  # our choice: smaller objects are no polygon
 
 
 def write_coco(output: Path, sources: Sequence[Source], categories: Categories, polygons: bool = False) -> None:

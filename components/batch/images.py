@@ -20,7 +20,7 @@ from trainer.data.names import key_of, stem_of, suffix_of
 from trainer.data.pictures import decode, read_header, readable, to_png
 from trainer.errors import ImageFault, UserError, shown
 
-_SMALL = 4_000_000  # open: pixels of a picture made smaller for networks, which see fewer still
+_SMALL = 4_000_000  # our choice: pixels of a picture made smaller for networks, which see fewer still
 DEAD = "dead"  # tag of the output that holds dead letters
 
 

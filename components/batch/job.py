@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.batch.faults import refuse_above
 from components.batch.images import DEAD, ReadImages, Sample, Source
-from components.batch.masks import MaskStore, WriteMasks, is_own, mask_path, read_note, write_atomic
+from components.batch.masks import WriteMasks, is_own, mask_path, read_note, write_atomic
 from components.batch.networks import BATCH_SIZE, RunNetworks
 from components.batch.output import DEAD_LETTERS, SCRATCH, SUMMARY
 from trainer.data.files import read_bytes, walk
@@ -29,24 +29,23 @@ from trainer.errors import ImageFault, UserError, shown
 from trainer.progress import progress
 
 _POLL = 1.0  # seconds between looks at the output folder
+_IMAGES = 4 * BATCH_SIZE  # our choice: at a time; while one network call is finished the next is under way
 
 
 class MakeMasks(beam.PTransform):
     """PCollection of Samples -> PCollection of dead letters; masks are written to `folder`."""
 
-    def __init__(
-        self, networks: RunNetworks, folder: str, batch_size: int = BATCH_SIZE, store: MaskStore | None = None
-    ):
+    def __init__(self, networks: RunNetworks, folder: str):
         super().__init__()
-        self._networks, self._folder, self._batch_size, self._store = networks, folder, batch_size, store
+        self._networks, self._folder = networks, folder
 
     def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[dict[str, str]]:
         results = (
             samples
-            | "Batch" >> beam.BatchElements(min_batch_size=self._batch_size, max_batch_size=self._batch_size)
+            | "Batch" >> beam.BatchElements(min_batch_size=_IMAGES, max_batch_size=_IMAGES)
             | "Networks" >> beam.ParDo(self._networks).with_outputs(DEAD, main="results")
         )
-        unwritten = results["results"] | "WriteMasks" >> beam.ParDo(WriteMasks(self._folder, self._store))
+        unwritten = results["results"] | "WriteMasks" >> beam.ParDo(WriteMasks(self._folder))
         return (results[DEAD], unwritten) | "AllDead" >> beam.Flatten()
 
 
@@ -134,7 +133,7 @@ def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: 
     """
     _ = (
         items
-        | f"{title}ToJson" >> beam.Map(json.dumps)
+        | f"{title}ToJson" >> beam.Map(json.dumps, ensure_ascii=False)
         | f"Gather{title}" >> beam.combiners.ToList()
         | f"Write{title}" >> beam.Map(_write_lines, path)
     )

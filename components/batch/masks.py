@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import json
-import logging
 import os
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from trainer.errors import ImageFault
 _NOTE = "transferseg"  # keyword of the PNG's text chunk
 _UNFINISHED = ".unfinished"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_LOG = logging.getLogger("transferseg")
 
 
 @dataclass(frozen=True)
@@ -87,23 +85,38 @@ def write_atomic(path: str, data: bytes) -> None:
     Raises:
       OSError, or tf.errors.OpError for a remote path: the file system refused.
     """
-    unfinished = (
-        f"{path.rpartition('/')[0]}/.{uuid.uuid4().hex}{_UNFINISHED}"  # the name alone may fill what is allowed
-    )
-    if is_remote(path):
-        import tensorflow as tf
+    with atomic(path) as unfinished:
+        if is_remote(path):
+            import tensorflow as tf
 
-        with tf.io.gfile.GFile(unfinished, "wb") as file:
-            file.write(data)
-        tf.io.gfile.rename(unfinished, path, overwrite=True)
-        return
+            with tf.io.gfile.GFile(unfinished, "wb") as file:
+                file.write(data)
+        else:
+            with open(unfinished, "wb") as file:
+                file.write(data)
+
+
+@contextmanager
+def atomic(path: str, scratch: str | None = None) -> Iterator[str]:
+    """A path to write to: that file becomes `path` at the end, whole and at once, or goes if something fails.
+
+    Args:
+      scratch: folder for the unfinished file, on the same file system; None: that of `path`.
+    """
+    # The name alone may fill what is allowed.
+    unfinished = f"{scratch or path.rpartition('/')[0]}/.{uuid.uuid4().hex}{_UNFINISHED}"
+    remote = is_remote(path)
+    if remote:
+        from tensorflow.io import gfile
     try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-        os.replace(unfinished, path)
+        yield unfinished
+        if remote:
+            gfile.rename(unfinished, path, overwrite=True)
+        else:
+            os.replace(unfinished, path)
     except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished)
+        with suppress(Exception):
+            gfile.remove(unfinished) if remote else os.unlink(unfinished)
         raise
 
 
@@ -114,48 +127,18 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink()
 
 
-@dataclass(frozen=True)
-class MaskStore:
-    """Masks by their stamp, kept from run to run: an image that is labelled the same way again is a copy."""
-
-    root: str
-
-    def put(self, stamp: str, data: bytes) -> None:
-        import tensorflow as tf
-
-        tf.io.gfile.makedirs(self._path(stamp).rpartition("/")[0])
-        write_atomic(self._path(stamp), data)
-
-    def get(self, stamp: str) -> bytes | None:
-        """The encoded mask, or None if there is none that can be read."""
-        try:
-            return read_bytes(self._path(stamp))
-        except ImageFault:
-            return None
-
-    def _path(self, stamp: str) -> str:
-        return f"{self.root}/{stamp[:2]}/{stamp}.png"
-
-
 class WriteMasks(beam.DoFn):
-    """Result -> <folder>/<key>.png, and into the store if there is one; yields a dead letter if that fails."""
+    """Result -> <folder>/<key>.png; yields a dead letter if that fails."""
 
-    def __init__(self, folder: str, store: MaskStore | None = None):
-        self.folder, self.store = folder, store
+    def __init__(self, folder: str):
+        self.folder = folder
         self.written = beam.metrics.Metrics.counter("transferseg", "written")
 
     def process(self, result: Result) -> Iterable[dict[str, str]]:
         try:
-            data = encode(result.mask, result.note)
-            write_atomic(mask_path(self.folder, result.key), data)
+            write_atomic(mask_path(self.folder, result.key), encode(result.mask, result.note))
             self.written.inc()
         except Exception as error:
             if getattr(error, "errno", None) in _NO_ROOM:  # no fault of the image: the job ends, see output.claimed
                 raise
             yield dead_letter(result.key, ImageFault("write", error))
-            return
-        if self.store:
-            try:
-                self.store.put(result.note["stamp"], data)
-            except Exception as error:  # the next run makes the mask again
-                _LOG.warning("label store: no copy of %s (%s)", result.key, error)

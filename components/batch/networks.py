@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +31,9 @@ from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, Stage
 from trainer.looks import look_of
 
-BATCH_SIZE = 8  # open: images a network call
-TIMEOUT_S = 120.0  # open: for decoding an image, a network call (a megapixel of it in tiles), what follows on one image
-_PIXELS_AT_ONCE = 80_000_000  # open: unpacked pictures held together, in pixels of three bytes
+BATCH_SIZE = 8  # our choice: images a network call
+TIMEOUT_S = 120.0  # our choice: for decoding an image, a network call (a megapixel of it in tiles), the rest of one
+_PIXELS_AT_ONCE = 80_000_000  # our choice: of unpacked pictures in a network call, in pixels of three bytes
 
 
 class Networks:
@@ -54,23 +55,20 @@ class Networks:
         self.tiled = any(one.tiled for one in described)
         self.limit = min(one.max_pixels for one in described)
         self.image_sizes = [one.image_size for one in described]
-        self._batch_size = 1 if self.tiled else batch_size
+        self.rows = 1 if self.tiled else batch_size
 
     def signature(self, name: str) -> Callable[..., dict[str, Any]]:
         """Another signature of the first model, as TensorFlow loaded it."""
         return self._models[0].signatures[name]
 
-    def run(self, images: Sequence[bytes]) -> list[list[dict[str, np.ndarray]]]:
-        """For each of at most `batch_size` images, each model's outputs; of a segmentation network its scores too."""
-        return [
-            row
-            for first in range(0, len(images), self._batch_size)
-            for row in self._call(images[first:][: self._batch_size])
-        ]
+    def run(self, images: Sequence[bytes]) -> list[Outputs]:
+        """For each image, each model's outputs, of a segmentation network its scores too; a call has `rows` images."""
+        calls = (images[first : first + self.rows] for first in range(0, len(images), self.rows))
+        return [row for call in calls for row in self._call(call)]
 
-    def _call(self, images: Sequence[bytes]) -> list[list[dict[str, np.ndarray]]]:
-        padded = list(images) + [images[-1]] * (self._batch_size - len(images))
-        rows: list[list[dict[str, np.ndarray]]] = [[] for _ in images]
+    def _call(self, images: Sequence[bytes]) -> list[Outputs]:
+        padded = list(images) + [images[-1]] * (self.rows - len(images))
+        rows: list[Outputs] = [[] for _ in images]
         for model in self._models:
             ask = model.signatures.get(MASKS_AND_SCORES) or model.signatures["serving_default"]
             answer = ask(image_bytes=self._tensor(padded))
@@ -112,12 +110,22 @@ class _Ready:
     encoded: bytes
 
 
+@dataclass(frozen=True)
+class _Failed:
+    sample: Sample
+    fault: ImageFault
+
+
+Outputs = list[dict[str, np.ndarray]]
 # (sample, uint8 [H, W, 3] if it needs pixels, each model's outputs, each model's image size) -> result
-Finish = Callable[[Sample, np.ndarray | None, list[dict[str, np.ndarray]], list[int]], Result]
+Finish = Callable[[Sample, np.ndarray | None, Outputs, list[int]], Result]
 
 
 class RunNetworks(beam.DoFn):
-    """list of Samples -> Results; dead letters go to the output `dead`."""
+    """Samples -> Results, in their order; dead letters go to the output `dead`.
+
+    While the pictures of one network call are finished, on a thread a core, the next call is under way.
+    """
 
     def __init__(
         self,
@@ -134,7 +142,7 @@ class RunNetworks(beam.DoFn):
         directories: SavedModels on a path that every worker sees.
         finish: turns the outputs into a Result; importable and picklable; what it raises is a dead letter.
         max_pixels: larger images are refused before they are decoded.
-        batch_size: rows of every network call; incoming lists are at most as long.
+        batch_size: rows of every network call.
         threads: see `Networks`.
         timeout_s: seconds after which the decoding of an image, a network call, or the rest of one image's work is
           given up as a dead letter.
@@ -142,7 +150,7 @@ class RunNetworks(beam.DoFn):
         """
         self._timeout_s, self._needs_pixels = timeout_s, needs_pixels
         self._load = (tuple(directories), batch_size, threads)
-        self._finish, self._max_pixels = finish, max_pixels
+        self._finish, self._max_pixels, self._threads = finish, max_pixels, threads
         self._shared = Shared()
         self._networks: Networks | None = None
 
@@ -152,21 +160,34 @@ class RunNetworks(beam.DoFn):
         threadpool_limits(1, user_api="blas")
         self._networks = self._shared.acquire(lambda: Networks(*self._load))
 
-    def process(self, batch: Sequence[Sample]) -> Iterable[Result | beam.pvalue.TaggedOutput]:
-        ready: list[_Ready] = []
-        for sample in batch:
-            try:
-                ready.append(self._unpacked(sample))
-            except ImageFault as fault:
-                yield _dead(sample, fault)
-            if self._networks.tiled or sum(one.count for one in ready) > _PIXELS_AT_ONCE:
-                yield from self._answers(ready)
-                ready = []
-        yield from self._answers(ready)
+    def process(self, samples: Iterable[Sample]) -> Iterator[Result | beam.pvalue.TaggedOutput]:
+        """Any number of samples, which may be read as they are asked for: two calls' worth of them are held."""
+        with ThreadPoolExecutor(self._threads or len(os.sched_getaffinity(0))) as pool:
+            earlier: list[Future] = []
+            for call in self._calls(samples):
+                answers = iter(self._run([one for one in call if isinstance(one, _Ready)]))
+                given = (next(answers) if isinstance(one, _Ready) else None for one in call)
+                under_way = [pool.submit(self._finished, *pair) for pair in zip(call, given, strict=True)]
+                yield from map(_output, earlier)
+                earlier = under_way
+            yield from map(_output, earlier)
 
-    def _unpacked(self, sample: Sample) -> _Ready:
-        arguments = (sample.image, self._max_pixels, self._networks.limit)
-        pixels, encoded = self._in_time("decode", unpack, *arguments)
+    def _calls(self, samples: Iterable[Sample]) -> Iterator[list[_Ready | _Failed]]:
+        """What one network call takes, and the images between that cannot go there."""
+        call: list[_Ready | _Failed] = []
+        for sample in samples:
+            call.append(self._unpacked(sample))
+            counts = [one.count for one in call if isinstance(one, _Ready)]
+            if len(counts) == self._networks.rows or sum(counts) > _PIXELS_AT_ONCE:
+                yield call
+                call = []
+        yield call
+
+    def _unpacked(self, sample: Sample) -> _Ready | _Failed:
+        try:
+            pixels, encoded = self._in_time("decode", unpack, sample.image, self._max_pixels, self._networks.limit)
+        except ImageFault as fault:
+            return _Failed(sample, fault)
         return _Ready(sample, pixels if self._needs_pixels else None, pixels.size // 3, encoded)
 
     def _in_time(self, stage: Stage, function: Callable[..., Any], *arguments: object) -> Any:
@@ -180,17 +201,7 @@ class RunNetworks(beam.DoFn):
         except Exception as error:
             raise ImageFault(stage, f"{type(error).__name__}: {error}") from error
 
-    def _answers(self, ready: list[_Ready]) -> Iterable[Result | beam.pvalue.TaggedOutput]:
-        for one, outputs in zip(ready, self._run(ready), strict=True):
-            try:
-                if isinstance(outputs, ImageFault):
-                    raise outputs
-                sizes = self._networks.image_sizes
-                yield self._in_time("label", self._finish, one.sample, one.pixels, outputs, sizes)
-            except ImageFault as fault:
-                yield _dead(one.sample, fault)
-
-    def _run(self, ready: list[_Ready]) -> list[list[dict[str, np.ndarray]] | ImageFault]:
+    def _run(self, ready: list[_Ready]) -> list[Outputs | ImageFault]:
         """One call for all; if that fails, one call each, so that only the guilty image is lost."""
         if not ready:
             return []
@@ -203,10 +214,24 @@ class RunNetworks(beam.DoFn):
                 return [ImageFault("network", error)]
             return [self._run([one])[0] for one in ready]
 
+    def _finished(self, one: _Ready | _Failed, outputs: Outputs | ImageFault | None) -> Result | _Failed:
+        if isinstance(one, _Failed):
+            return one
+        try:
+            if isinstance(outputs, ImageFault):
+                raise outputs
+            return self._in_time("label", self._finish, one.sample, one.pixels, outputs, self._networks.image_sizes)
+        except ImageFault as fault:
+            return _Failed(one.sample, fault)
 
-def _dead(sample: Sample, fault: ImageFault) -> beam.pvalue.TaggedOutput:
-    beam.metrics.Metrics.counter("transferseg", f"dead_{fault.stage}").inc()
-    return beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.key, fault))
+
+def _output(future: Future) -> Result | beam.pvalue.TaggedOutput:
+    """Counted here: Beam's counters know the thread that it calls alone."""
+    done = future.result()
+    if isinstance(done, Result):
+        return done
+    beam.metrics.Metrics.counter("transferseg", f"dead_{done.fault.stage}").inc()
+    return beam.pvalue.TaggedOutput(DEAD, dead_letter(done.sample.key, done.fault))
 
 
 def threads_per_worker(beam_args: Sequence[str]) -> int | None:

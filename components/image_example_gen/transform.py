@@ -26,7 +26,7 @@ from trainer.errors import ImageFault, UserError
 from trainer.progress import progress
 from trainer.threads import in_threads
 
-SHARD_SIZE = 256  # open: images a shard, about 25 MB of VOC
+SHARD_SIZE = 64  # our choice: images a shard, about 6 MB of VOC; a worker labels a shard at a time
 SUMMARY = "summary.json"
 REJECTED = "rejected.jsonl"
 

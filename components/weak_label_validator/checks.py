@@ -1,4 +1,4 @@
-"""Statistics of a label set and the reasons to refuse it. Records are lines of labels.jsonl as dicts; no TFX here."""
+"""Statistics of a label set and the reasons to refuse it. Records are those of `read_labels`; no TFX here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WeakLabelGate's executor: reads labels.jsonl and the examples, lets the run go on or stops it."""
+"""WeakLabelGate's executor: reads the label records and the examples, lets the run go on or stops it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from components.batch.output import DEAD_LETTERS
 from components.image_example_gen.records import WEAK
 from components.weak_label_validator.checks import failures, label_statistics
 from components.weak_label_validator.settings import LabelGateSettings
-from components.weak_labels.examples import LABELS, read_lines, split_files
+from components.weak_labels.examples import read_labels, read_lines, split_files
 from trainer.categories import Categories
 from trainer.errors import UserError
 from trainer.features import key_of, read_examples, tags_of
@@ -35,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
 
         Args:
           input_dict:
-            - examples: WeakLabels' artifact; its labels.jsonl and dead_letters.jsonl are read.
+            - examples: WeakLabels' artifact; its label records and dead_letters.jsonl are read.
             - unlabelled_examples: optional, ImageExampleGen's artifact, whose keys and tags the labels must fit.
           output_dict:
             - blessing: gets statistics.json (see checks.label_statistics).
@@ -49,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         labelled = artifact_utils.get_single_instance(input_dict["examples"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        records = read_lines(f"{labelled.uri}/{LABELS}")
+        records = list(read_labels(labelled.uri))
         if input_dict.get("unlabelled_examples"):
             inputs = _keys_and_tags(artifact_utils.get_split_uri(input_dict["unlabelled_examples"], WEAK))
         else:

@@ -30,7 +30,7 @@ from trainer.errors import UserError
 
 Format = Literal["png", "coco", "coco-polygons", "tfrecord"]
 Mode = Literal["cam", "class-agnostic"]
-MAX_DEAD_SHARE = 0.1  # open
+MAX_DEAD_SHARE = 0.1  # our choice
 _REPORTS = {"coco": (COCO,), "coco-polygons": (COCO,), "tfrecord": (EXAMPLES,)}
 
 

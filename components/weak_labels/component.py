@@ -58,7 +58,7 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
           categories: of the run.
           max_dead_share: share of weak images that may fail, 0..1.
           calibration: of LabelCalibration; its values replace `settings`.
-          store: folder of masks kept from run to run; None labels every image anew.
+          store: folder of labels kept from run to run; None labels every image anew.
         """
         super().__init__(
             WeakLabelsSpec(

@@ -11,32 +11,23 @@ from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
 from components.batch.faults import refuse_above
-from components.batch.job import counter, model_digest, recipe_of, write_json_lines
-from components.batch.masks import MaskStore
+from components.batch.job import model_digest, recipe_of, write_json_lines
+from components.batch.masks import write_atomic
 from components.batch.networks import threads_per_worker
 from components.batch.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
-from components.weak_labels.examples import (
-    LABELS,
-    Known,
-    ReadSamples,
-    plan_slices,
-    read_lines,
-    write_labelled,
-    write_lines,
-)
-from components.weak_labels.outputs import box_counts
+from components.weak_labels.examples import read_lines, split_files
+from components.weak_labels.label_store import LabelStore
 from components.weak_labels.settings import VALUES, LabelSettings, read_label_settings
-from components.weak_labels.transform import LabelImages
+from components.weak_labels.shards import LabelShard, LabelShards
+from components.weak_labels.transform import label_networks
 from serving.export import read_categories
 from trainer.categories import Categories
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
-
-MASKS = "masks"  # folder of palette PNGs beside the examples, for people to look at
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -58,14 +49,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             - calibration: optional; its values replace `settings`.
           output_dict:
             - examples: gets Split-strong (copied files), Split-weak (same examples with mask/encoded as grey
-              PNG and mask/source "generated"; those that failed are left out), masks/<key>.png, labels.jsonl (an
-              image a line, see examples.write_labelled), dead_letters.jsonl (key, stage, reason) and summary.json
-              (images labelled, kept of these from earlier runs, dead; with boxes, how many and how many are empty).
+              PNG and mask/source "generated"; those that failed are left out), labels/ (records, see
+              shards.LabelShard), dead_letters.jsonl (key, stage, reason) and summary.json (images labelled, kept of
+              these from earlier runs, dead; with boxes, how many and how many are empty).
           exec_properties:
             - settings: JSON of LabelSettings.
             - categories: JSON of Categories.to_dict().
             - max_dead_share: share of weak images that may fail, 0..1.
-            - store: folder of masks kept from run to run, or None: an image with the same bytes and tags that was
+            - store: folder of labels kept from run to run, or None: an image with the same bytes and tags that was
               labelled by the same networks and settings is not labelled again.
 
         Raises:
@@ -82,50 +73,40 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _check_categories(cam, Categories.from_dict(json.loads(exec_properties["categories"])))
         read_categories(l_net, "l_net")
 
-        weak = artifact_utils.get_split_uri([examples], WEAK)
-        masks, dead_letters = f"{output.uri}/{MASKS}", f"{output.uri}/{DEAD_LETTERS}"
-        tf.io.gfile.makedirs(masks)
         settings = _settings(input_dict, exec_properties)
-        known = None
+        store = None
         if exec_properties.get("store"):
             recipe = recipe_of(settings.model_dump_json(), model_digest(cam), model_digest(l_net))
-            known = Known(MaskStore(exec_properties["store"]), recipe, masks)
-        label = LabelImages(
-            cam,
-            l_net,
-            settings,
-            masks,
-            max_pixels=MAX_PIXELS,
-            threads=threads_per_worker(self._beam_pipeline_args),
-            store=known.store if known else None,
-        )
+            store = LabelStore(exec_properties["store"], recipe)
+        threads = threads_per_worker(self._beam_pipeline_args)
+        networks = label_networks(cam, l_net, settings, max_pixels=MAX_PIXELS, threads=threads)
+        strong, weak = (split_files(artifact_utils.get_split_uri([examples], split)) for split in (STRONG, WEAK))
+        copies = f"{output.uri}/Split-{STRONG}"
+        tf.io.gfile.makedirs(copies)
+        dead_letters, summary = f"{output.uri}/{DEAD_LETTERS}", f"{output.uri}/{SUMMARY}"
         with self._make_beam_pipeline() as pipeline:
-            dead = (
-                pipeline
-                | "Slices" >> beam.Create(plan_slices(weak))
-                | "Spread" >> beam.Reshuffle()
-                | "ReadSamples" >> beam.ParDo(ReadSamples(known))
-                | "LabelImages" >> label
-            )
+            counts, dead = pipeline | LabelShards(weak, LabelShard(networks, output.uri, store))
             write_json_lines(dead, dead_letters, "Letters")
+            _ = counts | "WriteSummary" >> beam.Map(_write_summary, summary)
+            _ = pipeline | "Strong" >> beam.Create(strong) | beam.Reshuffle() | beam.Map(_copy, copies)
 
-        faults = sorted(read_lines(dead_letters), key=lambda letter: letter["key"])
-        write_lines(dead_letters, faults)
-        for split in (STRONG, WEAK):
-            tf.io.gfile.makedirs(f"{output.uri}/Split-{split}")
-        io_utils.copy_dir(artifact_utils.get_split_uri([examples], STRONG), f"{output.uri}/Split-{STRONG}")
-        records = write_labelled(weak, masks, f"{output.uri}/Split-{WEAK}")
-        write_lines(f"{output.uri}/{LABELS}", records)
-        counts = {"labelled": len(records), "kept": counter(pipeline.result, "kept"), "dead": len(faults)}
-        counts |= box_counts(records)
-        with tf.io.gfile.GFile(f"{output.uri}/{SUMMARY}", "w") as file:
-            file.write(json.dumps(counts))
-        refuse_above(exec_properties["max_dead_share"], faults, len(records) + len(faults), dead_letters)
+        with tf.io.gfile.GFile(summary) as file:
+            counted = json.load(file)
+        images = counted["labelled"] + counted["dead"]
+        refuse_above(exec_properties["max_dead_share"], read_lines(dead_letters), images, dead_letters)
 
         output.split_names = artifact_utils.encode_split_names([STRONG, WEAK])
         output.span, output.version = examples.span, examples.version
         examples_utils.set_file_format(output, examples_utils.get_file_format(examples))
         examples_utils.set_payload_format(output, examples_utils.get_payload_format(examples))
+
+
+def _write_summary(counts: dict[str, int], path: str) -> None:
+    write_atomic(path, json.dumps({"labelled": 0, "kept": 0, "dead": 0} | counts).encode())
+
+
+def _copy(file: str, folder: str) -> None:
+    tf.io.gfile.copy(file, f"{folder}/{file.rpartition('/')[2]}", overwrite=True)
 
 
 def _check_categories(cam: str, categories: Categories) -> None:

@@ -1,4 +1,4 @@
-"""Images and two SavedModels to weak labels: the Beam transform of the TFX component and of `transferseg label`.
+"""Images and two SavedModels to weak labels: the DoFn of the TFX component, the experiment and `transferseg label`.
 
 Workers import this module, so it stays free of TFX, and of TensorFlow until the models are loaded.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import apache_beam as beam
 import numpy as np
 
 from components.batch.images import Sample
-from components.batch.job import MakeMasks
-from components.batch.masks import MaskStore, Result
+from components.batch.masks import Result
 from components.batch.networks import RunNetworks
 from components.weak_labels.core import LabelResult, label_image
 from components.weak_labels.geometry import map_on_stored_pixels
@@ -22,7 +20,8 @@ from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import clipped
 from trainer.errors import ImageFault
 
-_MAP_SIDE = 1024  # open: maps are resampled up to this side; the core brings them to its superpixels' resolution anyway
+_MAP_SIDE = 1024  # our choice: maps are resampled up to this side; the core works at its superpixels' resolution anyway
+ROWS = 4  # our choice: images a network call; on a CPU as fast as 8, and a shard's last call is filled up less
 
 
 @dataclass(frozen=True)
@@ -78,46 +77,20 @@ class LabelWithObjectness:
         return _result(sample, label_image(image, objectness[..., 0], objectness, sample.tags, settings, boxes))
 
 
-class LabelImages(beam.PTransform):
-    """PCollection of Samples -> PCollection of dead letters; <folder>/<key>.png for each sample that has none.
-
-    Beam counters (namespace transferseg): written, dead_<stage>.
-    """
-
-    def __init__(
-        self,
-        cam: str | None,
-        l_net: str,
-        settings: LabelSettings,
-        folder: str,
-        *,
-        max_pixels: int,
-        threads: int | None = None,
-        store: MaskStore | None = None,
-    ):
-        """Args:
-        cam, l_net: SavedModel folders that every worker sees; no CAM labels single-tag images by objectness alone.
-        settings: of the core.
-        folder: where masks go; must exist.
-        max_pixels: larger images are refused before they are decoded.
-        threads: TensorFlow threads of each worker process; None for TensorFlow's own choice.
-        store: gets a copy of each mask under the sample's stamp.
-        """
-        super().__init__()
-        self._folder, self._store = folder, store
-        self._networks = label_networks(cam, l_net, settings, max_pixels=max_pixels, threads=threads)
-
-    def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[dict[str, str]]:
-        return samples | MakeMasks(self._networks, self._folder, store=self._store)
-
-
 def label_networks(
     cam: str | None, l_net: str, settings: LabelSettings, *, max_pixels: int, threads: int | None = None
 ) -> RunNetworks:
-    """The DoFn at the heart of LabelImages: lists of Samples -> Results. Arguments as there."""
+    """The DoFn that makes labels: Samples -> Results.
+
+    Args:
+      cam, l_net: SavedModel folders that every worker sees; no CAM labels single-tag images by objectness alone.
+      settings: of the core.
+      max_pixels: larger images are refused before they are decoded.
+      threads: of each worker process; None for as many as there are cores.
+    """
     directories = [cam, l_net] if cam else [l_net]
     finish = LabelWithCam(settings) if cam else LabelWithObjectness(settings)
-    return RunNetworks(directories, finish, max_pixels=max_pixels, threads=threads)
+    return RunNetworks(directories, finish, max_pixels=max_pixels, batch_size=ROWS, threads=threads)
 
 
 def mask_shares(mask: np.ndarray) -> dict[str, float]:

@@ -19,8 +19,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from components.batch.faults import first_of
 from components.image_example_gen.records import EVAL, STRONG, WEAK
 from components.image_example_gen.transform import read_list, read_summary, refuse_if_too_bad, write_shards
-from components.weak_labels.examples import ReadSamples, plan_slices, write_labelled
-from components.weak_labels.transform import LabelImages
+from components.weak_labels.examples import split_files
+from components.weak_labels.label_store import LabelStore
+from components.weak_labels.shards import LabelShard, LabelShards
+from components.weak_labels.transform import label_networks
 from pipeline.config import RunConfig
 from serving.export import export_maps
 from trainer.categories import Categories
@@ -120,15 +122,14 @@ class Networks:
         weak, settings = str(Path(self.split(categories, WEAK)).parent), self.config.labels
 
         def make(partial: Path) -> None:
-            masks = partial / "masks"
-            masks.mkdir(exist_ok=True)
-            label = LabelImages(str(cam), str(l_net), settings, str(masks), max_pixels=MAX_PIXELS)
+            networks = label_networks(str(cam), str(l_net), settings, max_pixels=MAX_PIXELS)
+            store = LabelStore(str(partial / "store"), "labels")  # for a killed run
+            label = LabelShards(split_files(weak), LabelShard(networks, str(partial), store))
             with beam.Pipeline(options=PipelineOptions(self.config.beam_args)) as pipeline:
-                slices = pipeline | beam.Create(plan_slices(weak))
-                _ = slices | beam.Reshuffle() | beam.ParDo(ReadSamples()) | label
-            write_labelled(weak, str(masks), str(partial))
+                _ = pipeline | label
+            shutil.rmtree(store.root, ignore_errors=True)
 
-        return f"{self.step('labels', make, cam.name, l_net.name, settings)}/*.gz"
+        return f"{self.step('labels', make, cam.name, l_net.name, settings)}/Split-{WEAK}/*.gz"
 
     def records(self, categories: Categories, splits: Sequence[str] = (STRONG, WEAK)) -> dict[str, str]:
         """TFRecord patterns of those splits that hold an image; the records are those of a run.

@@ -14,7 +14,7 @@ from components.image_example_gen.transform import read_rejected, read_summary
 from components.label_calibration.outputs import CURVES as CALIBRATION
 from components.miou.metric import CONFUSION
 from components.weak_label_validator.checks import label_statistics
-from components.weak_labels.examples import LABELS, read_lines
+from components.weak_labels.examples import read_labels, read_lines
 from pipeline.report.images import Picture, colour, data_uri
 from pipeline.runners.local import ComponentRun
 from pipeline.summary import Summary, read_table, scalars
@@ -121,7 +121,7 @@ def label_quality(labelled_uri: str | None, categories: Categories) -> dict[str,
     already) and `confidences` (key -> 0..1)."""
     if labelled_uri is None:
         return None
-    records, dead = read_lines(f"{labelled_uri}/{LABELS}"), read_lines(f"{labelled_uri}/{DEAD_LETTERS}")
+    records, dead = list(read_labels(labelled_uri)), read_lines(f"{labelled_uri}/{DEAD_LETTERS}")
     inputs = {letter["key"]: () for letter in dead} | {record["key"]: record["tags"] for record in records}
     statistics = label_statistics(records, inputs, categories)
     statistics["kept"] = json.loads(Path(labelled_uri, SUMMARY).read_text())["kept"]

@@ -2,7 +2,6 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 import tensorflow as tf
@@ -11,9 +10,12 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.batch.masks import MaskStore
+from components.image_example_gen.transform import SHARD_SIZE
+from components.weak_labels.examples import read_labels, split_files
 from components.weak_labels.executor import Executor
+from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.settings import LabelSettings
+from components.weak_labels.shards import LabelShard
 from trainer import features
 
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
@@ -34,10 +36,10 @@ def label(models, tmp_path):
         source.uri, output.uri = str(tmp_path / name / "in"), str(tmp_path / name / "out")
         for split in ("strong", "weak"):
             (tmp_path / name / "in" / f"Split-{split}").mkdir(parents=True)
-        for shard in range(0, len(records), 1000):
-            path = tmp_path / name / "in" / "Split-weak" / f"data_tfrecord-{shard // 1000:05}-of-00010.gz"
+        for shard in range(0, len(records), SHARD_SIZE):
+            path = tmp_path / name / "in" / "Split-weak" / f"data_tfrecord-{shard // SHARD_SIZE:05}-of-00999.gz"
             with tf.io.TFRecordWriter(str(path), GZIP) as writer:
-                for record in records[shard : shard + 1000]:
+                for record in records[shard : shard + SHARD_SIZE]:
                     writer.write(record)
         source.split_names = artifact_utils.encode_split_names(["strong", "weak"])
         source.span, source.version = 0, 0
@@ -59,7 +61,10 @@ def label(models, tmp_path):
         }
         Executor().Do(inputs, {"examples": [output]}, properties)
         summary = json.loads((tmp_path / name / "out" / "summary.json").read_text())
-        return summary, {path.stem: path.read_bytes() for path in (tmp_path / name / "out" / "masks").glob("*.png")}
+        examples = features.read_examples(split_files(f"{output.uri}/Split-weak"))
+        masks = {features.key_of(one): one.features.feature[features.MASK].bytes_list.value[0] for one in examples}
+        assert [record["key"] for record in read_labels(output.uri)] == list(masks)
+        return summary, masks
 
     return run
 
@@ -91,14 +96,40 @@ def test_a_store_that_cannot_be_written_costs_no_image(label, tmp_path):
     assert summary == {"labelled": 3, "kept": 0, "dead": 0} and len(masks) == 3
 
 
-def test_writers_of_the_same_mask_do_not_disturb_each_other(tmp_path):
-    store = MaskStore(str(tmp_path))
-    data = [bytes([i]) * 200_000 for i in range(8)]
+def test_writers_of_the_same_labels_do_not_disturb_each_other(tmp_path):
+    store = LabelStore(str(tmp_path), "recipe")
+    labels = [[{"stamp": f"{i:032x}", "mask": 200_000 * str(i)}] for i in range(4)]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(20):
-            list(pool.map(partial(store.put, "abc"), data))
-            assert store.get("abc") in data
-    assert [path.name for path in tmp_path.rglob("*.*")] == ["abc.png"]
+            list(pool.map(store.put, 2 * labels))
+    assert sorted((labels_in(path) for path in store.files()), key=str) == labels
+    assert len(list((tmp_path / "recipe").iterdir())) == 4
+
+
+def test_a_run_that_ended_early_goes_on_where_it_was(label, monkeypatch):
+    records = [weak(i) for i in range(2 * SHARD_SIZE + 3)]
+    real, written = LabelShard._write, []
+
+    def ends_at_the_second(shard, file, labels):
+        written.append(file)
+        if len(written) > 1:
+            raise RuntimeError("the worker is gone")
+        return real(shard, file, labels)
+
+    monkeypatch.setattr(LabelShard, "_write", ends_at_the_second)
+    with pytest.raises(RuntimeError, match="the worker is gone"):
+        label("ended", records)
+    monkeypatch.undo()
+    summary, masks = label("second", [weak(9999), *records])
+    assert summary["labelled"] == len(masks) == len(records) + 1
+    assert summary["kept"] >= SHARD_SIZE + 3
+
+
+def test_images_that_an_insertion_shifts_are_found(label):
+    records = [weak(i) for i in range(2 * SHARD_SIZE)]
+    label("first", records)
+    summary, _ = label("second", [weak(9999), *records[:10], weak(9998), *records[11:]])
+    assert summary == {"labelled": 2 * SHARD_SIZE + 1, "kept": 2 * SHARD_SIZE - 1, "dead": 0}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from components.weak_label_validator.component import LabelBlessing, WeakLabelGa
 from components.weak_label_validator.executor import Executor as GateExecutor
 from components.weak_label_validator.settings import LabelGateSettings
 from components.weak_labels.component import WeakLabels
+from components.weak_labels.examples import read_labels
 from components.weak_labels.executor import Executor
 from components.weak_labels.settings import LabelSettings
 from trainer import features
@@ -91,7 +92,7 @@ def test_weak_examples_get_masks_and_strong_ones_pass(run, tmp_path):
 
     before, after = read_split(source.uri, "weak"), read_split(output.uri, "weak")
     assert [example[features.KEY] for example in before] == [example[features.KEY] for example in after]
-    records = [json.loads(line) for line in (tmp_path / "out" / "labels.jsonl").read_text().splitlines()]
+    records = list(read_labels(output.uri))
     for i, (old, new, record) in enumerate(zip(before, after, records, strict=True)):
         tag, truth = i % 2 + 2, scene(i % 2 + 2, i)[1]
         assert new[features.IMAGE] == old[features.IMAGE] and new[features.SOURCE] == features.GENERATED
@@ -112,7 +113,7 @@ def test_boxes_of_examples_bound_their_labels_and_are_counted(run, tmp_path):
     )
     below = np.s_[int(box.y2) :]
     assert not with_box[below].any() and (with_box == 2).any() and (without[below] == 2).any()
-    records = [json.loads(line) for line in (tmp_path / "out" / "labels.jsonl").read_text().splitlines()]
+    records = list(read_labels(output.uri))
     [[tag, share]] = records[0]["boxes"]
     assert tag == 2 and 0.5 < share <= 1 and "boxes" not in records[1]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

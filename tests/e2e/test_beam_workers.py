@@ -30,7 +30,7 @@ import components
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
-RUN = {"WriteShard", "ReadSamples", "RunNetworks", "WriteMasks"}
+RUN = {"WriteShard", "LabelShard"}
 LABEL = {"ReadImages", "RunNetworks", "WriteMasks"}
 VALIDATE, IMPORT = {"InspectShard"}, {"_ReadFile", "_WriteSample"}
 

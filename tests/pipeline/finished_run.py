@@ -18,6 +18,7 @@ from tfx.types import standard_artifacts
 from components.label_calibration.outputs import write_calibration
 from components.label_calibration.search import Calibration
 from components.miou.eval_config import make_eval_config
+from components.weak_labels.examples import LABELS
 from components.weak_labels.settings import LabelSettings
 from pipeline.config import make_config
 from pipeline.report import write_report
@@ -103,7 +104,8 @@ def finished_run(root: Path) -> list[ComponentRun]:
         {"key": f"weak_{i}", "tags": [1 + i % 3], "confidence": (10 - i) / 10, "seed_share": {}, "shares": {"0": 0.5}}
         for i in range(10)
     ]
-    write_lines(labels / "labels.jsonl", records)
+    (labels / LABELS).mkdir()
+    write_lines(labels / LABELS / "data.jsonl", records)
     (labels / "summary.json").write_text(json.dumps({"labelled": len(records), "kept": 1, "dead": 0}))
     write_lines(labels / "dead_letters.jsonl", [{"key": "weak_99", "stage": "read", "reason": "truncated"}])
     final = trained("p_net", root, export_segmentation, net=net(4))

@@ -34,7 +34,7 @@ def components(tmp_path):
     run = artifact(standard_artifacts.ModelRun, tmp_path / "run")
     (tmp_path / "examples/summary.json").write_text(json.dumps({"splits": {"strong": 7, "weak": 10, "eval": 12}}))
     write_lines(tmp_path / "examples/rejected.jsonl", [{"key": "a", "stage": "mask", "reason": "odd"}])
-    write_lines(tmp_path / "labels/labels.jsonl", [{"key": str(i)} for i in range(8)])
+    (tmp_path / "labels/summary.json").write_text(json.dumps({"labelled": 8}))
     dead = [{"key": "x", "stage": stage, "reason": "odd"} for stage in ("read", "network", "network")]
     write_lines(tmp_path / "labels/dead_letters.jsonl", dead)
     (tmp_path / "run/history.csv").write_text("step,loss\n10,1.5\n20,0.5\n")

@@ -117,8 +117,7 @@ def test_a_failed_run_shows_what_there_is(finished, tmp_path, done):
 def test_no_label_at_all_and_no_component(finished, tmp_path):
     empty = tmp_path / "labels"
     write_split(empty / "Split-weak", [], features.GENERATED)
-    for name in ("labels.jsonl", "dead_letters.jsonl"):
-        (empty / name).write_text("")
+    (empty / "dead_letters.jsonl").write_text("")
     (empty / "summary.json").write_text('{"labelled": 0, "kept": 0, "dead": 0}')
     labels = ComponentRun("weak_labels", outputs={"examples": artifact(standard_artifacts.Examples, empty)})
     assert "0 of 0" in Page(written_report(tmp_path, [*finished[:3], labels], Summary())).text

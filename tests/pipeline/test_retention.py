@@ -3,14 +3,14 @@
 import json
 import sqlite3
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2
 from small_pipeline import PAYLOAD, run_small
 
 from components.batch.lock import locked
-from components.batch.masks import MaskStore, encode
+from components.weak_labels.examples import LABELS, json_lines
+from components.weak_labels.label_store import LabelStore, labels_in
 from pipeline.cli import cli
 from pipeline.retention import clean
 from trainer.errors import UserError
@@ -106,15 +106,18 @@ def test_leftovers_of_a_killed_run_go_and_other_files_stay(workdir):
 
 def test_labels_that_no_kept_artifact_holds_go_from_the_store(workdir):
     run_small(workdir)
-    store = MaskStore(str(workdir / "label_store"))
-    for stamp in ("aa1", "aa2", "bb3"):
-        store.put(stamp, encode(np.zeros((4, 4), np.uint8), {"stamp": stamp}))
+    store = LabelStore(str(workdir / "label_store"), "recipe")
+    for stamps in (["aa1", "aa2"], ["bb3"]):
+        store.put([{"stamp": stamp} for stamp in stamps])
+    damaged = workdir / "label_store" / "recipe" / "damaged.gz"
+    damaged.write_text("half a file")
     [kept] = workdir.glob("artifacts/examples/examples/*")
-    (kept / "masks").mkdir()
-    (kept / "masks" / "picture.png").write_bytes(store.get("aa2"))
-    [entry] = {entry.name: entry for entry in clean(workdir, keep=1, keep_versions=1)}.values()
-    assert (entry.kind, entry.name) == ("label", "label_store")
-    assert [path.stem for path in workdir.glob("label_store/*/*.png")] == ["aa2"]
+    (kept / LABELS).mkdir()
+    (kept / LABELS / "shard.jsonl").write_bytes(json_lines([{"key": "picture", "stamp": "aa2"}]))
+    removed = clean(workdir, keep=1, keep_versions=1)
+    assert {(entry.kind, entry.name) for entry in removed} == {("label", "label_store")} and len(removed) == 2
+    assert [labels_in(path) for path in store.files()] == [[{"stamp": "aa1"}, {"stamp": "aa2"}]]
+    assert not damaged.exists()
 
 
 def test_a_half_pushed_version_is_no_version(workdir):

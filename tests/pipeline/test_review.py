@@ -19,7 +19,7 @@ from components.dataset_import.brush import brush_rle, decode_rle
 from components.image_example_gen.records import STRONG
 from components.image_example_gen.settings import DatasetSettings, fingerprint
 from components.image_example_gen.transform import plan_shards, read_shard
-from components.weak_labels.examples import write_lines
+from components.weak_labels.examples import LABELS, json_lines
 from pipeline.cli import cli
 from trainer import features
 from trainer.categories import VOC, Categories
@@ -41,7 +41,8 @@ def workdir(tmp_path):
                 example = features.make_example(one.key, one.image, *one.mask.shape, one.ids, png, features.GENERATED)
                 writer.write(example.SerializeToString())
         records = [{"key": one.key, "confidence": 0.9 - 0.1 * i} for i, one in enumerate(shown)]
-        write_lines(str(folder / "labels.jsonl"), records)
+        (folder / LABELS).mkdir()
+        (folder / LABELS / "data.jsonl").write_bytes(json_lines(records))
     config = {"name": "x", "dataset": {"root": str(tmp_path)}, "categories": {"split": "voc-split-1"}}
     (workdir / "config.yaml").write_text(yaml.safe_dump(config))
     return workdir, originals

@@ -66,7 +66,7 @@ def test_a_warm_start_begins_where_the_base_model_ended(config, examples, tmp_pa
     strong = tmp_path / "strong"  # segmentation learns from masks: the strong split stands for both
     (strong / "Split-weak").mkdir(parents=True)
     (strong / "Split-strong").symlink_to(examples / "Split-strong")
-    (strong / "labels.jsonl").touch()
+    (strong / "labels").mkdir()
     base = train_stage(config, "segmentation", strong, tmp_path / "base", None)
     still = config.model_copy(
         update={"seed": 5, "segmentation": config.segmentation.model_copy(update={"learning_rate": 1e-9})}
@@ -84,11 +84,11 @@ def test_a_warm_start_begins_where_the_base_model_ended(config, examples, tmp_pa
 def test_wrong_folders_are_named(config, examples, tmp_path):
     with pytest.raises(UserError, match="has no folder Split-strong; give an examples artifact"):
         train_stage(config, "l_net", tmp_path, tmp_path / "out", None)
-    with pytest.raises(UserError, match="has no labels.jsonl, so no weak labels; give the weak_labels artifact"):
+    with pytest.raises(UserError, match="has no folder labels, no weak labels; give the weak_labels artifact"):
         train_stage(config, "segmentation", examples, tmp_path / "out", None)
     labelled = tmp_path / "labelled"
     shutil.copytree(examples, labelled)
-    (labelled / "labels.jsonl").touch()
+    (labelled / "labels").mkdir()
     with pytest.raises(UserError, match="p_net refines a segmentation network"):
         train_stage(config, "p_net", labelled, tmp_path / "out", None)
     with pytest.raises(UserError, match="--base-model: no exported model in"):
