@@ -18,7 +18,7 @@ setup(
     packages=find_packages(include=["pipeline*", "components*", "trainer*", "serving*"]),
     py_modules=["transferseg"],
     package_data={
-        "pipeline": ["*.jinja"],
+        "pipeline.run": ["*.jinja"],
         "pipeline.report": ["*.jinja", "*.css", "*.js"],
         "pipeline.init": ["*.jinja"],
         "serving": ["deploy/*"],

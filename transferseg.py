@@ -5,9 +5,9 @@ void. What a person can mend is raised as a `UserError` of one line.
 """
 
 from components.trainers.in_python import train
-from components.weak_labels.core import LabelResult, label_image
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import LabelResult, label_image
 from components.weak_labels.labeller import Labeller, load_labeller
-from components.weak_labels.settings import LabelSettings
 from serving.client import SegmentationClient
 from serving.model import Model, Picture, load_model
 from trainer.categories import Categories, from_lists, named_split, palette
@@ -18,7 +18,7 @@ from trainer.metrics import Scores, score_masks
 __all__ = [
     "Categories",
     "LabelResult",
-    "LabelSettings",
+    "LabelConfig",
     "Labeller",
     "Model",
     "NetworkConfig",

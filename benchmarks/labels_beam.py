@@ -109,7 +109,7 @@ def _prepare(root: Path) -> None:
 
 
 def _label(how: str, root: Path, count: int, output: Path) -> None:
-    from components.weak_labels.batch import label_folder
+    from components.weak_labels.label_folder import label_folder
 
     inputs = (root / "l_net", root / "cam", root / f"images{count}", root / f"tags{count}.csv", output)
     if how == "loop":
@@ -120,10 +120,10 @@ def _label(how: str, root: Path, count: int, output: Path) -> None:
 
 def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) -> None:
     """The same work without Beam: read, label, write."""
-    from components.batch.images import ReadImages, list_images
-    from components.batch.masks import WriteMasks
-    from components.weak_labels.samples import plan
-    from components.weak_labels.settings import LabelSettings
+    from components.beam_masks.images import ReadImages, list_images
+    from components.beam_masks.masks import WriteMasks
+    from components.weak_labels.core.label_config import LabelConfig
+    from components.weak_labels.folder_inputs import plan
     from components.weak_labels.transform import label_networks
     from serving.export import read_categories
     from trainer.data.pictures import MAX_PIXELS
@@ -131,7 +131,7 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
 
     output.mkdir()
     sources = plan(list_images(images)[0], read_tags_table(tags_csv), read_categories(cam, "cam")).sources
-    networks = label_networks(str(cam), str(l_net), LabelSettings(), max_pixels=MAX_PIXELS)
+    networks = label_networks(str(cam), str(l_net), LabelConfig(), max_pixels=MAX_PIXELS)
     read, write = ReadImages(str(output), ""), WriteMasks(str(output))
     networks.setup()
     samples = (sample for source in sources for sample in read.process(source))

@@ -29,12 +29,12 @@ from PIL import Image
 from skimage.segmentation import random_walker, slic
 
 from benchmarks.rows import row
-from components.weak_labels.assignment import assign
-from components.weak_labels.core import diffuse, label_image
-from components.weak_labels.region_graph import adjacency, edge_weights, region_means
-from components.weak_labels.seeds import find_seeds
-from components.weak_labels.settings import LabelSettings
-from components.weak_labels.superpixels import segment, superpixels
+from components.weak_labels.core.assignment import assign
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import diffuse, label_image
+from components.weak_labels.core.region_graph import adjacency, edge_weights, region_means
+from components.weak_labels.core.seeds import find_seeds
+from components.weak_labels.core.superpixels import segment, superpixels
 from trainer.categories import VOID, named_split
 from trainer.metrics import confusion_matrix, scores
 
@@ -42,7 +42,7 @@ TARGET_MS = 40
 QUALITY_IMAGES, EQUAL = 200, 0.999  # of the reference's mIoU counts as equal
 SIZE = 500, 375
 TAGS = [1, 2]
-METHODS = ("cells", "slic", "felzenszwalb")  # of LabelSettings.superpixel_method, ours first
+METHODS = ("cells", "slic", "felzenszwalb")  # of LabelConfig.superpixel_method, ours first
 
 
 def rows() -> list[dict]:
@@ -59,7 +59,7 @@ def rows() -> list[dict]:
 
 def _measure(images: list[np.ndarray], repeats: int = 15) -> list[dict]:
     cv2.setNumThreads(1)
-    settings = LabelSettings()
+    settings = LabelConfig()
     objectness, activations = _maps()
 
     def whole(image: np.ndarray) -> None:
@@ -80,7 +80,7 @@ def _measure(images: list[np.ndarray], repeats: int = 15) -> list[dict]:
     ]
 
 
-def _quality(settings: LabelSettings) -> list[dict]:
+def _quality(settings: LabelConfig) -> list[dict]:
     """Label mIoU with our superpixels over that with scikit-image's; nothing without TRANSFERSEG_DATA."""
     root = os.environ.get("TRANSFERSEG_DATA")
     if not root:
@@ -120,7 +120,7 @@ def _maps_of_truth(truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]
 
 
 def _parts(
-    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, settings: LabelSettings, repeats: int
+    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, settings: LabelConfig, repeats: int
 ) -> dict[str, float]:
     """The steps of `label_image` one by one (each on the previous one's result): name -> milliseconds."""
     times = {}
@@ -142,7 +142,7 @@ def _parts(
 
 
 def _random_walker_ms(
-    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, settings: LabelSettings
+    image: np.ndarray, objectness: np.ndarray, activations: np.ndarray, settings: LabelConfig
 ) -> float:
     """scikit-image's pixel-wise random walker (cg_j) from the same seeds: one run, milliseconds."""
     labels, _ = superpixels(image, settings.superpixels, settings.compactness)

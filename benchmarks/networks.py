@@ -21,7 +21,7 @@ def rows() -> list[dict]:
     from trainer.config import NetworkConfig
     from trainer.models.backbones import BACKBONES
     from trainer.models.large_fov import build_segmentation
-    from trainer.runtime import prepare
+    from trainer.training.devices import prepare
 
     image = np.random.default_rng(0).uniform(0, 255, (1, _SIZE, _SIZE, 3)).astype(np.float32)
     result = []

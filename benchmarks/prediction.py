@@ -21,7 +21,7 @@ from benchmarks.rows import row
 from serving.export import export_segmentation
 from trainer.categories import named_split
 from trainer.data.pictures import MOST_PIXELS
-from trainer.looks import Look
+from trainer.inference.looks import Look
 from trainer.models.large_fov import build_segmentation
 
 MEGAPIXELS = (1, 40, 100)

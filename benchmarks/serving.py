@@ -28,9 +28,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from benchmarks.rows import row
 from serving.export import export_segmentation
 from trainer.categories import named_split
-from trainer.looks import Look
+from trainer.inference.looks import Look
+from trainer.inference.one_image import predict_on_pixels
 from trainer.models.large_fov import build_segmentation
-from trainer.one_image import predict_on_pixels
 
 IMAGE_SIZE, IMAGES = 225, 16
 CALLS, SECONDS, CONCURRENCY, LOAD = 150, 20.0, 8, 0.8

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from trainer import features
 from trainer.config import NetworkConfig
-from trainer.input_pipeline import training_batches
-from trainer.runtime import prepare
+from trainer.data import features
+from trainer.data.input_pipeline import training_batches
+from trainer.training.devices import prepare
 
 IMAGES, SHARDS, SECONDS = 256, 4, 5.0
 

@@ -12,13 +12,13 @@ import tensorflow as tf
 
 from trainer.categories import named_split
 from trainer.config import NetworkConfig, StageConfig
-from trainer.loop import make_train_step
 from trainer.losses import segmentation_loss
 from trainer.models.large_fov import build_segmentation
 from trainer.optimizers import make_optimizer
-from trainer.runtime import cpu_flags, prepare, resolve_precision
-from trainer.session import RunFolders, Session
-from trainer.stages import SEGMENTATION, train
+from trainer.training.devices import cpu_flags, prepare, resolve_precision
+from trainer.training.loop import make_train_step
+from trainer.training.session import RunFolders, Session
+from trainer.training.stages import SEGMENTATION, train
 
 STEPS = 20  # two of the loop's looks at its scalars
 PEAK_SIDE = {True: 8192, False: 2048}  # of the square product, on a GPU and on a CPU

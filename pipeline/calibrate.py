@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from components.batch.faults import first_of
+from components.beam_masks.faults import first_of
 from components.image_example_gen.records import STRONG
-from components.image_example_gen.transform import read_list
+from components.image_example_gen.write_examples import read_list
+from components.label_calibration.calibration_files import CURVES, write_calibration
 from components.label_calibration.known_images import known_images, rehearsal_images
-from components.label_calibration.outputs import CURVES, write_calibration
 from components.label_calibration.search import Calibration, calibrate
-from components.weak_labels.settings import VALUES
-from pipeline.config import RunConfig
+from components.weak_labels.core.label_config import VALUES
+from pipeline.config.run_config import RunConfig
 from serving.saved_model import check_saved_model
 
 

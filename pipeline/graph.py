@@ -9,10 +9,10 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 
 from components.image_example_gen.component import ImageExampleGen
-from components.image_example_gen.settings import fingerprint
+from components.image_example_gen.dataset_config import fingerprint
 from components.serving_validator.executor import BLESSED
 from pipeline import nodes
-from pipeline.config import RunConfig
+from pipeline.config.run_config import RunConfig
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from tfx.utils import path_utils
 from components.data_gate.component import DataGate
 from components.image_example_gen.records import STRONG, WEAK
 from components.label_calibration.component import LabelCalibration
-from components.miou.eval_config import make_eval_config
+from components.mean_iou.eval_config import make_eval_config
 from components.serving_validator.component import ServingValidator
-from components.weak_label_validator.component import WeakLabelGate
+from components.weak_label_gate.component import WeakLabelGate
 from components.weak_labels.component import WeakLabels
-from pipeline.config import RunConfig
-from trainer import features
+from pipeline.config.run_config import RunConfig
 from trainer.categories import Categories
+from trainer.data import features
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 

@@ -9,10 +9,10 @@ from tfx.utils import path_utils
 
 from components.trainers import run_fns
 from components.weak_labels.examples import LABELS
-from pipeline.config import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.nodes import TRAINERS, exported_folder, trainer_config
 from trainer.errors import UserError
-from trainer.hosts import LOST, hosts
+from trainer.training.hosts import LOST, hosts
 
 STAGES = [name for name, (section, _) in TRAINERS.items() if name == section]
 

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from components.image_example_gen.boxes import Boxes, read_boxes_and_faults
+from components.image_example_gen.dataset_config import DatasetConfig, layout_faults, order_faults
 from components.image_example_gen.inspection import inspect, near_duplicates
 from components.image_example_gen.records import EVAL, STRONG, WEAK
-from components.image_example_gen.settings import DatasetSettings, layout_faults, order_faults
 from components.image_example_gen.tags import Tags, read_tags_and_faults
-from components.image_example_gen.transform import plan_shards
-from pipeline.config import RunConfig
-from pipeline.problems import Problem, grouped, write_page
+from components.image_example_gen.write_examples import plan_shards
+from pipeline.config.run_config import RunConfig
+from pipeline.report.problems import Problem, grouped, write_page
 from pipeline.weights import advice
 from trainer.categories import Categories
 from trainer.data.boxes import BOXES
@@ -171,7 +171,7 @@ def _copies(entries: Sequence[dict]) -> Iterator[Problem]:
             )
 
 
-def _unlisted(tags: Tags, boxes: Boxes, entries: Sequence[dict], settings: DatasetSettings) -> Iterator[Problem]:
+def _unlisted(tags: Tags, boxes: Boxes, entries: Sequence[dict], settings: DatasetConfig) -> Iterator[Problem]:
     if settings.train_limit or settings.eval_limit:
         return
     listed = {entry["key"] for entry in entries}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.request
 
 from trainer.errors import one_line
-from trainer.weight_files import FILES, cache_folder, check_weights
+from trainer.models.weight_files import FILES, cache_folder, check_weights
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 _FOLDERS = {"vgg16": "vgg16", "resnet50": "resnet", "mobilenet_v2": "mobilenet_v2", "mobilenet": "mobilenet"}
@@ -48,7 +48,7 @@ def fetch(backbone: str, weights: str | None) -> None:
     if at_hand(backbone, weights):
         return
     from trainer.models.backbones import BACKBONES
-    from trainer.weights import stored_weights
+    from trainer.models.weights import stored_weights
 
     stored_weights(backbone, weights, BACKBONES[backbone].application)
 

@@ -1,7 +1,7 @@
 """The bare network of an exported model as TFLite or ONNX, for phones and other runtimes, and how well it agrees.
 
 Decoding, resizing and drawing stay with the caller: input float32 [1, S, S, 3], RGB in 0..255 as
-trainer.preprocessing.to_network_input makes it; output float32 [1, g, g, C], logits with aligned corners.
+trainer.data.preprocessing.to_network_input makes it; output float32 [1, g, g, C], logits with aligned corners.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from serving.model import Model, load_model
 from serving.trainer_predictions import read_trainer_predictions
 from trainer.categories import palette
 from trainer.config import Backbone
+from trainer.data.orientation import exif_orientation, upright
+from trainer.data.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 from trainer.errors import UserError
-from trainer.looks import Look, look_of
+from trainer.inference.looks import Look, look_of
+from trainer.inference.one_image import predict_on_pixels
 from trainer.models.backbones import STRIDE, grid_size
 from trainer.models.large_fov import build_segmentation
-from trainer.one_image import predict_on_pixels
-from trainer.orientation import exif_orientation, upright
-from trainer.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 
 Format = Literal["tflite", "onnx"]
 Precision = Literal["float32", "float16", "int8"]

@@ -19,11 +19,11 @@ from serving.saved_model import check_saved_model, plain_path
 from serving.signatures import Signatures, segmentation_signatures
 from serving.trainer_predictions import write_trainer_predictions
 from serving.warmup import write_warmup
-from trainer import features
 from trainer.categories import Categories, palette
+from trainer.data import features
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
-from trainer.looks import Look
+from trainer.inference.looks import Look
 
 MODEL_NAME = "transferseg"
 CATEGORIES_FILE, METADATA_FILE = "categories.json", "metadata.json"  # both in assets.extra

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from trainer.data.pictures import MAX_PIXELS
-from trainer.preprocessing import decode_image
+from trainer.data.preprocessing import decode_image
 
 _HEADER = 32  # bytes that hold the sizes of PNG (16..24) and BMP (18..26)
 _BLOCKS = 100_000  # our choice: blocks of a GIF up to the end of its first frame; 25 MB as most programs write
@@ -19,7 +19,7 @@ def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MA
       max_pixels: the largest H * W.
 
     Returns:
-      uint8 [H, W, 3], as trainer.preprocessing.decode_image.
+      uint8 [H, W, 3], as trainer.data.preprocessing.decode_image.
 
     Raises:
       tf.errors.InvalidArgumentError: empty, neither JPEG, PNG, GIF nor BMP, too large, or damaged.

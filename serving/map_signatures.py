@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from serving.signatures import STRINGS, Signatures, positions
 from serving.whole_pictures import cells_inside, network_inputs
-from trainer import keys
-from trainer.looks import Look
+from trainer.data import keys
+from trainer.inference.looks import Look
+from trainer.inference.views import all_views, mean_map
 from trainer.models.cam import normalise_maps
-from trainer.views import all_views, mean_map
 
 
 def map_signatures(net: tf.keras.Model, kind: str, look: Look, max_pixels: int) -> Signatures:

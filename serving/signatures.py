@@ -14,10 +14,11 @@ from serving.palette_png import encode_palette_png
 from serving.prediction_counts import MASKS_AND_SCORES
 from serving.tiled_pictures import TiledPictures
 from serving.whole_pictures import IdsAt, WholePictures
-from trainer import categories, features
-from trainer.looks import Look
+from trainer import categories
+from trainer.data import features
+from trainer.data.preprocessing import decode_mask
+from trainer.inference.looks import Look
 from trainer.metrics import BAND
-from trainer.preprocessing import decode_mask
 
 STRINGS = tf.TensorSpec([None], tf.string)
 

@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from serving.image_guard import guarded_decode
 from serving.whole_pictures import IdsAt, Scores, each, not_empty
-from trainer.looks import CELL, Look
-from trainer.orientation import exif_orientation, stored, upright
-from trainer.preprocessing import resize_mask
-from trainer.tiles import Finish, look_in_tiles, picture_of_strips, strip_on_pixels
-from trainer.views import segmentation_logits
+from trainer.data.orientation import exif_orientation, stored, upright
+from trainer.data.preprocessing import resize_mask
+from trainer.inference.looks import CELL, Look
+from trainer.inference.tiles import Finish, look_in_tiles, picture_of_strips, strip_on_pixels
+from trainer.inference.views import segmentation_logits
 
 _IDS = tf.TensorSpec([None, None], tf.uint8)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from trainer import features
-from trainer.looks import Look
-from trainer.one_image import predict_on_pixels
-from trainer.preprocessing import decode_mask
+from trainer.data import features
+from trainer.data.preprocessing import decode_mask
+from trainer.inference.looks import Look
+from trainer.inference.one_image import predict_on_pixels
 
 PATH = Path("assets.extra") / "trainer_predictions.tfrecord"
 

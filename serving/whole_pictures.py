@@ -9,10 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from serving.image_guard import guarded_decode
-from trainer.looks import Look
-from trainer.orientation import exif_orientation, stored, swapped_if_turned, upright
-from trainer.preprocessing import grid_to_image, resize_mask, to_network_input
-from trainer.views import segmentation_logits
+from trainer.data.orientation import exif_orientation, stored, swapped_if_turned, upright
+from trainer.data.preprocessing import grid_to_image, resize_mask, to_network_input
+from trainer.inference.looks import Look
+from trainer.inference.views import segmentation_logits
 
 MASK_SIDE = (
     1024  # our choice: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)

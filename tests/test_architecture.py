@@ -2,6 +2,8 @@
 
 import ast
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,10 +44,34 @@ def test_trainer_knows_no_tfx():
 
 
 def test_label_core_needs_only_numpy_scipy_and_opencv():
-    core = ["assignment", "core", "diffusion", "geometry", "region_graph", "seeds", "superpixels"]
-    for name in core:
-        modules = imported_modules(ROOT / "components" / "weak_labels" / f"{name}.py")
-        assert not {module.split(".")[0] for module in modules} & {"tensorflow", "tfx", "apache_beam"}, name
+    for path in (ROOT / "components" / "weak_labels" / "core").glob("*.py"):
+        assert not {module.split(".")[0] for module in imported_modules(path)} & {"tensorflow", "tfx", "apache_beam"}
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_no_two_modules_of_a_room_share_a_name(room):
+    """But those that TFX's components and Python's packages all have."""
+    names = Counter(path.name for path in (ROOT / room).rglob("*.py"))
+    assert {name for name, number in names.items() if number > 1} <= {"component.py", "executor.py", "__init__.py"}
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_no_folders_of_a_room_import_each_other(room):
+    """Folder -> those it imports from; whatever lies in the room itself belongs to none."""
+    wants: dict[str, set[str]] = {}
+    for path in (ROOT / room).rglob("*.py"):
+        own = folder_of(path.relative_to(ROOT).with_suffix("").parts)
+        found = {folder_of(module.split(".")) for module in imported_modules(path) if module.split(".")[0] == room}
+        wants.setdefault(own, set()).update(found - {own, ""})
+    wants.pop("", None)
+    while free := {folder for folder, others in wants.items() if not others & set(wants)}:
+        wants = {folder: others for folder, others in wants.items() if folder not in free}
+    assert not wants, {folder: others & set(wants) for folder, others in wants.items()}
+
+
+def folder_of(parts: Sequence[str]) -> str:
+    """trainer.data.masks and trainer/data/masks -> "data"; trainer.errors -> ""."""
+    return parts[1] if (ROOT / parts[0] / parts[min(1, len(parts) - 1)]).is_dir() and len(parts) > 1 else ""
 
 
 def test_models_are_loaded_in_one_place():

@@ -9,16 +9,16 @@ from typing import get_args
 import pytest
 
 from pipeline.cli import cli
-from pipeline.config_reference import PAGE, reference
+from pipeline.config.reference import PAGE, reference
 from trainer.config import Backbone
-from trainer.weight_files import FILES
+from trainer.models.weight_files import FILES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
 
 def test_the_config_reference_is_up_to_date_and_leaves_no_key_unexplained():
-    assert PAGE.read_text() == reference(), "run: python -m pipeline.config_reference"
+    assert PAGE.read_text() == reference(), "run: python -m pipeline.config.reference"
     unexplained = re.findall(r"^\| `(\w+)` \|.*\|  *(?:\([^)]*\) )?\|$", reference(), re.MULTILINE)
     assert unexplained == []
 

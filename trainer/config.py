@@ -74,7 +74,7 @@ class TrainingConfig(Strict):
         description="random rescaling before the crop, 1: longer side = image_size; or native: none; our choice",
     )
     mirror: bool = Field(True, description="every second crop is mirrored")
-    colour_jitter: float = Field(0.0, ge=0, le=1, description="see trainer/colour.py; our choice")
+    colour_jitter: float = Field(0.0, ge=0, le=1, description="see trainer/data/colour.py; our choice")
     checkpoint_every: int = Field(200, ge=1, description="steps")
 
     _scale = field_validator("scale", mode="before")(lambda value: _checked_scale(value))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from trainer.config import StageConfig
-from trainer.weights import HEAD
+from trainer.models.weights import HEAD
 
 BIAS_MULTIPLIER = 2.0  # DeepLab-LargeFOV's solver
 POLY_POWER = 0.9  # DeepLab's poly policy

@@ -16,8 +16,8 @@ from benchmarks.quality.labels import label_rows
 from benchmarks.quality.page import page
 from components.label_calibration.component import MAX_IMAGES
 from components.label_calibration.known_images import known_images, rehearsal_images
-from pipeline.config import check_inputs, load_config
-from pipeline.experiment.networks import Networks, all_strong, held_back
+from pipeline.config.run_config import check_inputs, load_config
+from pipeline.experiment.steps import ExperimentSteps, all_strong, held_back
 from trainer.categories import named_split
 
 
@@ -31,7 +31,7 @@ from trainer.categories import named_split
 def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out: Path, tables: str) -> None:
     run = load_config(config, list(overrides))
     check_inputs(run)
-    networks = Networks(run, work)
+    networks = ExperimentSteps(run, work)
     sets = {name: named_split(name) for name in splits.split(",")}
     out.mkdir(parents=True, exist_ok=True)
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.quality.boxes import boxes_filled, boxes_in
 from components.label_calibration.search import CUTS, GRID, KnownImage, calibrate
-from components.weak_labels.core import label_image
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import label_image
 from trainer.categories import Categories
 from trainer.data.boxes import TagBox
 from trainer.metrics import class_iou, confusion_matrix
@@ -29,7 +29,7 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
       strong: images to calibrate on, see `rehearsal_images`.
       weak: images to label; their truth only scores.
     """
-    start = LabelSettings(ignore_band=0)
+    start = LabelConfig(ignore_band=0)
     full = calibrate(strong, start)
     without_m = calibrate([_without_m(image) for image in strong], start)
     degenerate = full.settings.model_copy(update={"discount": 1 - 1e-9, "objectness_weight": 0.0, "background_seed": 0})
@@ -39,14 +39,14 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
         "full method, calibrated": lambda image: _label(image, full.settings),
         "full method, default values": lambda image: _label(image, start),
         "full method with ignore band": lambda image: _label(
-            image, full.settings.model_copy(update={"ignore_band": LabelSettings().ignore_band})
+            image, full.settings.model_copy(update={"ignore_band": LabelConfig().ignore_band})
         ),
         "CAM thresholded": lambda image: cam_alone(image, cam_cut),
         "M thresholded, the tag": lambda image: m_alone(image, m_cut),
         "diffusion without M": lambda image: _label(_without_m(image), without_m.settings),
         "Eq. (2) as printed": lambda image: _label(image, degenerate),
         "boxes": lambda image: _label(image, start, boxes_in(image.truth)),
-        "boxes with ignore band": lambda image: _label(image, LabelSettings(), boxes_in(image.truth)),
+        "boxes with ignore band": lambda image: _label(image, LabelConfig(), boxes_in(image.truth)),
         "boxes, one for each tag": lambda image: _label(image, start, boxes_in(image.truth, one_a_tag=True)),
         "boxes filled": lambda image: boxes_filled(image.truth, boxes_in(image.truth)),
     }
@@ -83,7 +83,7 @@ def _without_m(image: KnownImage) -> KnownImage:
     return KnownImage(image.image, np.zeros_like(image.objectness), image.activations, image.tags, image.truth)
 
 
-def _label(image: KnownImage, settings: LabelSettings, boxes: Sequence[TagBox] = ()) -> np.ndarray:
+def _label(image: KnownImage, settings: LabelConfig, boxes: Sequence[TagBox] = ()) -> np.ndarray:
     return label_image(image.image, image.objectness, image.activations, image.tags, settings, boxes).mask
 
 

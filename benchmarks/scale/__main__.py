@@ -9,7 +9,7 @@ import click
 
 from benchmarks.scale.measure import measure
 from benchmarks.scale.page import PRICE, WEAK_SHARE, WORKERS, page
-from pipeline.config import load_config
+from pipeline.config.run_config import load_config
 
 ROOT = Path(__file__).parents[2]
 MEASURED, CONFIG, PAGE = Path(__file__).with_name("measured.json"), ROOT / "configs/voc-small.yaml", "docs/scale.md"

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from components.image_example_gen.settings import fingerprint
-from components.image_example_gen.transform import plan_shards, read_summary
+from components.image_example_gen.dataset_config import fingerprint
+from components.image_example_gen.write_examples import plan_shards, read_summary
 from components.weak_labels.examples import split_files
-from pipeline.config import load_config
+from pipeline.config.run_config import load_config
+from trainer.data.input_pipeline import count_examples
 from trainer.errors import UserError
-from trainer.input_pipeline import count_examples
 
 _TRAINERS = {"cam": ("strong", "weak"), "l_net": ("strong",), "segmentation": ("strong", "weak")}
 

@@ -13,7 +13,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.data_gate.findings import anomaly_lines, empty_split_lines
-from components.image_example_gen.transform import read_summary
+from components.image_example_gen.write_examples import read_summary
 from trainer.errors import UserError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from trainer import features
+from trainer.data import features
 
 _NEW_IDS = {anomalies_pb2.AnomalyInfo.INT_TYPE_BIG_INT, anomalies_pb2.AnomalyInfo.BOOL_TYPE_BIG_INT}
 _REMEDIES = {

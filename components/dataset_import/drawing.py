@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.dataset_import.items import Drawn
 from components.dataset_import.regions import Box, Polygon, Region, Size, filled
-from components.dataset_import.samples import Drawn
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import TagBox, clipped, stored_box
 from trainer.data.masks import fit, is_upright

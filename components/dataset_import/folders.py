@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
-from components.batch.faults import dead_letter
-from components.dataset_import.masks import BINARY, MaskFile, SbdMask, in_order, pair, read_colours
-from components.dataset_import.samples import Contents, PictureFolder
+from components.beam_masks.faults import dead_letter
+from components.dataset_import.items import Contents, PictureFolder
+from components.dataset_import.mask_decoding import BINARY, MaskFile, SbdMask, in_order, pair, read_colours
 from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
 from trainer.categories import VOC

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from components.batch.faults import dead_letter
+from components.beam_masks.faults import dead_letter
 from components.dataset_import.brush import Brush
 from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
 from components.dataset_import.regions import Box, Pixels, Polygon, Region
-from components.dataset_import.samples import Contents, PictureFolder, Sample
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.category_names import check_distinct, clean_name, is_background
 from trainer.data.files import is_dir, join, read_bytes, read_json, walk
@@ -104,7 +104,7 @@ def read_label_studio(
     return Contents(names, [_sample(key, items, names, pictures) for key, items in read.items()], faults)
 
 
-def _sample(key: str, items: Sequence[_Item], names: tuple[str, ...], pictures: PictureFolder) -> Sample:
+def _sample(key: str, items: Sequence[_Item], names: tuple[str, ...], pictures: PictureFolder) -> ImportedPicture:
     def index(name: str) -> int:
         return BACKGROUND if is_background(name) else names.index(name) + 1
 

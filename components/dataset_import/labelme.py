@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from components.batch.faults import dead_letter
+from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.regions import Box, Polygon, Region
-from components.dataset_import.samples import Contents, PictureFolder
 from trainer.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import join, read_json

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.batch.faults import dead_letter
+from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.items import Contents, Drawn, ImportedPicture
 from components.dataset_import.regions import Box, Pixels, Polygon
-from components.dataset_import.samples import Contents, Drawn, Sample
 from trainer.categories import BACKGROUND, VOID, special_id
 from trainer.data.boxes import TagBox
 from trainer.data.category_names import check_distinct, clean_name
@@ -94,7 +94,7 @@ def _names(given: list[str], root: str) -> tuple[tuple[str, ...], list[int]]:
     return tuple(names), ids
 
 
-def _sample(item: Any, names: tuple[str, ...], ids: list[int], inside: str | None) -> Sample:
+def _sample(item: Any, names: tuple[str, ...], ids: list[int], inside: str | None) -> ImportedPicture:
     path = getattr(item.media, "path", None)
     if path is None:
         raise ImageFault("read", "Datumaro finds no picture of it")
@@ -121,6 +121,6 @@ def _sample(item: Any, names: tuple[str, ...], ids: list[int], inside: str | Non
             objects.append(Object(label, index, box, only_void=True, where=upright))
     name = f"{item.id}.jpg"  # its suffix is not asked for: the bytes say what it is
     if not objects:
-        return Sample(name, image, tuple(names[i - 1] for i in sorted(tags)))
+        return ImportedPicture(name, image, tuple(names[i - 1] for i in sorted(tags)))
     drawn = Drawing(objects, header.size, tags=tuple(tags), by_area=True)(header)
-    return Sample(name, image, None, _Ready(encode_grey(drawn.ids), drawn.shown, drawn.dropped, drawn.boxes))
+    return ImportedPicture(name, image, None, _Ready(encode_grey(drawn.ids), drawn.shown, drawn.dropped, drawn.boxes))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from components.batch.faults import dead_letter
+from components.beam_masks.faults import dead_letter
 from components.image_example_gen import voc
 from trainer.categories import VOID
 from trainer.data.boxes import Corners, read_boxes_table

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import apache_beam as beam
 import tensorflow as tf
 
-from components.batch.faults import dead_letter
-from components.batch.images import DEAD
+from components.beam_masks.faults import dead_letter
+from components.beam_masks.images import DEAD
 from components.dataset_import.drawing import Drawing, Object
-from components.dataset_import.masks import MaskFile
+from components.dataset_import.items import Contents, ImportedPicture
+from components.dataset_import.mask_decoding import MaskFile
 from components.dataset_import.regions import Box
-from components.dataset_import.samples import Contents, Sample
-from trainer import features
+from trainer.data import features
 from trainer.data.files import is_remote, read_bytes
 from trainer.data.pictures import read_header
 from trainer.errors import ImageFault, UserError, one_line
@@ -63,7 +63,7 @@ class _ReadFile(beam.DoFn):
     def __init__(self, names: tuple[str, ...]):
         self._names = names
 
-    def process(self, path: str) -> Iterable[Sample | beam.pvalue.TaggedOutput]:
+    def process(self, path: str) -> Iterable[ImportedPicture | beam.pvalue.TaggedOutput]:
         stem = os.path.basename(path).split(".")[0]
         number = 0
         try:
@@ -111,7 +111,7 @@ def _first(feature: Mapping[str, tf.train.Feature], keys: Sequence[str]) -> byte
     return next((several[0] for several in found if several), b"")
 
 
-def _sample(feature: Mapping[str, tf.train.Feature], name: str, names: tuple[str, ...]) -> Sample:
+def _sample(feature: Mapping[str, tf.train.Feature], name: str, names: tuple[str, ...]) -> ImportedPicture:
     image, mask = _first(feature, [features.IMAGE]), _first(feature, _MASKS)
     if not image:
         what = "is empty" if features.IMAGE in feature else f"is none of its keys ({', '.join(sorted(feature)[:8])})"
@@ -122,7 +122,9 @@ def _sample(feature: Mapping[str, tf.train.Feature], name: str, names: tuple[str
         if odd := [i for i in ids if not 0 < i <= len(names)]:
             raise ImageFault("tags", f"has the tag {odd[0]}; there are {len(names)} categories")
         tags = tuple(names[i - 1] for i in ids)
-    return Sample(name, image, tags, MaskFile(mask, len(names)) if mask else None, _boxes(feature, image, len(names)))
+    return ImportedPicture(
+        name, image, tags, MaskFile(mask, len(names)) if mask else None, _boxes(feature, image, len(names))
+    )
 
 
 def _boxes(feature: Mapping[str, tf.train.Feature], image: bytes, number: int) -> Drawing | None:

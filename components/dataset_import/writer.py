@@ -19,13 +19,13 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.batch.faults import dead_letter
-from components.batch.images import DEAD
-from components.batch.job import write_json_lines
-from components.batch.masks import encode, write_atomic
-from components.batch.output import SCRATCH, claimed
+from components.beam_masks.faults import dead_letter
+from components.beam_masks.images import DEAD
+from components.beam_masks.job import write_json_lines
+from components.beam_masks.masks import encode, write_atomic
+from components.beam_masks.output import SCRATCH, claimed
+from components.dataset_import.items import Contents, ImportedPicture
 from components.dataset_import.placement import Placement, read_boxes, read_list, read_tags
-from components.dataset_import.samples import Contents, Sample
 from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import BOXES, upright_box, write_boxes_table
@@ -164,13 +164,13 @@ def _write(
 
 
 class _WriteSample(beam.DoFn):
-    """Sample -> a note on what was written, or a dead letter."""
+    """ImportedPicture -> a note on what was written, or a dead letter."""
 
     def __init__(self, folder: str, names: Sequence[str], ids: np.ndarray, wanted: Mapping[str, str]):
         """`names` and `wanted` (name there -> name here) are the dataset's, `ids` maps its ids to the folder's."""
         self.folder, self.names, self.ids, self.wanted = folder, list(names), ids, dict(wanted)
 
-    def process(self, sample: Sample) -> Iterable[dict[str, Any] | beam.pvalue.TaggedOutput]:
+    def process(self, sample: ImportedPicture) -> Iterable[dict[str, Any] | beam.pvalue.TaggedOutput]:
         try:
             yield self._write(sample)
         except ImageFault as fault:
@@ -180,7 +180,7 @@ class _WriteSample(beam.DoFn):
                 raise
             yield beam.pvalue.TaggedOutput(DEAD, dead_letter(sample.name, ImageFault("write", one_line(error))))
 
-    def _write(self, sample: Sample) -> dict[str, Any]:
+    def _write(self, sample: ImportedPicture) -> dict[str, Any]:
         given = sample.image if isinstance(sample.image, bytes) else read_bytes(sample.image)
         suffix, data, header = as_stored(given)
         drawn = None if sample.mask is None else sample.mask(header)

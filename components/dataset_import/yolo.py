@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.batch.faults import dead_letter
+from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.regions import Box, Polygon
-from components.dataset_import.samples import Contents, PictureFolder
 from trainer.categories import VOID
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import join, read_text

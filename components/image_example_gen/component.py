@@ -8,8 +8,8 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.executor import Executor
-from components.image_example_gen.settings import DatasetSettings
 from trainer.categories import Categories
 
 
@@ -31,7 +31,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = ImageExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, dataset: DatasetSettings, categories: Categories, fingerprint: str):
+    def __init__(self, dataset: DatasetConfig, categories: Categories, fingerprint: str):
         """Constructs the component.
 
         Args:

@@ -11,16 +11,16 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.image_example_gen.dataset_config import DatasetConfig, check_dataset
 from components.image_example_gen.records import SPLITS
-from components.image_example_gen.settings import DatasetSettings, check_dataset
-from components.image_example_gen.transform import (
+from components.image_example_gen.voc import spans
+from components.image_example_gen.write_examples import (
     REJECTED,
     WriteExamples,
     read_rejected,
     read_summary,
     refuse_if_too_bad,
 )
-from components.image_example_gen.voc import spans
 from trainer.categories import Categories
 
 
@@ -39,9 +39,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
           input_dict: empty.
           output_dict:
             - examples: one Examples artifact; gets Split-strong, Split-weak and Split-eval (GZIP TFRecords of
-              tf.Examples, keys in trainer.features), summary.json and rejected.jsonl. Its span is the newest one.
+              tf.Examples, keys in trainer.data.features), summary.json and rejected.jsonl. Its span is the newest one.
           exec_properties:
-            - dataset: JSON of DatasetSettings.
+            - dataset: JSON of DatasetConfig.
             - categories: JSON of Categories.to_dict().
             - fingerprint: of the files; for the cache only.
 
@@ -49,7 +49,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
           UserError: the dataset cannot be read, or more than `max_bad_share` of its images are bad.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        settings = DatasetSettings.model_validate_json(exec_properties["dataset"])
+        settings = DatasetConfig.model_validate_json(exec_properties["dataset"])
         categories = Categories.from_dict(json.loads(exec_properties["categories"]))
         check_dataset(settings, categories)
 

@@ -14,8 +14,8 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.image_example_gen import voc
-from components.image_example_gen.settings import DatasetSettings
-from components.image_example_gen.transform import Shard, read_shard
+from components.image_example_gen.dataset_config import DatasetConfig
+from components.image_example_gen.write_examples import Shard, read_shard
 from trainer.categories import Categories
 from trainer.data.files import read_bytes
 from trainer.errors import ImageFault
@@ -31,7 +31,7 @@ class InspectShard(beam.DoFn):
     Keys: key, evaluation, split, tags and thumbnail, digest (null if unreadable), stage and reason (null if good).
     """
 
-    def __init__(self, settings: DatasetSettings, categories: Categories):
+    def __init__(self, settings: DatasetConfig, categories: Categories):
         self.settings, self.categories = settings, categories
 
     def process(self, shard: Shard) -> Iterable[str]:
@@ -47,7 +47,7 @@ class InspectShard(beam.DoFn):
 
 
 def inspect(
-    shards: Sequence[Shard], settings: DatasetSettings, categories: Categories, beam_args: Sequence[str]
+    shards: Sequence[Shard], settings: DatasetConfig, categories: Categories, beam_args: Sequence[str]
 ) -> list[dict]:
     """What InspectShard says of every listed image, in the order of the lists."""
     with tempfile.TemporaryDirectory() as folder:

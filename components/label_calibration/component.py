@@ -7,7 +7,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.label_calibration.executor import Executor
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.core.label_config import LabelConfig
 
 MAX_IMAGES = 200  # our choice: more change the values little and take longer
 
@@ -38,7 +38,7 @@ class LabelCalibration(base_component.BaseComponent):
         examples: types.BaseChannel,
         cam: types.BaseChannel,
         l_net: types.BaseChannel,
-        settings: LabelSettings,
+        settings: LabelConfig,
         max_images: int = MAX_IMAGES,
     ):
         """Constructs the component.

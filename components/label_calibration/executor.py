@@ -10,12 +10,12 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.image_example_gen.records import STRONG
+from components.label_calibration.calibration_files import write_calibration
 from components.label_calibration.known_images import known_images, rehearsal_images
-from components.label_calibration.outputs import write_calibration
 from components.label_calibration.search import calibrate
+from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import split_files
-from components.weak_labels.settings import LabelSettings
-from trainer.features import read_examples
+from trainer.data.features import read_examples
 
 
 class Executor(base_executor.BaseExecutor):
@@ -36,7 +36,7 @@ class Executor(base_executor.BaseExecutor):
           output_dict:
             - calibration: gets labels.yaml, calibration.json and calibration.png.
           exec_properties:
-            - settings: JSON of LabelSettings to start from.
+            - settings: JSON of LabelConfig to start from.
             - max_images: int.
 
         Raises:
@@ -52,5 +52,5 @@ class Executor(base_executor.BaseExecutor):
         strong = (example for file in files for example in read_examples(file))
         chosen = rehearsal_images(strong, l_net, exec_properties["max_images"])
         images = list(known_images(cam, l_net, chosen))
-        found = calibrate(images, LabelSettings.model_validate_json(exec_properties["settings"]))
+        found = calibrate(images, LabelConfig.model_validate_json(exec_properties["settings"]))
         write_calibration(artifact_utils.get_single_instance(output_dict["calibration"]).uri, found)

@@ -8,15 +8,15 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from components.batch.networks import BATCH_SIZE, Networks
+from components.beam_masks.networks import BATCH_SIZE, Networks
 from components.label_calibration.search import KnownImage
 from components.weak_labels.transform import maps_of
 from serving.export import read_categories
-from trainer import features
+from trainer.data import features
+from trainer.data.features import tags_of
 from trainer.data.pictures import decode
+from trainer.data.preprocessing import decode_mask
 from trainer.errors import UserError
-from trainer.features import tags_of
-from trainer.preprocessing import decode_mask
 
 
 def rehearsal_images(examples: Iterable[tf.train.Example], l_net: str, max_images: int) -> list[tf.train.Example]:
@@ -48,7 +48,7 @@ def known_images(cam: str, l_net: str, examples: Iterable[tf.train.Example]) -> 
 
     Args:
       cam, l_net: SavedModel folders.
-      examples: keys in trainer.features.
+      examples: keys in trainer.data.features.
     """
     networks = Networks([cam, l_net], BATCH_SIZE, None)
     useful = (example for example in examples if tags_of(example) and _bytes(example, features.MASK))

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from components.weak_labels.assignment import foreground_scores
-from components.weak_labels.core import Regions, describe, diffuse
-from components.weak_labels.seeds import find_seeds
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.core.assignment import foreground_scores
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import Regions, describe, diffuse
+from components.weak_labels.core.seeds import find_seeds
 from trainer.categories import BACKGROUND, VOID
 
 # What is tried for each value, in the order of the search (our choice).
@@ -67,7 +67,7 @@ class Calibration:
       images: how many images it was found on.
     """
 
-    settings: LabelSettings
+    settings: LabelConfig
     miou: float
     start_miou: float
     curves: dict[str, dict[str, float]]
@@ -76,7 +76,7 @@ class Calibration:
 
 def calibrate(
     images: Sequence[KnownImage],
-    settings: LabelSettings,
+    settings: LabelConfig,
     grid: Mapping[str, Sequence[Any]] = GRID,
     progress: Callable[[str, float], None] = lambda name, miou: None,
 ) -> Calibration:
@@ -125,17 +125,17 @@ class _Search:
         self._described: dict[str, list[tuple[Regions, np.ndarray]]] = {}
         self._scores: dict[str, np.ndarray] = {}
 
-    def settle(self, settings: LabelSettings) -> tuple[LabelSettings, float]:
+    def settle(self, settings: LabelConfig) -> tuple[LabelConfig, float]:
         """The settings with the best weight and cut, and their mIoU."""
         table = self.scores(settings)
         weight, cut = np.unravel_index(table.argmax(), table.shape)
         found = {"objectness_weight": WEIGHTS[weight], "background_cut": CUTS[cut]}
         return settings.model_copy(update=found), float(table.max())
 
-    def settled_score(self, settings: LabelSettings, change: dict[str, Any]) -> float:
+    def settled_score(self, settings: LabelConfig, change: dict[str, Any]) -> float:
         return float(self.scores(settings.model_copy(update=change))[_index(settings)])
 
-    def scores(self, settings: LabelSettings) -> np.ndarray:
+    def scores(self, settings: LabelConfig) -> np.ndarray:
         """mIoU, float [weights, cuts]."""
         key = settings.model_copy(update={"objectness_weight": 0, "background_cut": 0}).model_dump_json()
         if key not in self._scores:
@@ -144,14 +144,14 @@ class _Search:
             self._scores[key] = _miou(_sum(counts))
         return self._scores[key]
 
-    def _regions(self, settings: LabelSettings) -> list[tuple[Regions, np.ndarray]]:
+    def _regions(self, settings: LabelConfig) -> list[tuple[Regions, np.ndarray]]:
         key = settings.model_dump_json(include=_DECIDE_REGIONS)
         if key not in self._described:
             self._described[key] = list(self._pool.map(lambda known: _describe(known, settings), self._images))
         return self._described[key]
 
 
-def _describe(known: KnownImage, settings: LabelSettings) -> tuple[Regions, np.ndarray]:
+def _describe(known: KnownImage, settings: LabelConfig) -> tuple[Regions, np.ndarray]:
     """Regions, and how many pixels of every id lie in each: int [N, 256]."""
     regions = describe(known.image, known.objectness, known.activations, known.tags, settings)
     count = len(regions.objectness)
@@ -161,9 +161,7 @@ def _describe(known: KnownImage, settings: LabelSettings) -> tuple[Regions, np.n
     return regions, histogram.reshape(count, 256)
 
 
-def _tally(
-    known: KnownImage, regions: Regions, histogram: np.ndarray, settings: LabelSettings
-) -> dict[int, np.ndarray]:
+def _tally(known: KnownImage, regions: Regions, histogram: np.ndarray, settings: LabelConfig) -> dict[int, np.ndarray]:
     """id -> float [3, weights, cuts]: pixels labelled so rightly, labelled so at all, and truly so."""
     seeds = find_seeds(regions.activations, regions.objectness, settings)
     q = diffuse(regions.edges(settings.sigma), seeds, settings)
@@ -193,7 +191,7 @@ def _miou(counts: dict[int, np.ndarray]) -> np.ndarray:
     return np.mean(iou, axis=0)
 
 
-def _index(settings: LabelSettings) -> tuple[int, int]:
+def _index(settings: LabelConfig) -> tuple[int, int]:
     """The nearest tried weight and cut."""
     weight = np.abs(np.array(WEIGHTS) - settings.objectness_weight).argmin()
     cut = np.abs(np.array(CUTS) - settings.background_cut).argmin()

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.requests import hostile_images, named, odd_images, size_of
-from components.serving_validator.settings import ServingCheckSettings
 from serving.export import read_categories
 from serving.saved_model import plain_path
 from serving.trainer_predictions import read_trainer_predictions
@@ -46,7 +46,7 @@ class ServingReport:
 
 
 def check_model(
-    model: Path, images: Sequence[bytes], categories: Categories, settings: ServingCheckSettings, work: Path
+    model: Path, images: Sequence[bytes], categories: Categories, settings: ServingCheckConfig, work: Path
 ) -> ServingReport:
     """Loads `model` in a fresh process and asks it everything it promises.
 

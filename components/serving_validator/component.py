@@ -8,8 +8,8 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.executor import Executor
-from components.serving_validator.settings import ServingCheckSettings
 from trainer.categories import Categories
 
 
@@ -40,7 +40,7 @@ class ServingValidator(base_component.BaseComponent):
         model: types.BaseChannel,
         examples: types.BaseChannel,
         categories: Categories,
-        settings: ServingCheckSettings | None = None,
+        settings: ServingCheckConfig | None = None,
         infra_blessing: types.BaseChannel | None = None,
     ):
         """Constructs the component.
@@ -54,7 +54,7 @@ class ServingValidator(base_component.BaseComponent):
         """
         super().__init__(
             ServingValidatorSpec(
-                settings=(settings or ServingCheckSettings()).model_dump_json(),
+                settings=(settings or ServingCheckConfig()).model_dump_json(),
                 categories=json.dumps(categories.to_dict()),
                 model=model,
                 examples=examples,

@@ -15,11 +15,11 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.image_example_gen.records import EVAL
+from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
-from components.serving_validator.settings import ServingCheckSettings
 from components.weak_labels.examples import split_files
 from trainer.categories import Categories
-from trainer.features import image_of, read_examples
+from trainer.data.features import image_of, read_examples
 
 REPORT = "serving_check.json"
 BLESSED = "blessed"  # the custom property that TFX's Pusher reads
@@ -44,13 +44,13 @@ class Executor(base_executor.BaseExecutor):
           output_dict:
             - blessing: InfraBlessing, as the Pusher reads it; gets serving_check.json (see checks.ServingReport).
           exec_properties:
-            - settings: JSON of ServingCheckSettings.
+            - settings: JSON of ServingCheckConfig.
             - categories: JSON of Categories.to_dict().
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        settings = ServingCheckSettings.model_validate_json(exec_properties["settings"])
+        settings = ServingCheckConfig.model_validate_json(exec_properties["settings"])
         files = split_files(artifact_utils.get_split_uri(input_dict["examples"], EVAL))
         images = [image_of(example) for example in itertools.islice(read_examples(files), settings.images)]
         with tempfile.TemporaryDirectory() as work:

@@ -14,14 +14,15 @@ import tensorflow as tf
 
 from serving.export import export_maps, export_segmentation
 from serving.model import encoded
-from trainer import features, stages
 from trainer.categories import BACKGROUND, VOID, Categories, from_lists
 from trainer.config import NetworkConfig, StageConfig
+from trainer.data import features
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, UserError
-from trainer.looks import InferenceConfig
-from trainer.session import RunFolders
+from trainer.inference.looks import InferenceConfig
+from trainer.training import stages
+from trainer.training.session import RunFolders
 
 Kind = Literal["segmentation", "l_net", "cam"]
 _STAGES = {"segmentation": stages.SEGMENTATION, "l_net": stages.L_NET, "cam": stages.CAM}
@@ -106,7 +107,7 @@ def _export(
 
 
 def _write_examples(examples: Iterable[tuple[Any, Any]], categories: Categories, path: Path, needs_masks: bool) -> str:
-    """Writes tf.Examples (trainer/features.py) and returns their digest."""
+    """Writes tf.Examples (trainer/data/features.py) and returns their digest."""
     digest, useful = hashlib.sha256(), 0
     with tf.io.TFRecordWriter(str(path), features.GZIP) as writer:
         for example, has_use in _checked(examples, categories, needs_masks):

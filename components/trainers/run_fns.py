@@ -4,8 +4,8 @@ Where several hosts train together (TF_CONFIG), each of them calls the run_fn; t
 return when the model is there.
 
 `custom_config` of each Trainer holds JSON-ready dicts: `network` (NetworkConfig), `stage` (StageConfig, or
-AdversarialConfig for P-Net), `look` (trainer.looks.Look, how the exported network looks at pictures), `max_pixels`
-(that it takes), `categories` (Categories.to_dict), `metadata` (goes into the model's assets) and `checkpoint_root`, a
+AdversarialConfig for P-Net), `look` (a Look, how the exported network looks at pictures), `max_pixels` (that it
+takes), `categories` (Categories.to_dict), `metadata` (goes into the model's assets) and `checkpoint_root`, a
 folder that outlives a killed run.
 """
 
@@ -22,17 +22,17 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
-from trainer import features
 from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
+from trainer.data import features
+from trainer.data.input_pipeline import read_records
 from trainer.errors import UserError
-from trainer.hosts import LOST, barrier, hosts
-from trainer.input_pipeline import read_records
-from trainer.looks import Look
-from trainer.p_net import refine_segmentation
-from trainer.run_state import read_history
-from trainer.session import RunFolders
-from trainer.stages import CAM, L_NET, SEGMENTATION, train
+from trainer.inference.looks import Look
+from trainer.training.checkpoints import read_history
+from trainer.training.hosts import LOST, barrier, hosts
+from trainer.training.refinement import refine_segmentation
+from trainer.training.session import RunFolders
+from trainer.training.stages import CAM, L_NET, SEGMENTATION, train
 
 Settings = TypeVar("Settings", StageConfig, AdversarialConfig)
 RUN_ID = "TRANSFERSEG_RUN_ID"  # environment variable; as a parameter it would spoil the cache

@@ -8,8 +8,8 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.executor import Executor
-from components.weak_labels.settings import LabelSettings
 from trainer.categories import Categories
 
 
@@ -42,7 +42,7 @@ class WeakLabels(base_beam_component.BaseBeamComponent):
         examples: types.BaseChannel,
         cam: types.BaseChannel,
         l_net: types.BaseChannel,
-        settings: LabelSettings,
+        settings: LabelConfig,
         categories: Categories,
         max_dead_share: float = 0.05,
         calibration: types.BaseChannel | None = None,

@@ -13,15 +13,15 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.batch.faults import refuse_above
-from components.batch.job import model_digest, recipe_of, write_json_lines
-from components.batch.masks import write_atomic
-from components.batch.networks import threads_per_worker
-from components.batch.output import DEAD_LETTERS, SUMMARY
+from components.beam_masks.faults import refuse_above
+from components.beam_masks.job import model_digest, recipe_of, write_json_lines
+from components.beam_masks.masks import write_atomic
+from components.beam_masks.networks import threads_per_worker
+from components.beam_masks.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
+from components.weak_labels.core.label_config import VALUES, LabelConfig, read_label_settings
 from components.weak_labels.examples import read_lines, split_files
 from components.weak_labels.label_store import LabelStore
-from components.weak_labels.settings import VALUES, LabelSettings, read_label_settings
 from components.weak_labels.shards import LabelShard, LabelShards
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories
@@ -53,7 +53,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
               shards.LabelShard), dead_letters.jsonl (key, stage, reason) and summary.json (images labelled, kept of
               these from earlier runs, dead; with boxes, how many and how many are empty).
           exec_properties:
-            - settings: JSON of LabelSettings.
+            - settings: JSON of LabelConfig.
             - categories: JSON of Categories.to_dict().
             - max_dead_share: share of weak images that may fail, 0..1.
             - store: folder of labels kept from run to run, or None: an image with the same bytes and tags that was
@@ -118,7 +118,7 @@ def _check_categories(cam: str, categories: Categories) -> None:
         )
 
 
-def _settings(input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]) -> LabelSettings:
+def _settings(input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]) -> LabelConfig:
     if input_dict.get("calibration"):
         return read_label_settings(f"{artifact_utils.get_single_instance(input_dict['calibration']).uri}/{VALUES}")
-    return LabelSettings.model_validate_json(exec_properties["settings"])
+    return LabelConfig.model_validate_json(exec_properties["settings"])

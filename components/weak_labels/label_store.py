@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.batch.masks import write_atomic
+from components.beam_masks.masks import write_atomic
 from components.weak_labels.examples import json_lines
 from trainer.data.files import read_bytes
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.batch.networks import Networks
-from components.weak_labels.core import LabelResult, label_image
-from components.weak_labels.settings import LabelSettings
+from components.beam_masks.networks import Networks
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import LabelResult, label_image
 from components.weak_labels.transform import maps_of
 from serving.export import read_categories
 from serving.model import Picture, encoded
@@ -34,7 +34,7 @@ class Labeller:
     """
 
     categories: Categories
-    settings: LabelSettings
+    settings: LabelConfig
     _networks: Networks
 
     def __call__(self, picture: Picture, tags: Sequence[str], boxes: Sequence[NamedBox] = ()) -> LabelResult:
@@ -103,7 +103,7 @@ class Labeller:
         return sorted({self.categories.id_of(tag) for tag in tags})
 
 
-def load_labeller(l_net: str | os.PathLike, cam: str | os.PathLike, settings: LabelSettings | None = None) -> Labeller:
+def load_labeller(l_net: str | os.PathLike, cam: str | os.PathLike, settings: LabelConfig | None = None) -> Labeller:
     """Loads the two networks that label tagged pictures.
 
     Args:
@@ -118,7 +118,7 @@ def load_labeller(l_net: str | os.PathLike, cam: str | os.PathLike, settings: La
     categories = read_categories(folders[0], "cam")
     read_categories(folders[1], "l_net")
     networks = Networks([str(folder.resolve()) for folder in folders], batch_size=1, threads=None)
-    return Labeller(categories, settings or LabelSettings(), networks)
+    return Labeller(categories, settings or LabelConfig(), networks)
 
 
 def _pixels(data: bytes) -> np.ndarray:

@@ -15,19 +15,19 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 
-from components.batch.images import DEAD, Sample, stamp_of
-from components.batch.masks import Result, atomic, write_atomic
-from components.batch.networks import RunNetworks
+from components.beam_masks.images import DEAD, Sample, stamp_of
+from components.beam_masks.masks import Result, atomic, write_atomic
+from components.beam_masks.networks import RunNetworks
 from components.image_example_gen.records import WEAK
 from components.weak_labels.examples import LABELS, json_lines
+from components.weak_labels.folder_outputs import box_counts
 from components.weak_labels.label_store import LabelStore, labels_in
-from components.weak_labels.outputs import box_counts
 from components.weak_labels.transform import mask_shares
-from trainer import features
 from trainer.baselines.example_files import with_human_mask
+from trainer.data import features
+from trainer.data.features import boxes_of, image_of, key_of, read_examples, tags_of
 from trainer.data.masks import encode_grey
-from trainer.features import boxes_of, image_of, key_of, read_examples, tags_of
-from trainer.preprocessing import decode_mask
+from trainer.data.preprocessing import decode_mask
 
 Record = dict[str, Any]
 Counts = dict[str, int]

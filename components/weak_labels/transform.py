@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.batch.images import Sample
-from components.batch.masks import Result
-from components.batch.networks import RunNetworks
-from components.weak_labels.core import LabelResult, label_image
-from components.weak_labels.geometry import map_on_stored_pixels
-from components.weak_labels.settings import LabelSettings
+from components.beam_masks.images import Sample
+from components.beam_masks.masks import Result
+from components.beam_masks.networks import RunNetworks
+from components.weak_labels.core.geometry import map_on_stored_pixels
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import LabelResult, label_image
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import clipped
 from trainer.errors import ImageFault
@@ -28,7 +28,7 @@ ROWS = 4  # our choice: images a network call; on a CPU as fast as 8, and a shar
 class LabelWithCam:
     """Finishes a sample by the whole method: models are (CAM, L-Net); channel c - 1 of the CAM is category c."""
 
-    settings: LabelSettings
+    settings: LabelConfig
 
     def __call__(
         self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
@@ -63,7 +63,7 @@ class LabelWithObjectness:
     A superpixel whose mean M lies above the background cut gets the tag; the core's score becomes M alone.
     """
 
-    settings: LabelSettings
+    settings: LabelConfig
 
     def __call__(
         self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
@@ -78,7 +78,7 @@ class LabelWithObjectness:
 
 
 def label_networks(
-    cam: str | None, l_net: str, settings: LabelSettings, *, max_pixels: int, threads: int | None = None
+    cam: str | None, l_net: str, settings: LabelConfig, *, max_pixels: int, threads: int | None = None
 ) -> RunNetworks:
     """The DoFn that makes labels: Samples -> Results.
 

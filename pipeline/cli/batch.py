@@ -68,8 +68,8 @@ def label(
     -- --direct_running_mode=multi_processing --direct_num_workers=2
     """
     l_net, cam = model_folder(l_net), model_folder(cam)
-    from components.weak_labels.batch import label_folder
-    from components.weak_labels.settings import read_label_settings
+    from components.weak_labels.core.label_config import read_label_settings
+    from components.weak_labels.label_folder import label_folder
 
     chosen = read_label_settings(settings) if settings else None
     batch(
@@ -125,7 +125,7 @@ def predict(
     Example: transferseg predict --model build/demo/serving/demo --images photos --output masks
     """
     folder = model_folder(model)
-    from components.prediction.batch import predict_folder
+    from components.beam_masks.predict_folder import predict_folder
 
     batch(
         lambda: predict_folder(

@@ -24,8 +24,8 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool, json_path
 
     Example: transferseg clean --workdir runs/one --keep 1 --dry-run
     """
-    from pipeline.retention import clean as run_clean
-    from pipeline.retention import print_removed
+    from pipeline.run.retention import clean as run_clean
+    from pipeline.run.retention import print_removed
 
     removed = run_clean(workdir, keep, keep_versions, dry_run)
     print_removed(removed, dry_run, console(json_path))

@@ -21,8 +21,8 @@ _WIDE = 2000  # columns
 
 def _log_to(_: click.Context, __: click.Parameter, path: Path | None) -> None:
     if path is not None:
-        from pipeline.logs import RunLines, new_run_id
-        from pipeline.quiet import log_to_file
+        from pipeline.run.quiet import log_to_file
+        from pipeline.run.run_log import RunLines, new_run_id
 
         try:
             log_to_file(path, RunLines(new_run_id()))
@@ -50,7 +50,7 @@ def cli(context: click.Context, quiet: bool, verbose: bool) -> None:
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"
     if verbose:
-        from pipeline.quiet import show_logs
+        from pipeline.run.quiet import show_logs
 
         show_logs()
 
@@ -113,7 +113,7 @@ def finish(summary, json_path: Path | None) -> None:
 
 def batch(work, json_path: Path | None) -> None:
     """Runs a batch job and prints its summary; too many dead letters end with EXIT_REFUSED."""
-    from components.batch.faults import TooManyFaults
+    from components.beam_masks.faults import TooManyFaults
 
     try:
         summary = work()

@@ -20,7 +20,7 @@ from pipeline.cli import (  # noqa: F401 - their commands join the group
     serving,
 )
 from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, cli
-from pipeline.quiet import hush
+from pipeline.run.quiet import hush
 from trainer.errors import UserError, shown
 
 

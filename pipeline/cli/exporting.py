@@ -78,7 +78,7 @@ def _pictures(folder: Path) -> list[bytes]:
     """The folder's first pictures, as networks take them."""
     from itertools import islice
 
-    from components.batch.images import list_images
+    from components.beam_masks.images import list_images
     from serving.model import encoded
 
     return [encoded(path) for path in islice(list_images(folder)[0], _MOST_PICTURES)]

@@ -26,7 +26,7 @@ def export(workdir: Path, output: Path, count: int) -> None:
 
     Example: transferseg review export --workdir runs/first --output review
     """
-    from pipeline.review import export_labels
+    from pipeline.review_loop import export_labels
 
     number = export_labels(workdir, output, count)
     say(
@@ -44,7 +44,7 @@ def import_(annotations: Path, images: Path, output: Path) -> None:
 
     Example: transferseg review import --annotations corrected.json --images review/images --output data
     """
-    from pipeline.review import CORRECTED, import_labels
+    from pipeline.review_loop import CORRECTED, import_labels
 
     done = import_labels(annotations, images, output)
     say(f"{done['images']} corrected, {done['dead']} left as they were; set dataset.corrected: {CORRECTED}")

@@ -31,7 +31,7 @@ def demo(workdir: Path, json_path: Path | None) -> None:
 
     Example: transferseg demo --workdir build/demo
     """
-    from pipeline.demo import run_demo
+    from pipeline.demo.demo_run import run_demo
 
     finish(run_demo(workdir, console(json_path)), json_path)
 
@@ -76,7 +76,7 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
 
     Example: transferseg validate configs/voc.yaml --set dataset.root=/data/VOC2012
     """
-    from pipeline.config import load_config
+    from pipeline.config.run_config import load_config
 
     loaded = load_config(config, list(overrides))  # a wrong config is refused before the slow import of Beam
     from pipeline.validate import validate as run_validate
@@ -111,7 +111,7 @@ def run(
 
     Example: transferseg run configs/voc.yaml --set dataset.root=/data/VOC2012 --workdir runs/one
     """
-    from pipeline.config import check_inputs, load_config
+    from pipeline.config.run_config import check_inputs, load_config
     from pipeline.weights import fetch
 
     reason = [f"gate.accept={json.dumps(accept)}"] if accept is not None else []
@@ -127,7 +127,7 @@ def run(
         return
     check_inputs(loaded)
     fetch(loaded.network.backbone, loaded.network.weights)
-    from pipeline.run import run_local  # takes seconds to import: only for a config that is right
+    from pipeline.run.local_run import run_local  # takes seconds to import: only for a config that is right
 
     finish(run_local(loaded, workdir, console(json_path)), json_path)
 
@@ -146,7 +146,7 @@ def train(
 
     Example: transferseg train l_net mine.yaml --examples runs/one/artifacts/examples/examples/1 --output l_net
     """
-    from pipeline.config import load_config
+    from pipeline.config.run_config import load_config
 
     loaded = load_config(config, list(overrides))
     from pipeline.train import train_stage
@@ -181,11 +181,11 @@ def experiment(
 
     Example: transferseg experiment configs/table2-small.yaml --methods full,l-net --splits 1
     """
-    from pipeline.config import check_inputs, load_config
+    from pipeline.config.run_config import check_inputs, load_config
 
     loaded = load_config(config, list(overrides))
     check_inputs(loaded)
-    from pipeline.experiment.command import run_experiment
+    from pipeline.experiment.rows import run_experiment
     from pipeline.weights import fetch
 
     fetch(loaded.network.backbone, loaded.network.weights)
@@ -193,11 +193,11 @@ def experiment(
     workdir = workdir or Path("build") / f"experiment-{loaded.name}"
     run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out or workdir / "results", console())
     if figures:
-        from pipeline.experiment.command import resolve
         from pipeline.experiment.figures import draw_figures
-        from pipeline.experiment.networks import Networks
+        from pipeline.experiment.rows import resolve
+        from pipeline.experiment.steps import ExperimentSteps
 
-        for path in draw_figures(Networks(loaded, workdir), resolve(loaded, names), figures, unseen):
+        for path in draw_figures(ExperimentSteps(loaded, workdir), resolve(loaded, names), figures, unseen):
             say(path)
 
 
@@ -225,7 +225,7 @@ def calibrate(
 
     Example: transferseg calibrate configs/voc-small.yaml --cam models/cam --l-net models/l_net_rehearsal --output found
     """
-    from pipeline.config import check_inputs, load_config
+    from pipeline.config.run_config import check_inputs, load_config
 
     loaded = load_config(config, list(overrides))
     check_inputs(loaded)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.image_example_gen.records import STRONG, WEAK
-from pipeline.experiment.networks import Networks
+from pipeline.experiment.steps import ExperimentSteps
 from trainer.baselines.adversarial_erasing import (
     ROUNDS,
     activations_of,
@@ -23,14 +23,14 @@ from trainer.baselines.adversarial_erasing import (
 )
 from trainer.baselines.example_files import read_examples, write_labels
 from trainer.categories import Categories
-from trainer.features import image_of, key_of
-from trainer.looks import Look
-from trainer.one_image import predict_on_pixels
-from trainer.stages import CAM, L_NET
+from trainer.data.features import image_of, key_of
+from trainer.inference.looks import Look
+from trainer.inference.one_image import predict_on_pixels
 from trainer.threads import in_threads
+from trainer.training.stages import CAM, L_NET
 
 
-def labelled(networks: Networks, categories: Categories, saliency: bool = False) -> str:
+def labelled(networks: ExperimentSteps, categories: Categories, saliency: bool = False) -> str:
     """TFRecord pattern of the weak images with labels by adversarial erasing.
 
     The cut of the activation maps is the one with the highest mIoU on strong images, whose masks are known.
@@ -75,7 +75,7 @@ def _with_saliency(
     return in_threads(label, (example for example in read_examples([weak]) if key_of(example) in regions))
 
 
-def _cut(networks: Networks, cam: Path, strong: str, categories: Categories) -> float:
+def _cut(networks: ExperimentSteps, cam: Path, strong: str, categories: Categories) -> float:
     def make(partial: Path) -> None:
         net = networks.load(CAM, categories, cam)
         pairs = activations_of(net, [strong], networks.config.look("cam").one_view)
@@ -85,7 +85,9 @@ def _cut(networks: Networks, cam: Path, strong: str, categories: Categories) -> 
     return float((networks.step("ae_cut", make, *identity) / "cut.txt").read_text())
 
 
-def _regions(networks: Networks, cam: Path, categories: Categories, seen: list[str], cut: float, number: int) -> Path:
+def _regions(
+    networks: ExperimentSteps, cam: Path, categories: Categories, seen: list[str], cut: float, number: int
+) -> Path:
     """Regions of all images in the round's classifier, which looks at the images as it has learned them."""
 
     def make(partial: Path) -> None:
@@ -98,7 +100,7 @@ def _regions(networks: Networks, cam: Path, categories: Categories, seen: list[s
     return networks.step("ae_regions", make, networks.within(seen), cut, number, networks.config.cam)
 
 
-def _erased(networks: Networks, everything: list[str], regions: list[Path]) -> str:
+def _erased(networks: ExperimentSteps, everything: list[str], regions: list[Path]) -> str:
     def make(partial: Path) -> None:
         write_erased(everything, _union(regions), partial)
 

@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from components.batch.images import list_images
+from components.beam_masks.images import list_images
 from pipeline.experiment import erasing, methods
-from pipeline.experiment.networks import Networks, held_back
-from trainer import features
+from pipeline.experiment.steps import ExperimentSteps, held_back
 from trainer.baselines.example_files import read_examples
 from trainer.categories import Categories, palette
+from trainer.data import features
+from trainer.data.features import image_of, key_of, tags_of
 from trainer.data.pictures import readable
-from trainer.features import image_of, key_of, tags_of
-from trainer.one_image import predict_on_pixels
-from trainer.preprocessing import decode_image, decode_mask
-from trainer.stages import L_NET, SEGMENTATION
+from trainer.data.preprocessing import decode_image, decode_mask
+from trainer.inference.one_image import predict_on_pixels
+from trainer.training.stages import L_NET, SEGMENTATION
 
 Panel = np.ndarray  # uint8 [H, W, 3]
 
 
-def draw_label_maps(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
+def draw_label_maps(networks: ExperimentSteps, categories: Categories, rows: int, path: Path) -> None:
     """Figure 3: images of weak categories, L-Net's map M, our labels L_w, adversarial erasing's, the truth."""
     examples = _spread(list(held_back(networks.config, categories, evaluation=False, weak=True)), rows)
     keys = {key_of(example) for example in examples}
@@ -40,7 +40,7 @@ def draw_label_maps(networks: Networks, categories: Categories, rows: int, path:
     _draw(grid, titles, [_names(example, categories) for example in examples], path)
 
 
-def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: int, path: Path) -> None:
+def draw_unseen(networks: ExperimentSteps, categories: Categories, folder: Path, rows: int, path: Path) -> None:
     """Figure 5: L-Net on images of categories that it has never seen; three pairs a row."""
     look, l_net = networks.config.look("l_net").one_view, networks.load(L_NET, categories, networks.l_net(categories))
     panels = []
@@ -51,7 +51,7 @@ def draw_unseen(networks: Networks, categories: Categories, folder: Path, rows: 
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)
 
 
-def draw_predictions(networks: Networks, categories: Categories, rows: int, path: Path) -> None:
+def draw_predictions(networks: ExperimentSteps, categories: Categories, rows: int, path: Path) -> None:
     """Figure 6: evaluation images of weak categories by AE, L-Net, P-Net and full supervision, and the truth."""
     config = networks.config
     examples = _spread(list(held_back(config, categories, evaluation=True, weak=True)), rows)
@@ -71,7 +71,7 @@ def draw_predictions(networks: Networks, categories: Categories, rows: int, path
 
 
 def draw_figures(
-    networks: Networks, splits: dict[str, Categories], folder: Path, unseen: Path | None, rows: int = 5
+    networks: ExperimentSteps, splits: dict[str, Categories], folder: Path, unseen: Path | None, rows: int = 5
 ) -> list[Path]:
     """All of them, for every split; Figure 5 only with a folder of images. Missing networks are trained first."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.plan import Remaining
+from pipeline.run.plan import Remaining
 
 Row = tuple[str, str, int]  # split, method, seed
 
@@ -23,7 +23,7 @@ STEPS = {  # method -> the components of a run that it amounts to; a number sets
 
 
 def plan_rows(rows: Sequence[Row], planned: Mapping[str, float]) -> Remaining:
-    """Seconds of each row; `planned`: of a run's components, see `pipeline.plan.plan`. "+crf" costs nothing here."""
+    """Seconds of each row; `planned`: of a run's components, see `plan`. "+crf" costs nothing here."""
     seen: set[tuple[str, int, str]] = set()
     found = {}
     for split, method, seed in rows:

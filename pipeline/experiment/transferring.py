@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.image_example_gen.records import WEAK
-from pipeline.experiment.networks import Networks
+from pipeline.experiment.steps import ExperimentSteps
 from trainer.baselines.example_files import write_labels
-from trainer.baselines.transfer_net import transfer_labels, transfer_net
+from trainer.baselines.transfer_training import transfer_labels, transfer_net
 from trainer.categories import Categories
-from trainer.looks import Look
+from trainer.inference.looks import Look
 from trainer.progress import progress
 
 
-def labelled(networks: Networks, categories: Categories) -> str:
+def labelled(networks: ExperimentSteps, categories: Categories) -> str:
     """TFRecord pattern of the weak images with labels by a TransferNet, trained as long as the segmentation network."""
     config, records = networks.config, networks.records(categories)
     weak = networks.split(categories, WEAK)

@@ -13,12 +13,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
 from components.dataset_import.writer import FAULTS, import_dataset
-from pipeline.config import load_config
+from pipeline.config.run_config import load_config
 from pipeline.init.asked import Asked
 from pipeline.init.dataset import Found, look
+from pipeline.init.found_table import print_found
 from pipeline.init.recognise import NamesMissing, names_in, recognise
-from pipeline.init.table import print_found
-from pipeline.plan import count, plan, print_plan, probe
+from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from components.batch.masks import write_atomic
+from components.beam_masks.masks import write_atomic
 from components.image_example_gen import voc
 from pipeline.init.pictures import Picture
 from trainer.errors import ImageFault, UserError, some

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from components.dataset_import.coco import read_coco
 from components.dataset_import.folders import read_cvat, read_folder, read_sbd, read_voc
+from components.dataset_import.items import Contents
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import is_labelme, read_labelme
-from components.dataset_import.samples import Contents
 from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.yolo import read_yolo
 from components.image_example_gen import voc

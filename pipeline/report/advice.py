@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.config import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.report import facts
 from pipeline.report.evidence import FEW_LABELS, Evidence
 from pipeline.report.scoring import judged_model
+from pipeline.run.summary import Miss, RunSummary, misses, percent
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Miss, Summary, misses, percent
 from trainer.config import StageConfig
 
 _SHORT = 30  # our choice: pictures of a category below which more of them come first
@@ -54,7 +54,7 @@ class Advice:
 
 
 def advise(
-    config: RunConfig, workdir: Path, components: list[ComponentRun], summary: Summary, evidence: Evidence
+    config: RunConfig, workdir: Path, components: list[ComponentRun], summary: RunSummary, evidence: Evidence
 ) -> Advice:
     """After a run, however it ended.
 
@@ -120,7 +120,7 @@ def _reached(miss: Miss) -> str:
     return f"gate.min_{miss.metric}={math.floor(100 * miss.value) / 100:g}"
 
 
-def _worst(config: RunConfig, summary: Summary, missed: list[Miss]) -> list[str]:
+def _worst(config: RunConfig, summary: RunSummary, missed: list[Miss]) -> list[str]:
     """The two categories that cost most, of those that the missed thresholds are about."""
     categories = config.categories.resolve()
     about = categories.weak if all(miss.metric == "weak_miou" for miss in missed) else categories.foreground
@@ -128,7 +128,7 @@ def _worst(config: RunConfig, summary: Summary, missed: list[Miss]) -> list[str]
     return [name for _, name in sorted(known)[:2]]
 
 
-def _category_in_words(name: str, config: RunConfig, summary: Summary, evidence: Evidence) -> str:
+def _category_in_words(name: str, config: RunConfig, summary: RunSummary, evidence: Evidence) -> str:
     kind = "masks" if name in config.categories.resolve().strong else "tags"
     text = (
         f"{name}: {percent(summary.per_class[name])} %, learned from {kind} of {evidence.trained.get(name, 0)} "
@@ -145,7 +145,7 @@ def _remedies(
     config: RunConfig,
     run: str,
     workdir: Path,
-    summary: Summary,
+    summary: RunSummary,
     missed: list[Miss],
     worst: list[str],
     evidence: Evidence,

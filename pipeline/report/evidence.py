@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.report import facts
 from pipeline.report.scoring import Scored, scored_pictures
 from pipeline.runners.local import ComponentRun

@@ -9,17 +9,17 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from components.batch.output import DEAD_LETTERS, SUMMARY
-from components.image_example_gen.transform import read_rejected, read_summary
-from components.label_calibration.outputs import CURVES as CALIBRATION
-from components.miou.metric import CONFUSION
-from components.weak_label_validator.checks import label_statistics
+from components.beam_masks.output import DEAD_LETTERS, SUMMARY
+from components.image_example_gen.write_examples import read_rejected, read_summary
+from components.label_calibration.calibration_files import CURVES as CALIBRATION
+from components.mean_iou.metric import CONFUSION
+from components.weak_label_gate.label_statistics import label_statistics
 from components.weak_labels.examples import read_labels, read_lines
 from pipeline.report.images import Picture, colour, data_uri
+from pipeline.run.summary import RunSummary, read_table, scalars
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary, read_table, scalars
-from trainer import features
 from trainer.categories import Categories
+from trainer.data import features
 
 _TRAINERS = {
     "cam": "CAM classifier",
@@ -57,7 +57,7 @@ def output(components: list[ComponentRun], name: str, key: str | None = None) ->
     return None
 
 
-def verdict(components: list[ComponentRun], summary: Summary) -> Verdict:
+def verdict(components: list[ComponentRun], summary: RunSummary) -> Verdict:
     failed = [component.name for component in components if component.error]
     if failed:
         return Verdict("failed", f"Stopped in {failed[0]}", summary.refused_because)
@@ -68,7 +68,7 @@ def verdict(components: list[ComponentRun], summary: Summary) -> Verdict:
     return Verdict("unfinished", "Not finished: no model was judged", [])
 
 
-def score_rows(summary: Summary, categories: Categories) -> list[dict[str, Any]]:
+def score_rows(summary: RunSummary, categories: Categories) -> list[dict[str, Any]]:
     """A row for each class: name, colour, supervision ("strong", "weak", ""), iou and strong_only (0..1 or None)."""
     supervision = {"background": "", **{name: "strong" for name in categories.strong}}
     return [
@@ -144,7 +144,7 @@ def curves(components: list[ComponentRun]) -> list[Picture]:
     return pictures
 
 
-def times(components: list[ComponentRun], summary: Summary) -> list[dict[str, Any]]:
+def times(components: list[ComponentRun], summary: RunSummary) -> list[dict[str, Any]]:
     """A row for each component with name, state, planned_s (None: nobody knew), wall_s and share (of the longest)."""
     longest = max((component.wall_s for component in components), default=0) or 1
     return [

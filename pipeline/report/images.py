@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from components.batch.masks import encode
+from components.beam_masks.masks import encode
 from trainer.categories import palette
 
 _SIDE = 360  # our choice: pixels of the longer side

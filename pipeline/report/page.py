@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 from tfx.utils import path_utils
 
-from pipeline.config import RunConfig, dump_config
+from pipeline.config.run_config import RunConfig, dump_config
 from pipeline.report import facts
 from pipeline.report.advice import Advice
 from pipeline.report.dag import BOX, lay_out
@@ -20,8 +20,8 @@ from pipeline.report.images import colour
 from pipeline.report.lineage import lineage
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
 from pipeline.report.scoring import judged_model
+from pipeline.run.summary import RunSummary, duration, percent
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary, duration, percent
 from trainer.categories import VOID, Categories
 
 _OF_ONE_RUN = ("components", "wall_s", "run_id", "planned")  # what another run of the same results has otherwise
@@ -32,7 +32,7 @@ def write_report(
     workdir: Path,
     config: RunConfig,
     components: list[ComponentRun],
-    summary: Summary,
+    summary: RunSummary,
     evidence: Evidence,
     advice: Advice,
 ) -> Path:
@@ -64,7 +64,7 @@ def write_report(
     return path
 
 
-def _content_key(config: RunConfig, components: list[ComponentRun], summary: Summary) -> str:
+def _content_key(config: RunConfig, components: list[ComponentRun], summary: RunSummary) -> str:
     """Changes with everything the page shows but times, cache states and the run's id."""
     results = {name: value for name, value in asdict(summary).items() if name not in _OF_ONE_RUN}
     artifacts = [
@@ -78,7 +78,7 @@ def _render(
     workdir: Path,
     config: RunConfig,
     components: list[ComponentRun],
-    summary: Summary,
+    summary: RunSummary,
     evidence: Evidence,
     advice: Advice,
     key: str,

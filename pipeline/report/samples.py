@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from components.batch.networks import BATCH_SIZE, Networks
+from components.beam_masks.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import WEAK
+from components.weak_labels.core.geometry import map_on_stored_pixels
 from components.weak_labels.examples import split_files
-from components.weak_labels.geometry import map_on_stored_pixels
 from pipeline.report.evidence import cause_of
 from pipeline.report.images import Picture, heat, mask, photo
 from pipeline.report.scoring import Scored, eval_examples, names_in, predict, truth_of
-from pipeline.summary import percent
+from pipeline.run.summary import percent
 from trainer.categories import Categories
-from trainer.features import image_of, key_of, read_examples, tags_of
-from trainer.preprocessing import decode_image
+from trainer.data.features import image_of, key_of, read_examples, tags_of
+from trainer.data.preprocessing import decode_image
 
 _ROWS = 8  # our choice: shown of each kind
 _DOUBTFUL = 3  # our choice: least certain predictions shown besides

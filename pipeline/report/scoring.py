@@ -15,17 +15,17 @@ import tensorflow as tf
 from PIL import Image
 from tfx.utils import path_utils
 
-from components.batch.networks import BATCH_SIZE, Networks
+from components.beam_masks.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import EVAL
 from components.weak_labels.examples import split_files
-from pipeline.config import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.report import facts
 from pipeline.runners.local import ComponentRun
-from trainer import features
 from trainer.categories import VOID, Categories
-from trainer.features import image_of, key_of, read_examples
+from trainer.data import features
+from trainer.data.features import image_of, key_of, read_examples
+from trainer.data.preprocessing import decode_mask
 from trainer.metrics import confusion_matrix, scores
-from trainer.preprocessing import decode_mask
 
 PICTURES = "pictures.json"
 _SCORED, _SCORED_SLOW = 60, 16  # our choice: pictures that are scored one by one; VGG-16 takes .3 s each

@@ -17,13 +17,13 @@ from airflow.operators.python import PythonOperator
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.portable import runtime_parameter_utils
 
-from components.batch.faults import TooManyFaults
-from components.batch.lock import locked
-from pipeline.config import dump_config, load_config
+from components.beam_masks.faults import TooManyFaults
+from components.beam_masks.lock import locked
+from pipeline.config.run_config import dump_config, load_config
 from pipeline.graph import training_hash
-from pipeline.pushed import describe
+from pipeline.run.pushed import describe
+from pipeline.run.summary import summarise
 from pipeline.runners.local import build, components_of, launch
-from pipeline.summary import summarise
 from trainer.errors import UserError
 
 

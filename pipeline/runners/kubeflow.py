@@ -14,10 +14,10 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
-from components.image_example_gen.settings import check_dataset, fingerprint
-from pipeline.config import RunConfig
+from components.image_example_gen.dataset_config import check_dataset, fingerprint
+from pipeline.config.cluster import DEFAULT, ClusterConfig, Resources
+from pipeline.config.run_config import RunConfig
 from pipeline.graph import Folders, create_pipeline
-from pipeline.runners.settings import DEFAULT, ClusterSettings, Resources
 from trainer.errors import UserError
 
 _COMMAND = ["python", "-m", "pipeline.runners.step"]
@@ -83,7 +83,7 @@ def compile_pipeline(config: RunConfig, workdir: Path) -> Compiled:
     return Compiled([str(file) for file in files], notes)
 
 
-def _check(config: RunConfig, settings: ClusterSettings) -> None:
+def _check(config: RunConfig, settings: ClusterConfig) -> None:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", config.name):
         raise UserError(f"name: Kubeflow allows lower-case letters, digits and -, not '{config.name}'")
     if config.serving_check.docker_tag:
@@ -102,7 +102,7 @@ def _check(config: RunConfig, settings: ClusterSettings) -> None:
             raise UserError(f"{key}: {path} is no URI; give the one of an earlier run's model artifact")
 
 
-def _request_resources(pipeline: tfx.dsl.Pipeline, settings: ClusterSettings) -> dict[str, Resources]:
+def _request_resources(pipeline: tfx.dsl.Pipeline, settings: ClusterConfig) -> dict[str, Resources]:
     """Attaches to every component what it asks for; component -> that."""
     components = {node.id: node for node in pipeline.components if isinstance(node, BaseComponent)}
     unknown = sorted(set(settings.resources) - set(components) - {DEFAULT})
@@ -123,7 +123,7 @@ def _request_resources(pipeline: tfx.dsl.Pipeline, settings: ClusterSettings) ->
     return wanted
 
 
-def _for_kubernetes(spec: dict, settings: ClusterSettings) -> dict:
+def _for_kubernetes(spec: dict, settings: ClusterConfig) -> dict:
     """The spec as Kubeflow's own backend takes it: GPUs as Kubernetes names them, and no resolver, which it refuses."""
     spec = copy.deepcopy(spec)
     if settings.on_bucket:
@@ -144,7 +144,7 @@ def _for_kubernetes(spec: dict, settings: ClusterSettings) -> dict:
     return spec
 
 
-def _platforms(resources: dict[str, Resources], settings: ClusterSettings) -> dict:
+def _platforms(resources: dict[str, Resources], settings: ClusterConfig) -> dict:
     """Kubeflow's second document: volumes, and the nodes each executor may run on."""
     spot_key, spot_value = settings.spot_label.split("=")
     executors = {}

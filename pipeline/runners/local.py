@@ -16,9 +16,9 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_ru
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
-from pipeline.config import RunConfig
+from pipeline.config.run_config import RunConfig
 from pipeline.graph import Folders, create_pipeline
-from pipeline.metadata_server import connect
+from pipeline.run.metadata_store import connect
 
 CHECKPOINTS = "checkpoints"  # in the work folder; of no use after a run
 

@@ -19,9 +19,9 @@ from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 from tfx.utils import name_utils
 
-from components.batch.faults import TooManyFaults
+from components.beam_masks.faults import TooManyFaults
 from components.data_gate.component import DataBlessing
-from components.weak_label_validator.component import LabelBlessing
+from components.weak_label_gate.component import LabelBlessing
 from trainer.errors import UserError
 
 MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}

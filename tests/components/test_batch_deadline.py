@@ -7,10 +7,10 @@ import pytest
 from commands import TIMEOUT_S
 from labelling_samples import encode, scene
 
-from components.batch.deadline import OutOfTime, within
-from components.batch.images import DEAD, Sample
-from components.batch.masks import Result
-from components.batch.networks import RunNetworks
+from components.beam_masks.deadline import OutOfTime, within
+from components.beam_masks.images import DEAD, Sample
+from components.beam_masks.masks import Result
+from components.beam_masks.networks import RunNetworks
 
 
 def finish_but_hang_on_b(sample, image, outputs, image_sizes):

@@ -13,15 +13,15 @@ import tensorflow as tf
 from labelling_samples import encode, scene, write_scenes
 from PIL import Image
 
-from components.batch import images, masks, networks
-from components.batch.coco import write_coco
-from components.batch.images import Sample, Source, unpack
-from components.batch.lock import locked
-from components.batch.masks import Result, write_atomic
-from components.batch.output import claimed
-from components.prediction.batch import predict_folder
-from components.weak_labels.batch import label_folder
-from components.weak_labels.outputs import write_examples
+from components.beam_masks import images, masks, networks
+from components.beam_masks.coco_export import write_coco
+from components.beam_masks.images import Sample, Source, unpack
+from components.beam_masks.lock import locked
+from components.beam_masks.masks import Result, write_atomic
+from components.beam_masks.output import claimed
+from components.beam_masks.predict_folder import predict_folder
+from components.weak_labels.folder_outputs import write_examples
+from components.weak_labels.label_folder import label_folder
 from trainer.categories import from_lists
 from trainer.data.pictures import read_header
 from trainer.errors import UserError

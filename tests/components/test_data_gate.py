@@ -15,11 +15,11 @@ from components.data_gate.component import DataBlessing, DataGate
 from components.data_gate.executor import Executor
 from components.data_gate.findings import anomaly_lines, empty_split_lines
 from components.image_example_gen.component import ImageExampleGen
-from components.image_example_gen.settings import DatasetSettings, fingerprint
-from components.image_example_gen.transform import WriteExamples
-from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
-from trainer import features
+from components.image_example_gen.dataset_config import DatasetConfig, fingerprint
+from components.image_example_gen.write_examples import WriteExamples
+from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from trainer.categories import from_lists
+from trainer.data import features
 from trainer.errors import UserError
 
 CATEGORIES = from_lists(DEMO_STRONG, DEMO_WEAK)
@@ -112,7 +112,7 @@ def run_on(tmp_path, settings):
 
 @pytest.mark.e2e
 def test_demo_data_pass_and_a_second_run_is_cached(demo, tmp_path):
-    settings = DatasetSettings(root=str(demo))
+    settings = DatasetConfig(root=str(demo))
     assert len(run_on(tmp_path, settings)) == 1
     assert len(run_on(tmp_path, settings)) == 1
     assert len(list((tmp_path / "root" / "ImageExampleGen" / "examples").iterdir())) == 1
@@ -120,7 +120,7 @@ def test_demo_data_pass_and_a_second_run_is_cached(demo, tmp_path):
 
 @pytest.mark.e2e
 def test_an_empty_split_reaches_the_gate_and_stops_there(demo, tmp_path):
-    settings = DatasetSettings(root=str(demo), train_limit=1)  # the first demo image is strong
+    settings = DatasetConfig(root=str(demo), train_limit=1)  # the first demo image is strong
     with pytest.raises(UserError, match="split weak is empty"):
         run_on(tmp_path, settings)
 
@@ -138,7 +138,7 @@ def with_text_tags(example):
 def test_a_planted_anomaly_stops_the_run(demo, tmp_path, plant):
     uri = tmp_path / "examples"
     with beam.Pipeline() as pipeline:
-        _ = pipeline | WriteExamples(str(uri), DatasetSettings(root=str(demo)), CATEGORIES)
+        _ = pipeline | WriteExamples(str(uri), DatasetConfig(root=str(demo)), CATEGORIES)
     (path,) = uri.glob("Split-weak/*.gz")
     records = list(tf.data.TFRecordDataset(str(path), compression_type="GZIP").as_numpy_iterator())
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:

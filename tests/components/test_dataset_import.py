@@ -14,7 +14,7 @@ from components.dataset_import.coco import read_coco
 from components.dataset_import.folders import read_folder, read_voc
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
-from components.image_example_gen.settings import DatasetSettings, check_dataset
+from components.image_example_gen.dataset_config import DatasetConfig, check_dataset
 from components.image_example_gen.tags import read_tags
 from trainer.categories import Categories
 from trainer.data.pictures import Header
@@ -44,7 +44,7 @@ def check_round_trip(write, originals, place):
         assert {names[i - 1] for i in tags[one.key]} == set(one.tags)
     listed = (place / "out" / "ImageSets/Segmentation/train.txt").read_text().split()
     assert listed == sorted(one.key for one in originals)
-    check_dataset(DatasetSettings(root=str(place / "out"), eval="train"), Categories(tuple(names), ()))
+    check_dataset(DatasetConfig(root=str(place / "out"), eval="train"), Categories(tuple(names), ()))
 
 
 @by_name
@@ -80,9 +80,9 @@ def test_real_coco_polygons_are_drawn_as_scikit_image_draws_them(tmp_path, real_
 
 def test_masks_labelled_here_and_written_as_coco_come_back(tmp_path):
     """The JSON of `transferseg label --format coco`."""
-    from components.batch.coco import write_coco
-    from components.batch.images import Source
-    from components.batch.masks import encode
+    from components.beam_masks.coco_export import write_coco
+    from components.beam_masks.images import Source
+    from components.beam_masks.masks import encode
 
     originals = [
         foreign_datasets.Original(one.key, one.image, np.where(one.mask == 255, 0, one.mask))

@@ -14,16 +14,17 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
-from components.image_example_gen import transform, voc
+from components.image_example_gen import voc
+from components.image_example_gen import write_examples as transform
+from components.image_example_gen.dataset_config import DatasetConfig, check_dataset, fingerprint
 from components.image_example_gen.executor import Executor
-from components.image_example_gen.settings import DatasetSettings, check_dataset, fingerprint
 from components.image_example_gen.tags import read_tags
-from components.image_example_gen.transform import WriteExamples, read_rejected, read_summary
-from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
-from trainer import features
+from components.image_example_gen.write_examples import WriteExamples, read_rejected, read_summary
+from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from trainer.categories import VOID, from_lists, named_split
+from trainer.data import features
+from trainer.data.preprocessing import decode_mask
 from trainer.errors import UserError
-from trainer.preprocessing import decode_mask
 
 CATEGORIES = from_lists(DEMO_STRONG, DEMO_WEAK)
 
@@ -68,7 +69,7 @@ def contents(uri):
 
 
 def test_every_listed_image_is_in_the_right_split_in_order(demo, tmp_path, small_shards):
-    uri = write(DatasetSettings(root=str(demo)), tmp_path / "out")
+    uri = write(DatasetConfig(root=str(demo)), tmp_path / "out")
     split = {name: keys_of(examples_of(uri, name)) for name in ("strong", "weak", "eval")}
     trained = voc.list_keys(demo, "train")
     weak = [key for key in trained if np.isin(true_mask(demo, key), CATEGORIES.weak_ids).any()]
@@ -84,7 +85,7 @@ def test_every_listed_image_is_in_the_right_split_in_order(demo, tmp_path, small
 
 @pytest.mark.parametrize("mixed_images", ["ignore_strong_masks", "use_strong_masks"])
 def test_no_weak_pixel_is_in_the_written_training_records(demo, tmp_path, mixed_images):
-    uri = write(DatasetSettings(root=str(demo), mixed_images=mixed_images), tmp_path / "out")
+    uri = write(DatasetConfig(root=str(demo), mixed_images=mixed_images), tmp_path / "out")
     training = examples_of(uri, "strong") + examples_of(uri, "weak")
     assert len(training) == 24
     with_mask = 0
@@ -103,7 +104,7 @@ def test_no_weak_pixel_is_in_the_written_training_records(demo, tmp_path, mixed_
 
 
 def test_the_files_do_not_depend_on_the_workers(demo, tmp_path, small_shards):
-    settings = DatasetSettings(root=str(demo))
+    settings = DatasetConfig(root=str(demo))
     one = write(settings, tmp_path / "one")
     many = write(settings, tmp_path / "many", "--direct_running_mode=multi_threading", "--direct_num_workers=4")
     assert contents(one) == contents(many)
@@ -115,7 +116,7 @@ def test_a_tags_file_decides_and_weak_images_need_no_masks(demo, tmp_path):
     (demo / "tags.csv").write_text("image,tags\n" + "".join(f"{key}.jpg,gear|ring\n" for key in keys))
     for key in keys:
         voc.mask_path(demo, key).unlink()
-    uri = write(DatasetSettings(root=str(demo), tags="tags.csv"), tmp_path / "out")
+    uri = write(DatasetConfig(root=str(demo), tags="tags.csv"), tmp_path / "out")
     weak = examples_of(uri, "weak")
     assert keys_of(weak) == keys
     assert {tuple(tf.sparse.to_dense(example[features.TAGS]).numpy()) for example in weak} == {(1, 5)}
@@ -130,7 +131,7 @@ def test_bad_images_become_dead_letters_and_the_counts_add_up(demo, tmp_path, sm
     evaluated = voc.list_keys(demo, "val")[0]
     with voc.list_path(demo, "train").open("a") as file:
         file.write(f"\n{keys[5]}\n{evaluated}\n")
-    settings = DatasetSettings(root=str(demo))
+    settings = DatasetConfig(root=str(demo))
     uri = write(settings, tmp_path / "out")
     dead = {entry["key"]: (entry["stage"], entry["reason"]) for entry in read_rejected(str(uri))}
     assert {key: stage for key, (stage, _) in dead.items()} == {
@@ -161,7 +162,7 @@ def run_executor(settings, uri):
 
 
 def test_the_artifact_is_described_as_tfx_describes_its_own(demo, tmp_path):
-    artifact = run_executor(DatasetSettings(root=str(demo)), tmp_path / "out")
+    artifact = run_executor(DatasetConfig(root=str(demo)), tmp_path / "out")
     assert artifact.splits == ["strong", "weak", "eval"] and (artifact.span, artifact.version) == (0, 0)
     assert examples_utils.get_file_format(artifact) == "tfrecords_gzip"
     assert examples_utils.get_payload_format(artifact) == example_gen_pb2.FORMAT_TF_EXAMPLE
@@ -172,15 +173,15 @@ def test_too_many_bad_images_stop_the_run_and_the_first_are_named(demo, tmp_path
     for key in keys[:4]:
         voc.image_path(demo, key).write_bytes(b"")
     with pytest.raises(UserError) as caught:
-        run_executor(DatasetSettings(root=str(demo), max_bad_share=0.1), tmp_path / "out")
+        run_executor(DatasetConfig(root=str(demo), max_bad_share=0.1), tmp_path / "out")
     message = str(caught.value)
     assert message.startswith("4 of 30 images are bad, more than dataset.max_bad_share 0.1 allows: ")
     assert f"{keys[0]} (image): the file is empty" in message and "rejected.jsonl" in message and "\n" not in message
-    run_executor(DatasetSettings(root=str(demo), max_bad_share=4 / 30), tmp_path / "at the limit")
+    run_executor(DatasetConfig(root=str(demo), max_bad_share=4 / 30), tmp_path / "at the limit")
 
 
 def test_limits_take_the_first_images(demo, tmp_path):
-    uri = write(DatasetSettings(root=str(demo), train_limit=4, eval_limit=2), tmp_path / "out")
+    uri = write(DatasetConfig(root=str(demo), train_limit=4, eval_limit=2), tmp_path / "out")
     assert read_summary(str(uri))["splits"] == {"strong": 2, "weak": 2, "eval": 2}
 
 
@@ -197,7 +198,7 @@ def test_a_missing_path_is_named_before_any_work(demo, missing, named):
     path = demo / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(UserError, match=named) as caught:
-        check_dataset(DatasetSettings(root=str(demo)), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(demo)), CATEGORIES)
     assert "\n" not in str(caught.value)
 
 
@@ -220,16 +221,16 @@ def test_a_fault_in_the_tags_file_is_named_with_its_line(demo, text, named):
     if text is not None:
         (demo / "tags.csv").write_text(text.replace("KEY2", second).replace("KEY", first))
     with pytest.raises(UserError, match=named.replace("KEY", first)):
-        check_dataset(DatasetSettings(root=str(demo), tags="tags.csv"), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(demo), tags="tags.csv"), CATEGORIES)
 
 
 def test_an_empty_list_and_a_binary_list_are_named(demo):
     voc.list_path(demo, "val").write_text("\n \n")
     with pytest.raises(UserError, match="lists no image"):
-        check_dataset(DatasetSettings(root=str(demo)), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(demo)), CATEGORIES)
     voc.list_path(demo, "val").write_bytes("schön\n".encode("latin-1"))
     with pytest.raises(UserError, match="val.txt: line 1 is not a text in UTF-8"):
-        check_dataset(DatasetSettings(root=str(demo)), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(demo)), CATEGORIES)
 
 
 @pytest.mark.parametrize("name", ["city/img1", "../secret"])
@@ -237,19 +238,19 @@ def test_an_image_in_a_folder_below_is_refused(demo, name):
     with voc.list_path(demo, "train").open("a") as file:
         file.write(f"\n{name}\n")
     with pytest.raises(UserError, match=f"image name '{name}' has a /"):
-        check_dataset(DatasetSettings(root=str(demo)), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(demo)), CATEGORIES)
 
 
 def test_a_missing_list_of_corrected_images_is_named_before_any_work(demo):
     with pytest.raises(UserError, match="corrected.txt: no such list"):
-        check_dataset(DatasetSettings(root=str(demo), corrected="corrected"), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(demo), corrected="corrected"), CATEGORIES)
 
 
 def test_two_lists_of_one_span_are_refused(demo):
     for number in ("1", "01"):
         shutil.copy(voc.list_path(demo, "train"), voc.list_path(demo, f"train-{number}"))
     with pytest.raises(UserError, match=r"train-1.txt: span 1 is train-01.txt already"):
-        check_dataset(DatasetSettings(root=str(demo), train="train-{SPAN}"), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(demo), train="train-{SPAN}"), CATEGORIES)
 
 
 def test_tags_as_spreadsheets_write_them(tmp_path):
@@ -262,7 +263,7 @@ def test_tags_as_spreadsheets_write_them(tmp_path):
 
 
 def test_the_fingerprint_follows_the_files_that_are_used(demo):
-    settings = DatasetSettings(root=str(demo), train_limit=4)
+    settings = DatasetConfig(root=str(demo), train_limit=4)
     first = fingerprint(settings)
     keys = voc.list_keys(demo, "train")
     os.utime(voc.image_path(demo, keys[10]), (1, 1))
@@ -277,7 +278,7 @@ def test_real_voc_images_are_split_by_the_papers_rule(tmp_path):
     data = os.environ.get("TRANSFERSEG_DATA")
     if not data:
         pytest.skip("set TRANSFERSEG_DATA to the folder that holds voc12_ps20")
-    settings = DatasetSettings(root=f"{data}/voc12_ps20", train_limit=60, eval_limit=20)
+    settings = DatasetConfig(root=f"{data}/voc12_ps20", train_limit=60, eval_limit=20)
     categories = named_split("voc-split-1")
     uri = str(write(settings, tmp_path / "out", categories=categories))
     summary = read_summary(uri)

@@ -6,10 +6,10 @@ import tensorflow as tf
 from test_image_example_gen_records import CATEGORIES, IMAGE, SIZE, a_mask, encoded
 
 from components.image_example_gen import voc
+from components.image_example_gen.dataset_config import DatasetConfig, check_dataset, fingerprint
 from components.image_example_gen.records import read_record
-from components.image_example_gen.settings import DatasetSettings, check_dataset, fingerprint
-from components.image_example_gen.transform import plan_shards, read_shard
-from trainer import features
+from components.image_example_gen.write_examples import plan_shards, read_shard
+from trainer.data import features
 from trainer.data.boxes import TagBox
 from trainer.errors import ImageFault, UserError
 
@@ -36,7 +36,7 @@ def write_boxes(root, *lines):
 
 
 def records(root, **settings):
-    settings = DatasetSettings(root=str(root), **settings)
+    settings = DatasetConfig(root=str(root), **settings)
     found = {}
     for shard in plan_shards(settings, CATEGORIES):
         for job, result in read_shard(shard, settings, CATEGORIES):
@@ -74,7 +74,7 @@ def test_strong_images_have_no_use_for_boxes(root):
 
 
 def test_without_a_table_nothing_is_another(root):
-    settings = DatasetSettings(root=str(root))
+    settings = DatasetConfig(root=str(root))
     before, state = records(root)["b", False], fingerprint(settings)
     assert not {features.BOX_TAGS, features.BOX_CORNERS} & set(example_of(before).features.feature)
     write_boxes(root, "b,dog,1,1,3,3")
@@ -90,7 +90,7 @@ def test_a_box_outside_its_picture_is_a_dead_letter(root):
 def test_wrong_lines_are_named_at_once(root):
     write_boxes(root, "b,dog,3,0,1,3", "zebra,dog,0,0,1,1", "b,dgo,0,0,1,1", "b,dog,0,0,nan,1", "b,dog,1,1,2,2")
     with pytest.raises(UserError) as error:
-        check_dataset(DatasetSettings(root=str(root)), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(root)), CATEGORIES)
     for part in ("boxes.csv: line 2: the box is inverted", "line 3: no picture 'zebra'", "line 4: unknown category"):
         assert part in str(error.value)
     assert "line 5: a corner of the box is not a finite number" in str(error.value) and "line 6" not in str(error.value)

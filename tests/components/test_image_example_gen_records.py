@@ -13,12 +13,12 @@ from PIL import Image
 
 from components.image_example_gen import voc
 from components.image_example_gen.records import read_record
-from trainer import features
 from trainer.categories import VOID, from_lists, palette
+from trainer.data import features
 from trainer.data.masks import read_mask
 from trainer.data.pictures import decode, read_header
+from trainer.data.preprocessing import decode_image, decode_mask
 from trainer.errors import ImageFault
-from trainer.preprocessing import decode_image, decode_mask
 
 CATEGORIES = from_lists(["cat", "cow"], ["dog", "horse"])  # ids 1, 2 strong; 3, 4 weak
 SIZE = (6, 9)

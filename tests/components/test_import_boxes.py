@@ -14,7 +14,7 @@ from components.dataset_import.labelme import read_labelme
 from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.writer import import_dataset
 from components.dataset_import.yolo import read_yolo
-from trainer import features
+from trainer.data import features
 from trainer.data.boxes import TagBox, read_boxes_table
 
 BLOCK_BOX = (10, 5, 30, 15)

@@ -13,8 +13,8 @@ from fuzzing import check_each, check_words
 from random_datasets import NAMES, Picture, Thing
 from random_formats import KINDS
 
-from components.batch.faults import dead_letter
-from components.dataset_import.samples import Sample
+from components.beam_masks.faults import dead_letter
+from components.dataset_import.items import ImportedPicture
 from components.dataset_import.tfrecords import _ReadFile
 from components.dataset_import.writer import _WriteSample, import_dataset
 from trainer.categories import VOC
@@ -47,8 +47,8 @@ def letters_of(contents, folder):
     letters, samples = list(contents.faults), contents.samples
     if isinstance(samples, beam.PTransform):
         found = [one for path in samples._paths for one in _ReadFile(contents.names).process(path)]
-        letters += [one.value for one in found if not isinstance(one, Sample)]
-        samples = [one for one in found if isinstance(one, Sample)]
+        letters += [one.value for one in found if not isinstance(one, ImportedPicture)]
+        samples = [one for one in found if isinstance(one, ImportedPicture)]
     ids = np.array([0, *range(1, len(contents.names) + 1), *[255] * (255 - len(contents.names))], np.uint8)
     write = _WriteSample(str(folder), contents.names, ids, {name: name for name in contents.names})
     for sample in samples:

@@ -10,13 +10,13 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.image_example_gen.transform import SHARD_SIZE
+from components.image_example_gen.write_examples import SHARD_SIZE
+from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import read_labels, split_files
 from components.weak_labels.executor import Executor
 from components.weak_labels.label_store import LabelStore, labels_in
-from components.weak_labels.settings import LabelSettings
 from components.weak_labels.shards import LabelShard
-from trainer import features
+from trainer.data import features
 
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
@@ -54,7 +54,7 @@ def label(models, tmp_path):
                 (tmp_path / kind / "Format-Serving").symlink_to(models[kind])
             inputs[kind] = [model]
         properties = {
-            "settings": LabelSettings(**settings).model_dump_json(),
+            "settings": LabelConfig(**settings).model_dump_json(),
             "categories": json.dumps(CATEGORIES.to_dict()),
             "max_dead_share": 0.5,
             "store": str(tmp_path / store) if store else None,

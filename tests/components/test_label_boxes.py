@@ -7,8 +7,8 @@ import pytest
 from labelling_samples import CATEGORIES, encode, scene
 from PIL import Image
 
-from components.weak_label_validator.checks import label_statistics
-from components.weak_labels.batch import label_folder
+from components.weak_label_gate.label_statistics import label_statistics
+from components.weak_labels.label_folder import label_folder
 from trainer.errors import UserError
 
 HEADER = "image,category,x1,y1,x2,y2\n"

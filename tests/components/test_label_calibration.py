@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from components.label_calibration import search
-from components.label_calibration.outputs import write_calibration
+from components.label_calibration.calibration_files import write_calibration
 from components.label_calibration.search import CUTS, WEIGHTS, KnownImage, calibrate
-from components.weak_labels.core import label_image
-from components.weak_labels.settings import LabelSettings, read_label_settings
+from components.weak_labels.core.label_config import LabelConfig, read_label_settings
+from components.weak_labels.core.label_image import label_image
 from trainer.errors import UserError
 from trainer.metrics import confusion_matrix
 
@@ -57,14 +57,14 @@ def miou_of_real_labels(images, settings) -> float:
 
 @pytest.mark.parametrize("weight,cut", [(0.0, 0.5), (0.3, 0.45), (1.0, 0.6)])
 def test_the_searched_score_is_that_of_real_labels(weight, cut):
-    settings = LabelSettings(objectness_weight=weight, background_cut=cut, ignore_band=0, superpixels=80)
+    settings = LabelConfig(objectness_weight=weight, background_cut=cut, ignore_band=0, superpixels=80)
     found = calibrate(IMAGES, settings, grid={})
     assert found.start_miou == pytest.approx(miou_of_real_labels(IMAGES, settings), abs=0.004)
     assert found.miou == pytest.approx(miou_of_real_labels(IMAGES, found.settings), abs=0.004)
 
 
 def test_it_finds_better_values_and_shows_what_each_does():
-    start = LabelSettings(background_cut=0.9, objectness_weight=0.0, sigma=0.4, superpixels=80)
+    start = LabelConfig(background_cut=0.9, objectness_weight=0.0, sigma=0.4, superpixels=80)
     settled = []
     found = calibrate(IMAGES, start, GRID, lambda name, miou: settled.append((name, miou)))
     assert found.miou > found.start_miou + 0.05 and found.images == 4
@@ -77,17 +77,17 @@ def test_it_finds_better_values_and_shows_what_each_does():
 
 
 def test_it_is_deterministic():
-    start = LabelSettings(superpixels=80)
+    start = LabelConfig(superpixels=80)
     assert calibrate(IMAGES, start, GRID) == calibrate(IMAGES, start, GRID)
 
 
 def test_no_images_is_an_error():
     with pytest.raises(ValueError, match="no images"):
-        calibrate([], LabelSettings())
+        calibrate([], LabelConfig())
 
 
 def test_what_is_written_can_be_read_back(tmp_path):
-    found = calibrate(IMAGES[:2], LabelSettings(superpixels=80), GRID)
+    found = calibrate(IMAGES[:2], LabelConfig(superpixels=80), GRID)
     write_calibration(tmp_path, found)
     assert read_label_settings(tmp_path / "labels.yaml") == found.settings
     figures = json.loads((tmp_path / "calibration.json").read_text())
@@ -112,4 +112,4 @@ def test_wrong_settings_files_are_named(tmp_path, content, problem):
 
 def test_a_run_config_is_a_settings_file_too(tmp_path):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"name": "x", "labels": {"sigma": 0.3}}))
-    assert read_label_settings(tmp_path / "run.yaml") == LabelSettings(sigma=0.3)
+    assert read_label_settings(tmp_path / "run.yaml") == LabelConfig(sigma=0.3)

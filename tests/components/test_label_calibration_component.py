@@ -9,11 +9,11 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.label_calibration.executor import Executor
 from components.weak_labels import executor as weak_labels
-from components.weak_labels.settings import LabelSettings, read_label_settings
-from trainer import features
+from components.weak_labels.core.label_config import LabelConfig, read_label_settings
+from trainer.data import features
 from trainer.errors import UserError
 
-START = LabelSettings(superpixels=60, objectness_weight=0.0, background_cut=0.9)
+START = LabelConfig(superpixels=60, objectness_weight=0.0, background_cut=0.9)
 
 
 def artifact(kind, uri):

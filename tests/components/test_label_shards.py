@@ -12,22 +12,22 @@ import tensorflow as tf
 from commands import ROOT
 from labelling_samples import encode, scene
 
-from components.batch.images import DEAD
-from components.batch.masks import Result
-from components.batch.networks import Networks
-from components.weak_labels.core import label_image
+from components.beam_masks.images import DEAD
+from components.beam_masks.masks import Result
+from components.beam_masks.networks import Networks
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import label_image
 from components.weak_labels.examples import read_lines
 from components.weak_labels.label_store import LabelStore, labels_in
-from components.weak_labels.settings import LabelSettings
 from components.weak_labels.shards import LabelShard
 from components.weak_labels.transform import ROWS, label_networks, maps_of
-from trainer import features
 from trainer.baselines.example_files import with_human_mask
 from trainer.categories import VOID
+from trainer.data import features
 from trainer.data.boxes import TagBox
+from trainer.data.features import GZIP, boxes_of, image_of, read_examples, tags_of
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
-from trainer.features import GZIP, boxes_of, image_of, read_examples, tags_of
 
 PROGRAM = Path(__file__).parent / "programs" / "label_shard.py"
 
@@ -67,7 +67,7 @@ def written(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def networks(models):
-    networks = label_networks(str(models["cam"]), str(models["l_net"]), LabelSettings(), max_pixels=10**6)
+    networks = label_networks(str(models["cam"]), str(models["l_net"]), LabelConfig(), max_pixels=10**6)
     networks.setup()
     return networks
 
@@ -94,7 +94,7 @@ def sequentially(models, file: str, output: Path) -> bytes:
             [outputs] = networks.run([image_of(example)])
             image, tags = decode(image_of(example)), tags_of(example)
             maps = maps_of(image, tags, outputs, networks.image_sizes)
-            mask = label_image(image, *maps, tags, LabelSettings(), boxes_of(example)).mask
+            mask = label_image(image, *maps, tags, LabelConfig(), boxes_of(example)).mask
             mask = encode_grey(with_human_mask(mask, example))
             example.features.feature[features.MASK].bytes_list.value[:] = [mask]
             example.features.feature[features.SOURCE].bytes_list.value[:] = [features.GENERATED]

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.batch.lock import locked
-from pipeline.config import make_config
-from pipeline.demo import demo_config
-from pipeline.demo_data import draw_demo_dataset
-from pipeline.run import run_local
+from components.beam_masks.lock import locked
+from pipeline.config.run_config import make_config
+from pipeline.demo.demo_data import draw_demo_dataset
+from pipeline.demo.demo_run import demo_config
+from pipeline.run.local_run import run_local
 from trainer.errors import UserError
 
-HOLD = "import sys, time, pathlib; from components.batch.lock import locked\n"
+HOLD = "import sys, time, pathlib; from components.beam_masks.lock import locked\n"
 HOLD += "with locked(pathlib.Path(sys.argv[1]), 'run 7'): print('held', flush=True); time.sleep(3600)"
 
 

@@ -10,13 +10,13 @@ from PIL import Image
 
 from components.image_example_gen import voc
 from components.image_example_gen.records import read_record
-from components.miou.eval_config import make_eval_config
-from components.miou.metric import MeanIoU
-from pipeline.summary import scalars
+from components.mean_iou.eval_config import make_eval_config
+from components.mean_iou.metric import MeanIoU
+from pipeline.run.summary import scalars
 from serving.export import export_segmentation
 from serving.prediction_counts import counted
-from trainer import features
 from trainer.categories import from_lists, named_split
+from trainer.data import features
 from trainer.metrics import boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
 

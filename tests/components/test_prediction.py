@@ -10,15 +10,15 @@ from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, encode, export
 from PIL import Image
 from pycocotools.coco import COCO
 
-from components.batch.faults import TooManyFaults
-from components.prediction.batch import predict_folder
+from components.beam_masks.faults import TooManyFaults
+from components.beam_masks.predict_folder import predict_folder
 from pipeline.cli import cli
 from pipeline.drift import find_counts
 from serving.prediction_counts import PredictionCounts
 from trainer.categories import palette
 from trainer.data.pictures import readable
 from trainer.errors import UserError
-from trainer.looks import Look
+from trainer.inference.looks import Look
 
 
 def test_masks_are_the_model_s_own(models, tmp_path):

@@ -7,10 +7,10 @@ from labelling_samples import CATEGORIES, encode, scene, write_scenes
 from PIL import Image
 
 import transferseg
-from components.batch.masks import read_mask
-from components.prediction.batch import predict_folder
+from components.beam_masks.masks import read_mask
+from components.beam_masks.predict_folder import predict_folder
 from components.trainers import in_python
-from components.weak_labels.batch import label_folder
+from components.weak_labels.label_folder import label_folder
 from serving.model import find_saved_model
 from serving.saved_model import load_saved_model
 
@@ -85,7 +85,7 @@ def test_raw_outputs_and_maps_need_no_knowledge_of_padding(folders, labeller, mo
         ids = sorted(CATEGORIES.id_of(tag) for tag in tags)
         objectness, activations = labeller.maps(folders / "images" / name, tags)
         assert objectness.shape == image.shape[:2] and activations.shape == (*image.shape[:2], len(tags))
-        label = transferseg.label_image(image, objectness, activations, ids, transferseg.LabelSettings())
+        label = transferseg.label_image(image, objectness, activations, ids, transferseg.LabelConfig())
         np.testing.assert_array_equal(label.mask, wanted)
 
 

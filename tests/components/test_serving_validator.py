@@ -13,13 +13,13 @@ from PIL import Image
 from tensorflow.python.framework import config as tf_config
 from tfx.types import standard_artifacts
 
+from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
 from components.serving_validator.executor import REPORT, Executor
-from components.serving_validator.settings import ServingCheckSettings
 from serving.export import export_segmentation
-from trainer import features
 from trainer.categories import Categories
-from trainer.looks import Look
+from trainer.data import features
+from trainer.inference.looks import Look
 
 pytestmark = pytest.mark.slow  # each starts a process
 
@@ -34,7 +34,7 @@ def noise(seed: int) -> bytes:
 
 IMAGES = [noise(seed) for seed in range(2)]
 # Limits that only a fault reaches, on however busy a machine; tests of the limits set their own.
-QUICK = ServingCheckSettings(images=2, timed_calls=3, max_latency_ms=1e6, max_load_s=3600, timeout_s=3600)
+QUICK = ServingCheckConfig(images=2, timed_calls=3, max_latency_ms=1e6, max_load_s=3600, timeout_s=3600)
 
 
 def build(num_classes: int = CATEGORIES.num_classes, bias: dict | None = None, idle_s: float = 0) -> tf.keras.Model:

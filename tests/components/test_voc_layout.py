@@ -10,15 +10,15 @@ import tensorflow as tf
 from PIL import Image
 
 from components.image_example_gen import listing, voc
+from components.image_example_gen.dataset_config import DatasetConfig, check_dataset, fingerprint
 from components.image_example_gen.records import read_record
-from components.image_example_gen.settings import DatasetSettings, check_dataset, fingerprint
 from components.image_example_gen.tags import read_tags
-from components.image_example_gen.transform import plan_shards, read_shard
-from trainer import features
+from components.image_example_gen.write_examples import plan_shards, read_shard
 from trainer.categories import VOID, from_lists, palette
+from trainer.data import features
 from trainer.data.masks import stored_pixels
+from trainer.data.preprocessing import decode_mask
 from trainer.errors import ImageFault, UserError
-from trainer.preprocessing import decode_mask
 
 CATEGORIES = from_lists(["ant", "bee"], ["cow"])  # 1, 2; 3
 RNG = np.random.default_rng(4)
@@ -190,7 +190,7 @@ def test_one_picture_under_two_spellings_is_not_trained_and_evaluated_on(root):
     add(root, "b.jpg", "b.png")
     write_list(root, f"{NFD}\nb\nB.JPG\n")
     write_list(root, "GRÜN.jpg\n", "val")
-    settings = DatasetSettings(root=str(root))
+    settings = DatasetConfig(root=str(root))
     faults = [
         str(result)
         for shard in plan_shards(settings, CATEGORIES)
@@ -209,7 +209,7 @@ def test_all_wrong_lines_of_the_tags_are_named_at_once_and_a_listed_image_may_be
     write_list(root, "a\nlost\n")
     write_list(root, "b\n", "val")
     (root / "tags.csv").write_text("image,tags\nsub/A.JPG,ant\nlost,bee\nb,Cow|wasp\nc,ant\na.jpg,bee\nb;c\n")
-    settings = DatasetSettings(root=str(root), tags="tags.csv")
+    settings = DatasetConfig(root=str(root), tags="tags.csv")
     with pytest.raises(UserError) as caught:
         check_dataset(settings, CATEGORIES)
     message = str(caught.value)
@@ -237,10 +237,10 @@ def test_ids_of_the_config_are_those_of_categories_txt(root, text, words):
         write_list(root, "a\n", name)
     (root / "categories.txt").write_text(text)
     if words is None:
-        check_dataset(DatasetSettings(root=str(root)), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(root)), CATEGORIES)
         return
     with pytest.raises(UserError, match=words):
-        check_dataset(DatasetSettings(root=str(root)), CATEGORIES)
+        check_dataset(DatasetConfig(root=str(root)), CATEGORIES)
 
 
 def test_a_folder_is_listed_once_until_it_changes(root, monkeypatch):
@@ -276,7 +276,7 @@ def test_the_fingerprint_sees_a_mask_of_any_suffix_and_takes_a_collision(root):
     add(root, "b.png")
     for name in ("train", "val"):
         write_list(root, "a\nb\nlost\n", name)
-    before = fingerprint(DatasetSettings(root=str(root)))
-    assert fingerprint(DatasetSettings(root=str(root))) == before
+    before = fingerprint(DatasetConfig(root=str(root)))
+    assert fingerprint(DatasetConfig(root=str(root))) == before
     os.utime(root / voc.MASKS / "a.tif", (1, 1))
-    assert fingerprint(DatasetSettings(root=str(root))) != before
+    assert fingerprint(DatasetConfig(root=str(root))) != before

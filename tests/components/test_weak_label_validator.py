@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from components.weak_label_validator.checks import failures, label_statistics
-from components.weak_label_validator.settings import LabelGateSettings
+from components.weak_label_gate.gate_config import LabelGateConfig
+from components.weak_label_gate.label_statistics import failures, label_statistics
 from trainer.categories import Categories
 
 CATEGORIES = Categories(("ant", "bee", "cow"), ("ant",))
@@ -26,7 +26,7 @@ def sound_set():
 
 def judge(records, inputs=None, **settings):
     inputs = {r["key"]: tuple(r["tags"]) for r in records} if inputs is None else inputs
-    return failures(label_statistics(records, inputs, CATEGORIES), LabelGateSettings(**settings))
+    return failures(label_statistics(records, inputs, CATEGORIES), LabelGateConfig(**settings))
 
 
 def test_a_sound_set_passes_and_is_counted():

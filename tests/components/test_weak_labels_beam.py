@@ -16,11 +16,11 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from components.batch.faults import TooManyFaults
-from components.weak_labels.batch import label_folder
-from components.weak_labels.settings import LabelSettings
-from trainer import features
+from components.beam_masks.faults import TooManyFaults
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.label_folder import label_folder
 from trainer.categories import VOID, palette
+from trainer.data import features
 from trainer.errors import UserError
 
 
@@ -169,7 +169,7 @@ def test_a_rerun_makes_only_what_is_missing_or_stale(models, tmp_path):
     (tmp_path / "out" / ".s002.png.unfinished").write_bytes(b"half a mask")
     assert label(models, tmp_path)["kept"] == 4
     assert contents(tmp_path / "out") == before
-    other = LabelSettings(background_cut=0.6)
+    other = LabelConfig(background_cut=0.6)
     assert label(models, tmp_path, settings=other)["kept"] == 0
     lines = (tmp_path / "tags.csv").read_text().replace("s003.png,ant", "s003.png,ant|bee")
     (tmp_path / "tags.csv").write_text(lines)

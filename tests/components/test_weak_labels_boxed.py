@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 from test_weak_labels_core import iou, scene
 
-from components.weak_labels import boxed
-from components.weak_labels.boxed import box_scores, box_seeds, cut_at, keep_inside
-from components.weak_labels.core import describe, label_image
-from components.weak_labels.seeds import find_seeds
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.core.boxed import box_scores, box_seeds, cut_at, keep_inside
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import boxed, describe, label_image
+from components.weak_labels.core.seeds import find_seeds
 from trainer.categories import VOID
 from trainer.data.boxes import TagBox, pixels_of
 from trainer.data.instances import instances
 
-SETTINGS = LabelSettings()
+SETTINGS = LabelConfig()
 
 
 def boxes_of(truth):
@@ -52,7 +51,7 @@ def test_no_label_lies_outside_the_boxes_of_its_tag(formulation, seed):
     rng = np.random.default_rng(seed)
     image, objectness, activations, _ = scene()
     boxes = random_boxes(rng, 1 + 2 * seed, [3, 7])
-    settings = LabelSettings(formulation=formulation)
+    settings = LabelConfig(formulation=formulation)
     result = label_image(image, objectness, activations, [3, 7], settings, boxes)
     for tag in {box.tag for box in boxes}:
         inside = np.zeros(result.mask.shape, bool)
@@ -78,7 +77,7 @@ def test_a_tag_without_boxes_is_where_it_would_be():
 def test_what_is_outside_all_boxes_of_all_tags_is_background_and_never_void():
     image, objectness, activations, truth = scene()
     boxes = boxes_of(truth)
-    wide = LabelSettings(ignore_band=0.4)
+    wide = LabelConfig(ignore_band=0.4)
     mask = label_image(image, objectness, activations, [3, 7], wide, boxes).mask
     outside = np.ones(truth.shape, bool)
     for box in boxes:

@@ -10,21 +10,21 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.batch.faults import TooManyFaults
-from components.weak_label_validator.component import LabelBlessing, WeakLabelGate
-from components.weak_label_validator.executor import Executor as GateExecutor
-from components.weak_label_validator.settings import LabelGateSettings
+from components.beam_masks.faults import TooManyFaults
+from components.weak_label_gate.component import LabelBlessing, WeakLabelGate
+from components.weak_label_gate.executor import Executor as GateExecutor
+from components.weak_label_gate.gate_config import LabelGateConfig
 from components.weak_labels.component import WeakLabels
+from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import read_labels
 from components.weak_labels.executor import Executor
-from components.weak_labels.settings import LabelSettings
-from trainer import features
 from trainer.categories import VOID, Categories
+from trainer.data import features
 from trainer.data.boxes import TagBox
 from trainer.errors import UserError
 
 PROPERTIES = {
-    "settings": LabelSettings().model_dump_json(),
+    "settings": LabelConfig().model_dump_json(),
     "categories": json.dumps(CATEGORIES.to_dict()),
     "max_dead_share": 0.2,
 }
@@ -158,7 +158,7 @@ def test_a_cam_of_other_categories_is_refused(run, monkeypatch):
 def gate(source, output, folder, **settings):
     inputs = {"examples": [output], "unlabelled_examples": [source]} if source else {"examples": [output]}
     properties = {
-        "settings": LabelGateSettings(**settings).model_dump_json(),
+        "settings": LabelGateConfig(**settings).model_dump_json(),
         "categories": json.dumps(CATEGORIES.to_dict()),
     }
     blessing = artifact(LabelBlessing, folder / "blessing")
@@ -193,7 +193,7 @@ def test_components_declare_what_they_use(tmp_path):
 
     examples = channel_utils.as_channel([artifact(standard_artifacts.Examples, tmp_path)])
     model = channel_utils.as_channel([artifact(standard_artifacts.Model, tmp_path)])
-    labels = WeakLabels(examples, model, model, LabelSettings(), CATEGORIES, max_dead_share=0.2)
+    labels = WeakLabels(examples, model, model, LabelConfig(), CATEGORIES, max_dead_share=0.2)
     checked = WeakLabelGate(labels.outputs["examples"], CATEGORIES, unlabelled_examples=examples)
     assert labels.outputs["examples"].type is standard_artifacts.Examples
     assert checked.outputs["blessing"].type is LabelBlessing

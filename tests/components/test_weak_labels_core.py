@@ -11,8 +11,8 @@ import pytest
 from commands import TIMEOUT_S
 from PIL import Image
 
-from components.weak_labels.core import label_image
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.label_image import label_image
 
 FORMULATIONS = ("discounted", "truncated", "random_walk")
 
@@ -42,7 +42,7 @@ def iou(mask, truth, label):
 @pytest.mark.parametrize("formulation", FORMULATIONS)
 def test_labels_whole_objects_from_hot_parts(formulation):
     image, objectness, activations, truth = scene()
-    result = label_image(image, objectness, activations, [3, 7], LabelSettings(formulation=formulation))
+    result = label_image(image, objectness, activations, [3, 7], LabelConfig(formulation=formulation))
     assert result.mask.dtype == np.uint8 and set(np.unique(result.mask)) <= {0, 3, 7, 255}
     assert min(iou(result.mask, truth, label) for label in (0, 3, 7)) > 0.85
     assert 0 < result.confidence <= 1 and result.void_share == pytest.approx(np.mean(result.mask == 255))
@@ -51,15 +51,15 @@ def test_labels_whole_objects_from_hot_parts(formulation):
 
 def test_the_same_input_gives_the_same_label():
     inputs = scene()[:3]
-    first, second = (label_image(*inputs, [3, 7], LabelSettings()) for _ in range(2))
+    first, second = (label_image(*inputs, [3, 7], LabelConfig()) for _ in range(2))
     np.testing.assert_array_equal(first.mask, second.mask)
     assert first.confidence == second.confidence
 
 
 def test_order_of_tags_does_not_matter():
     image, objectness, activations, _ = scene()
-    forth = label_image(image, objectness, activations, [3, 7], LabelSettings())
-    back = label_image(image, objectness, activations[..., ::-1].copy(), [7, 3], LabelSettings())
+    forth = label_image(image, objectness, activations, [3, 7], LabelConfig())
+    back = label_image(image, objectness, activations[..., ::-1].copy(), [7, 3], LabelConfig())
     np.testing.assert_array_equal(forth.mask, back.mask)
 
 
@@ -67,7 +67,7 @@ def test_maps_may_be_smaller_than_the_image():
     image, objectness, activations, truth = scene()
     small = cv2.resize(objectness, (40, 30), interpolation=cv2.INTER_AREA)
     few = cv2.resize(activations, (80, 60), interpolation=cv2.INTER_AREA)
-    mask = label_image(image, small, few / few.max((0, 1)), [3, 7], LabelSettings()).mask
+    mask = label_image(image, small, few / few.max((0, 1)), [3, 7], LabelConfig()).mask
     assert mask.shape == truth.shape and min(iou(mask, truth, label) for label in (3, 7)) > 0.8
 
 
@@ -79,13 +79,13 @@ def test_more_tags_than_opencv_has_channels():
     for index, (y, x) in enumerate(peaks):
         maps[y - 15 : y + 15, x - 15 : x + 15, index] = 1
         objectness[y - 15 : y + 15, x - 15 : x + 15] = 1
-    result = label_image(image, objectness, maps, list(range(1, 8)), LabelSettings())
+    result = label_image(image, objectness, maps, list(range(1, 8)), LabelConfig())
     assert [int(result.mask[y, x]) for y, x in peaks] == list(range(1, 8))
 
 
 def test_no_tags_is_background_and_certain():
     image, objectness, _, truth = scene()
-    result = label_image(image, objectness, np.zeros((*truth.shape, 0), np.float32), [], LabelSettings())
+    result = label_image(image, objectness, np.zeros((*truth.shape, 0), np.float32), [], LabelConfig())
     assert not result.mask.any() and result.confidence == 1 and result.void_share == 0
 
 
@@ -93,14 +93,14 @@ def test_no_tags_is_background_and_certain():
 def test_a_tag_without_activation_gets_nothing_and_no_confidence(formulation):
     image, objectness, activations, truth = scene()
     activations[..., 1] = 0
-    result = label_image(image, objectness, activations, [3, 7], LabelSettings(formulation=formulation))
+    result = label_image(image, objectness, activations, [3, 7], LabelConfig(formulation=formulation))
     assert result.seed_share[7] == 0 and result.confidence == 0
     assert 7 not in result.mask and iou(result.mask[:, :160], truth[:, :160], 3) > 0.8
 
 
 def test_ignore_band_voids_more_as_it_grows():
     inputs = scene()[:3]
-    by_objectness = [LabelSettings(objectness_weight=1, ignore_band=band) for band in (0, 0.1, 0.3)]
+    by_objectness = [LabelConfig(objectness_weight=1, ignore_band=band) for band in (0, 0.1, 0.3)]
     shares = [label_image(*inputs, [3, 7], settings).void_share for settings in by_objectness]
     assert shares[0] == 0 and shares[0] < shares[1] < shares[2]
 
@@ -110,14 +110,14 @@ def test_ignore_band_voids_more_as_it_grows():
 def test_odd_sizes(formulation, height, width):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     activations = np.linspace(0, 1, height * width, dtype=np.float32).reshape(height, width, 1)
-    settings = LabelSettings(formulation=formulation)
+    settings = LabelConfig(formulation=formulation)
     mask = label_image(image, activations[..., 0], activations, [5], settings).mask
     assert mask.shape == (height, width) and set(np.unique(mask)) <= {0, 5, 255}
 
 
 def test_a_plain_image_with_plain_maps_does_not_fail():
     grey = np.full((50, 60, 3), 128, np.uint8)
-    mask = label_image(grey, np.ones((50, 60), np.float32), np.ones((50, 60, 1), np.float32), [9], LabelSettings()).mask
+    mask = label_image(grey, np.ones((50, 60), np.float32), np.ones((50, 60, 1), np.float32), [9], LabelConfig()).mask
     assert np.all(mask == 9)
 
 
@@ -139,12 +139,12 @@ def test_a_broken_contract_is_one_clear_line(change, says):
         "tags": [1],
     }
     with pytest.raises(ValueError, match=says):
-        label_image(**(inputs | change), settings=LabelSettings())
+        label_image(**(inputs | change), settings=LabelConfig())
 
 
 def test_needs_neither_tensorflow_nor_beam():
     check = (
-        "import sys, components.weak_labels.core, components.weak_labels.geometry;"
+        "import sys, components.weak_labels.core.label_image, components.weak_labels.core.geometry;"
         "sys.exit(bool({'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", check], timeout=TIMEOUT_S).returncode == 0
@@ -170,7 +170,7 @@ def test_better_than_thresholded_activations_on_real_images():
         part = cv2.GaussianBlur(part, (0, 0), 0.3 * len(rows) ** 0.5)
         part /= part.max()
         objectness = cv2.GaussianBlur(whole, (0, 0), 15)
-        mask = label_image(image, objectness, part[..., None], tags, LabelSettings()).mask
+        mask = label_image(image, objectness, part[..., None], tags, LabelConfig()).mask
         valid = truth != 255
         ours.append(iou(mask[valid], truth[valid], tags[0]))
         alone.append(max(iou(tags[0] * (part >= cut)[valid], truth[valid], tags[0]) for cut in (0.1, 0.2, 0.3, 0.5)))
@@ -189,12 +189,12 @@ def test_better_than_thresholded_activations_on_real_images():
     ],
 )
 def test_superpixels_grow_with_the_image_above_voc_s_sizes(size, number):
-    assert LabelSettings().superpixels_of(*size) == number
+    assert LabelConfig().superpixels_of(*size) == number
 
 
 def test_superpixels_grow_no_further_than_asked():
-    assert LabelSettings(most_superpixels=300).superpixels_of(9000, 9000) == 300
-    assert LabelSettings(superpixels=1500).superpixels_of(9000, 9000) == 1500
+    assert LabelConfig(most_superpixels=300).superpixels_of(9000, 9000) == 300
+    assert LabelConfig(superpixels=1500).superpixels_of(9000, 9000) == 1500
 
 
 def test_a_small_object_of_a_large_image_gets_a_label():
@@ -205,6 +205,6 @@ def test_a_small_object_of_a_large_image_gets_a_label():
     hot = cv2.GaussianBlur((truth > 0).astype(np.float32), (0, 0), 4)
     hot /= hot.max()
     few, many = (
-        label_image(image, hot, hot[..., None], [3], LabelSettings(most_superpixels=most)).mask for most in (300, 1200)
+        label_image(image, hot, hot[..., None], [3], LabelConfig(most_superpixels=most)).mask for most in (300, 1200)
     )
     assert iou(many, truth, 3) > 0.8 and iou(few, truth, 3) < 0.5

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.weak_labels.diffusion import discounted, random_walk, truncated
+from components.weak_labels.core.diffusion import discounted, random_walk, truncated
 
 DISCOUNT = 0.99
 FORMULATIONS = {

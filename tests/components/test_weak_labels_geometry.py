@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from components.weak_labels.geometry import grid_to_image
-from trainer import preprocessing
+from components.weak_labels.core.geometry import grid_to_image
+from trainer.data import preprocessing
 
 
 @pytest.mark.parametrize("height, width", [(375, 500), (500, 333), (1, 1), (1, 700), (41, 41), (700, 640)])

@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.weak_labels.region_graph import adjacency, edge_weights, region_means
-from components.weak_labels.seeds import find_seeds
-from components.weak_labels.settings import LabelSettings
+from components.weak_labels.core.label_config import LabelConfig
+from components.weak_labels.core.region_graph import adjacency, edge_weights, region_means
+from components.weak_labels.core.seeds import find_seeds
 
-SETTINGS = LabelSettings(seed_threshold=0.6, background_seed=0.3, background_activation=0.3)
+SETTINGS = LabelConfig(seed_threshold=0.6, background_seed=0.3, background_activation=0.3)
 
 
 def label_map(seed, height, width, count):

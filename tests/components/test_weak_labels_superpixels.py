@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from skimage.segmentation import slic
 
-from components.weak_labels import superpixels as module
-from components.weak_labels.superpixels import segment, superpixels
+from components.weak_labels.core.label_image import superpixels as module
+from components.weak_labels.core.superpixels import segment, superpixels
 
 
 def blobs(height, width, seed=0):

@@ -5,7 +5,7 @@ import pytest
 from labelling_samples import CATEGORIES, encode, scene
 from PIL import Image
 
-from components.weak_labels.batch import label_folder
+from components.weak_labels.label_folder import label_folder
 from trainer.categories import VOID
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 from labelling_samples import colour_cam, colour_net
 
-import trainer.p_net
+import trainer.training.refinement
 from components.trainers import run_fns
-from trainer import stages
 from trainer.models.large_fov import build_segmentation
-from trainer.weights import HEAD
+from trainer.models.weights import HEAD
+from trainer.training import stages
 
 STAGES = {"cam": stages.CAM, "l_net": stages.L_NET, "segmentation": stages.SEGMENTATION}
 WEAK = 2  # "pink" of the discs
@@ -30,9 +30,12 @@ def trainers(**functions: Callable[..., tf.keras.Model]) -> Iterator[None]:
                 return function(*arguments)
         return trained(stage, *arguments)
 
-    refine = functions.get("p_net", trainer.p_net.refine_segmentation)
+    refine = functions.get("p_net", trainer.training.refinement.refine_segmentation)
     try:
-        with mock.patch.object(stages, "train", train), mock.patch.object(trainer.p_net, "refine_segmentation", refine):
+        with (
+            mock.patch.object(stages, "train", train),
+            mock.patch.object(trainer.training.refinement, "refine_segmentation", refine),
+        ):
             yield  # TFX loads run_fns afresh for each Trainer, which then imports the stand-in
     finally:
         importlib.reload(run_fns)

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from discs import draw_dataset, quick_config_of
 
-from components.batch.lock import locked
-from pipeline.retention import clean
+from components.beam_masks.lock import locked
+from pipeline.run.retention import clean
 
 pytestmark = [
     pytest.mark.e2e,

@@ -9,7 +9,7 @@ import yaml
 from discs import draw_dataset, quick_config_of
 from stand_ins import seeing_discs, trainers
 
-from pipeline.config import make_config
+from pipeline.config.run_config import make_config
 from pipeline.runners.kubeflow import compile_pipeline
 from pipeline.runners.step import run_step
 from trainer.errors import UserError

@@ -15,7 +15,7 @@ from first_folders import FOLDERS, NAMES, draw_shots
 from PIL import Image
 from stand_ins import seeing_discs, trainers
 
-from pipeline.config import load_config
+from pipeline.config.run_config import load_config
 
 pytestmark = pytest.mark.e2e
 

@@ -15,9 +15,9 @@ import yaml
 from commands import ROOT, TIMEOUT_S
 from programs.run_data_steps import run_data_steps
 
-from pipeline.config import make_config
-from pipeline.demo_data import draw_demo_dataset
-from pipeline.metadata_server import connect
+from pipeline.config.run_config import make_config
+from pipeline.demo.demo_data import draw_demo_dataset
+from pipeline.run.metadata_store import connect
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.e2e

@@ -15,21 +15,21 @@ import tensorflow_model_analysis as tfma
 from PIL import Image
 from tfx.types import standard_artifacts
 
-from components.label_calibration.outputs import write_calibration
+from components.label_calibration.calibration_files import write_calibration
 from components.label_calibration.search import Calibration
-from components.miou.eval_config import make_eval_config
+from components.mean_iou.eval_config import make_eval_config
+from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import LABELS
-from components.weak_labels.settings import LabelSettings
-from pipeline.config import make_config
+from pipeline.config.run_config import make_config
 from pipeline.report import write_report
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
+from pipeline.run.summary import RunSummary, read_metrics
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary, read_metrics
 from serving.export import export_maps, export_segmentation
-from trainer import features
 from trainer.categories import Categories
-from trainer.curves import draw_curves
+from trainer.data import features
+from trainer.training.curves import draw_curves
 
 CATEGORIES = Categories(("cat", "dog", "cow"), ("cat",))
 SIZE = 33
@@ -111,7 +111,7 @@ def finished_run(root: Path) -> list[ComponentRun]:
     final = trained("p_net", root, export_segmentation, net=net(4))
     (root / "p_net" / "warnings.txt").write_text("P-Net's accuracy stayed at 1.0\n")
     calibration = root / "calibration"
-    write_calibration(calibration, Calibration(LabelSettings(), 0.7, 0.6, {"sigma": {"0.1": 0.6, "0.2": 0.7}}, 5))
+    write_calibration(calibration, Calibration(LabelConfig(), 0.7, 0.6, {"sigma": {"0.1": 0.6, "0.2": 0.7}}, 5))
     tfma.run_model_analysis(
         eval_shared_model=tfma.default_eval_shared_model(
             f"{root}/p_net/Format-Serving",
@@ -150,7 +150,7 @@ def summary_of(components, **values):
     metrics = read_metrics(components[-1].output_uri("evaluation"))
     per_class = {name: metrics[f"iou/{name}"] for name in CATEGORIES.names}
     means = {name: metrics[name] for name in ("miou", "strong_miou", "weak_miou")}
-    return Summary(per_class=per_class, config_hash="abc123", wall_s=99.0, **means, **values)
+    return RunSummary(per_class=per_class, config_hash="abc123", wall_s=99.0, **means, **values)
 
 
 class Page(HTMLParser):

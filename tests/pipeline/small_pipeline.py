@@ -11,9 +11,9 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
-from pipeline.logs import new_run_id
-from pipeline.metadata_server import connect
-from pipeline.metadata_settings import MetadataConfig
+from pipeline.config.metadata import MetadataConfig
+from pipeline.run.metadata_store import connect
+from pipeline.run.run_log import new_run_id
 from pipeline.runners.local import LocalRunner
 
 PAYLOAD = "x" * 1000

@@ -7,13 +7,13 @@ import pytest
 from finished_run import CONFIG
 from rich.console import Console
 
-from pipeline.closing import print_closing
-from pipeline.config import make_config
+from pipeline.config.run_config import make_config
 from pipeline.report import advice
 from pipeline.report.evidence import Evidence, cause_of
 from pipeline.report.scoring import Scored
+from pipeline.run.closing import print_closing
+from pipeline.run.summary import Miss, RunSummary
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Miss, Summary
 
 LABEL = {"labelled": 20, "present": 18, "presence": 0.9}
 
@@ -67,7 +67,7 @@ def told(tmp_path, monkeypatch, config, miss, evidence):
     monkeypatch.setattr(advice, "misses", lambda uri: [miss])
     monkeypatch.setattr(advice, "judged_model", lambda components: str(tmp_path / "model"))
     monkeypatch.setattr(advice.facts, "output", lambda *_: "evaluation")
-    summary = Summary(miou=0.4, strong_miou=0.6, weak_miou=0.05, refused_because=[str(miss)])
+    summary = RunSummary(miou=0.4, strong_miou=0.6, weak_miou=0.05, refused_because=[str(miss)])
     summary.per_class = {"background": 0.9, "cat": 0.6, "dog": 0.0, "cow": 0.1}
     screen = io.StringIO()
     found = advice.advise(config, tmp_path / "run", [], summary, evidence)
@@ -100,8 +100,8 @@ def test_remedies_follow_from_the_data(tmp_path, monkeypatch):
 
 
 def test_a_pushed_and_a_stopped_run(tmp_path):
-    pushed = advice.advise(CONFIG, tmp_path, [], Summary(pushed_model=f"{tmp_path}/serving/pets/7"), evidence_of())
+    pushed = advice.advise(CONFIG, tmp_path, [], RunSummary(pushed_model=f"{tmp_path}/serving/pets/7"), evidence_of())
     assert f"--model {tmp_path}/serving/pets --images" in pushed.use and not pushed.reasons
     failed = ComponentRun("label_gate", error=RuntimeError("no labels"))
-    stopped = advice.advise(CONFIG, tmp_path, [failed], Summary(), evidence_of())
+    stopped = advice.advise(CONFIG, tmp_path, [failed], RunSummary(), evidence_of())
     assert stopped.go_on == f"transferseg run {tmp_path}/config.yaml --workdir {tmp_path}" and not stopped.again

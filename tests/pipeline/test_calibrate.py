@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from labelling_samples import scene
 from PIL import Image
 
-from components.weak_labels.settings import read_label_settings
+from components.weak_labels.core.label_config import read_label_settings
 from pipeline.cli import cli
 from trainer.errors import UserError
 

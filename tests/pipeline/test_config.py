@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import dump_config, load_config
+from pipeline.config.run_config import dump_config, load_config
 from pipeline.graph import training_hash
 from trainer.errors import UserError
-from trainer.looks import Look
+from trainer.inference.looks import Look
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GOOD = {"name": "x", "dataset": {"root": "data"}, "categories": {"split": "voc-split-1"}}

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from components.image_example_gen import voc
-from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from trainer.categories import VOID, from_lists
 from trainer.errors import UserError
 
@@ -86,7 +86,7 @@ def test_a_kill_leaves_no_set_and_the_next_start_draws_it(tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.demo_data._write_palette_png", killed)
+        patch.setattr("pipeline.demo.demo_data._write_palette_png", killed)
         with pytest.raises(KeyboardInterrupt):
             draw_demo_dataset(root, train=4, val=1, progress=False)
     assert not root.exists()

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from tiny_config import tiny_values
 
 from pipeline.cli import cli
-from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from pipeline.experiment.methods import METHODS
-from pipeline.experiment.table import markdown, with_ratios
+from pipeline.experiment.result_table import markdown, with_ratios
 from trainer.errors import UserError
 
 STAGE = {"steps": 3, "batch_size": 4, "learning_rate": 0.01}

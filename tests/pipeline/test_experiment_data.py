@@ -8,16 +8,16 @@ from PIL import Image
 from tiny_config import tiny_values
 
 from components.image_example_gen import voc
-from components.image_example_gen.transform import plan_shards, read_rejected, read_shard
-from pipeline.config import make_config
-from pipeline.demo_data import draw_demo_dataset
+from components.image_example_gen.write_examples import plan_shards, read_rejected, read_shard
+from pipeline.config.run_config import make_config
+from pipeline.demo.demo_data import draw_demo_dataset
+from pipeline.experiment.evaluation import _examples
 from pipeline.experiment.methods import METHODS
-from pipeline.experiment.networks import Networks, all_strong, held_back
-from pipeline.experiment.scoring import _examples
-from trainer import features
+from pipeline.experiment.steps import ExperimentSteps, all_strong, held_back
 from trainer.baselines.example_files import key_of, read_examples, write_labels
+from trainer.data import features
+from trainer.data.preprocessing import decode_mask
 from trainer.errors import UserError
-from trainer.preprocessing import decode_mask
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def networks_of(root, **dataset):
     values = tiny_values(root)
     values["dataset"] |= dataset
     config = make_config(values, "x")
-    networks = Networks(config, root.parent / "work")
+    networks = ExperimentSteps(config, root.parent / "work")
     networks.folder.mkdir(exist_ok=True)
     return networks, config.categories.resolve()
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pipeline.config import make_config
-from pipeline.demo_data import draw_demo_dataset
+from pipeline.config.run_config import make_config
+from pipeline.demo.demo_data import draw_demo_dataset
 from pipeline.graph import Folders, create_pipeline
 
 

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
 import foreign_datasets as foreign
 
 from pipeline.cli import cli
-from pipeline.config import load_config
+from pipeline.config.run_config import load_config
 from pipeline.init.lists import hold_out
 from pipeline.init.pictures import Picture, choose_weak
-from pipeline.plan import Rates
+from pipeline.run.plan import Rates
 from pipeline.validate import find_problems
 from trainer.categories import VOC
 from trainer.errors import UserError
@@ -252,7 +252,7 @@ def test_offline_the_missing_file_is_named_and_run_ends_at_once(photos, tmp_path
     assert done.exit_code == 0 and f"weights: {file} (9406464 bytes) is not in {tmp_path}/.keras/models" in done.output
     [found] = [p for p in find_problems(load_config(tmp_path / "mine.yaml"))[0] if p.where == "network.weights"]
     assert found.severity == "error" and file in found.what and "/path/to/" in found.what
-    monkeypatch.setattr("trainer.weights.keras.utils.get_file", offline)
+    monkeypatch.setattr("trainer.models.weights.keras.utils.get_file", offline)
     monkeypatch.setattr("keras.src.applications.mobilenet_v2.data_utils.get_file", offline)
     with pytest.raises(UserError, match=f"weights: 'imagenet' could not be downloaded; put {file} .*no route"):
         command = ["run", str(tmp_path / "mine.yaml"), "--workdir", str(tmp_path / "run")]

@@ -10,8 +10,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.cli.entry import cli
-from pipeline.demo import demo_config
-from pipeline.demo_data import draw_demo_dataset
+from pipeline.demo.demo_data import draw_demo_dataset
+from pipeline.demo.demo_run import demo_config
 from trainer.errors import UserError
 
 GPU = {"gpu": 1, "gpu_type": "NVIDIA_TESLA_T4", "spot": True, "node_labels": {"pool": "t4"}}

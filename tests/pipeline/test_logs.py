@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from pipeline import quiet
 from pipeline.cli import cli
-from pipeline.logs import RunLines, new_run_id
+from pipeline.run.run_log import RunLines, new_run_id
 from trainer.errors import UserError
 
 

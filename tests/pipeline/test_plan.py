@@ -6,12 +6,12 @@ import pytest
 from rich.console import Console
 from tiny_config import tiny_values
 
-from pipeline.config import make_config
-from pipeline.demo_data import draw_demo_dataset
+from pipeline.config.run_config import make_config
+from pipeline.demo.demo_data import draw_demo_dataset
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.pace import STEPS, plan_rows
-from pipeline.plan import PROBE, Counts, Rates, Remaining, count, known_rates, plan, print_plan
-from pipeline.summary import duration
+from pipeline.run.plan import PROBE, Counts, Rates, Remaining, count, known_rates, plan, print_plan
+from pipeline.run.summary import duration
 
 STAGE = {"epochs": 2, "batch_size": 4}
 

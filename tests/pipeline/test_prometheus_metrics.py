@@ -11,9 +11,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tfx.types import standard_artifacts
 
-from pipeline.metrics import publish, run_metrics
+from pipeline.run.prometheus import publish, run_metrics
+from pipeline.run.summary import RunSummary
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary
 
 
 def artifact(kind, folder):
@@ -57,7 +57,7 @@ def read(text):
 
 
 def test_a_pushed_run(components, tmp_path):
-    summary = Summary(miou=0.7, strong_miou=0.8, weak_miou=0.6, pushed_model="/m/1", wall_s=99.5, run_id="secret-id")
+    summary = RunSummary(miou=0.7, strong_miou=0.8, weak_miou=0.6, pushed_model="/m/1", wall_s=99.5, run_id="secret-id")
     assert publish(run_metrics("pets", components, summary), tmp_path, "pets", None) is None
     text = (tmp_path / "metrics.prom").read_text()
     assert "secret-id" not in text  # a label with a new value at every run would never end
@@ -77,7 +77,7 @@ def test_a_pushed_run(components, tmp_path):
 
 def test_the_docs_name_metrics_that_exist(components):
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    summary = Summary(miou=0.7, pushed_model="/m/1")
+    summary = RunSummary(miou=0.7, pushed_model="/m/1")
     known = {family.name for family in run_metrics("pets", components, summary).collect()}
     assert set(re.findall(r"transferseg_\w+", page)) == known
     rules = yaml.safe_load(re.search(r"```yaml\n(groups:.*?)```", page, re.DOTALL)[1])["groups"][0]["rules"]
@@ -85,7 +85,7 @@ def test_the_docs_name_metrics_that_exist(components):
 
 
 def test_a_run_that_got_nowhere(tmp_path):
-    publish(run_metrics("pets", [ComponentRun("examples", error=ValueError())], Summary()), tmp_path, "pets", None)
+    publish(run_metrics("pets", [ComponentRun("examples", error=ValueError())], RunSummary()), tmp_path, "pets", None)
     found = read((tmp_path / "metrics.prom").read_text())
     assert found["run_success",] == 0 and found["component_state", "examples", "failed"] == 1
 
@@ -116,13 +116,13 @@ def gateway():
 
 def test_a_gateway_gets_what_the_file_says(components, gateway, tmp_path):
     url, received = gateway
-    assert publish(run_metrics("pets", components, Summary()), tmp_path, "pets", url) is None
+    assert publish(run_metrics("pets", components, RunSummary()), tmp_path, "pets", url) is None
     assert received == {"/metrics/job/transferseg/pipeline/pets": (tmp_path / "metrics.prom").read_text()}
 
 
 @pytest.mark.parametrize("url", ["{}/broken", "{}/odd", "http://127.0.0.1:1", "http://gateway:90x1"])
 def test_a_gateway_that_does_not_answer_is_a_warning(components, gateway, tmp_path, url):
     url = url.format(gateway[0])
-    message = publish(run_metrics("pets", components, Summary()), tmp_path, "pets", url)
+    message = publish(run_metrics("pets", components, RunSummary()), tmp_path, "pets", url)
     assert message.startswith(f"push_metrics: {url} did not take the metrics (") and message.isprintable()
     assert (tmp_path / "metrics.prom").exists()

@@ -9,11 +9,11 @@ from finished_run import CATEGORIES, summary_of
 from rich.console import Console
 
 from pipeline.drift import compare, find_counts
-from pipeline.pushed import write_judged_counts
 from pipeline.report.facts import output
 from pipeline.report.scoring import eval_examples, judged_model
+from pipeline.run.pushed import write_judged_counts
 from serving.prediction_counts import PredictionCounts
-from trainer.features import image_of
+from trainer.data.features import image_of
 
 
 def test_a_pushed_version_holds_what_it_predicted_where_it_was_judged(finished, tmp_path):

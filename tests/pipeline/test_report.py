@@ -10,10 +10,10 @@ from finished_run import CATEGORIES, Page, artifact, summary_of, write_split, wr
 from PIL import Image
 from tfx.types import standard_artifacts
 
+from pipeline.run.summary import RunSummary, summarise
 from pipeline.runners.local import ComponentRun
-from pipeline.summary import Summary, summarise
-from trainer import features
 from trainer.categories import palette
+from trainer.data import features
 
 
 def test_the_page_needs_nothing_else_and_is_small(page):
@@ -104,7 +104,7 @@ def test_same_results_leave_the_page_as_it_is(finished, tmp_path):
 @pytest.mark.parametrize("done", range(7))
 def test_a_failed_run_shows_what_there_is(finished, tmp_path, done):
     failed = ComponentRun("broken", 1.0, error=RuntimeError("no <space> left"))
-    summary = Summary(refused_because=["broken: no <space> left"])
+    summary = RunSummary(refused_because=["broken: no <space> left"])
     page = Page(written_report(tmp_path, [*finished[:done], failed], summary))
     assert "Stopped in broken" in page.text and "broken: no <space> left" in page.text
     assert ("Dataset" in page.text) == (done >= 1)
@@ -120,5 +120,5 @@ def test_no_label_at_all_and_no_component(finished, tmp_path):
     (empty / "dead_letters.jsonl").write_text("")
     (empty / "summary.json").write_text('{"labelled": 0, "kept": 0, "dead": 0}')
     labels = ComponentRun("weak_labels", outputs={"examples": artifact(standard_artifacts.Examples, empty)})
-    assert "0 of 0" in Page(written_report(tmp_path, [*finished[:3], labels], Summary())).text
-    assert "Not finished" in Page(written_report(tmp_path, [], Summary())).text
+    assert "0 of 0" in Page(written_report(tmp_path, [*finished[:3], labels], RunSummary())).text
+    assert "Not finished" in Page(written_report(tmp_path, [], RunSummary())).text

@@ -8,11 +8,11 @@ from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2
 from small_pipeline import PAYLOAD, run_small
 
-from components.batch.lock import locked
+from components.beam_masks.lock import locked
 from components.weak_labels.examples import LABELS, json_lines
 from components.weak_labels.label_store import LabelStore, labels_in
 from pipeline.cli import cli
-from pipeline.retention import clean
+from pipeline.run.retention import clean
 from trainer.errors import UserError
 
 

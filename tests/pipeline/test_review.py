@@ -16,13 +16,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
 import foreign_datasets as foreign
 
 from components.dataset_import.brush import brush_rle, decode_rle
+from components.image_example_gen.dataset_config import DatasetConfig, fingerprint
 from components.image_example_gen.records import STRONG
-from components.image_example_gen.settings import DatasetSettings, fingerprint
-from components.image_example_gen.transform import plan_shards, read_shard
+from components.image_example_gen.write_examples import plan_shards, read_shard
 from components.weak_labels.examples import LABELS, json_lines
 from pipeline.cli import cli
-from trainer import features
 from trainer.categories import VOC, Categories
+from trainer.data import features
 from trainer.errors import UserError
 
 
@@ -107,7 +107,7 @@ def test_corrected_masks_come_back_and_count_as_strong(workdir, tmp_path, tool):
         np.testing.assert_array_equal(mask, np.where(inside, VOC.index("sofa") + 1, 0))
 
     categories = Categories(tuple(VOC), ())  # every category is weak
-    settings = DatasetSettings(root=str(data), train="all", eval="all", tags="tags.csv", corrected="corrected")
+    settings = DatasetConfig(root=str(data), train="all", eval="all", tags="tags.csv", corrected="corrected")
     (data / "ImageSets/Segmentation/none.txt").write_text("nobody\n")
     settings = settings.model_copy(update={"eval": "none"})
     splits = {

@@ -17,10 +17,10 @@ from commands import TIMEOUT_S
 from loopback_hosts import two_hosts
 from tiny_config import tiny_values
 
-from components.image_example_gen.transform import WriteExamples
+from components.image_example_gen.write_examples import WriteExamples
 from pipeline.cli import cli
-from pipeline.config import make_config
-from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+from pipeline.config.run_config import make_config
+from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from pipeline.train import train_stage
 from serving.export import read_categories
 from trainer.errors import UserError
@@ -113,7 +113,7 @@ def start_on(config, examples, tmp_path, place, **options) -> subprocess.Popen:
 @pytest.mark.slow
 def test_a_host_lost_before_the_first_step_is_one_line(config, examples, tmp_path):
     here, there = two_hosts()
-    program = "import os; from trainer.hosts import over_hosts; over_hosts(); os._exit(9)"
+    program = "import os; from trainer.training.hosts import over_hosts; over_hosts(); os._exit(9)"
     other = subprocess.Popen([sys.executable, "-c", program], env=os.environ | there)
     chief = start_on(config, examples, tmp_path, here, stderr=subprocess.PIPE, text=True)
     _, shown = chief.communicate(timeout=TIMEOUT_S)

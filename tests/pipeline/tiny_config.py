@@ -1,6 +1,6 @@
 """The values that configs of small runs on the demo's data share."""
 
-from pipeline.demo_data import DEMO_STRONG, DEMO_WEAK
+from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK
 
 
 def tiny_values(root):

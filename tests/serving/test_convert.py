@@ -11,8 +11,8 @@ from labelling_samples import CATEGORIES, encode, scene
 
 import transferseg as api
 from serving import convert
+from trainer.data.preprocessing import decode_image, to_network_input
 from trainer.errors import UserError
-from trainer.preprocessing import decode_image, to_network_input
 
 SIZE = 65
 

@@ -13,14 +13,14 @@ from serving.export import export_maps, export_segmentation, read_categories, re
 from serving.saved_model import load_saved_model
 from serving.trainer_predictions import read_trainer_predictions
 from serving.warmup import read_warmup
-from trainer import features
+from trainer.data import features
+from trainer.data.orientation import stored, upright
+from trainer.data.preprocessing import decode_image, grid_to_image, to_network_input
 from trainer.errors import UserError
-from trainer.looks import Look, MapsConfig
+from trainer.inference.looks import Look, MapsConfig
 from trainer.metrics import boundary_confusion
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
-from trainer.orientation import stored, upright
-from trainer.preprocessing import decode_image, grid_to_image, to_network_input
 
 # Only what tensorflow_model_server links in; anything else (tf-addons, TF-Text, py_function) would not load there.
 FOREIGN_OPS = ("Addons>", "PyFunc", "EagerPyFunc", "TFText>", "NumpyFunc")

@@ -11,7 +11,7 @@ from labelling_samples import encode, png_bomb
 from PIL import Image
 
 from serving.image_guard import guarded_decode
-from trainer.preprocessing import decode_image
+from trainer.data.preprocessing import decode_image
 
 LIMIT = 1000
 guarded = tf.function(

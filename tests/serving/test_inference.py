@@ -11,12 +11,12 @@ from serving_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, draw, enco
 from serving.export import export_maps, export_segmentation
 from serving.signatures import segmentation_signatures
 from serving.trainer_predictions import read_trainer_predictions
-from trainer import features
-from trainer.looks import Look, MapsConfig
+from trainer.data import features
+from trainer.data.preprocessing import MEAN_COLOUR
+from trainer.inference.looks import Look, MapsConfig
+from trainer.inference.one_image import predict_on_pixels
+from trainer.inference.tiles import number_of_tiles
 from trainer.models.large_fov import build_segmentation
-from trainer.one_image import predict_on_pixels
-from trainer.preprocessing import MEAN_COLOUR
-from trainer.tiles import number_of_tiles
 
 NATIVE = Look(size=SIZE, native=True)
 VIEWS = Look(size=SIZE, native=True, scales=(0.75, 1.0, 1.5), mirror=True)

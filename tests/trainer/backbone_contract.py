@@ -9,14 +9,14 @@ import tensorflow as tf
 from tensorflow import keras
 
 from trainer.config import StageConfig
-from trainer.initial_values import made_up_images
-from trainer.loop import make_train_step
 from trainer.losses import foreground_loss, mean, segmentation_loss, tag_loss
 from trainer.models.backbones import freeze_backbone, grid_size
 from trainer.models.cam import build_cam
+from trainer.models.initial_values import made_up_images
 from trainer.models.large_fov import build_segmentation
+from trainer.models.weights import NEW_LAYERS
 from trainer.optimizers import make_optimizer
-from trainer.weights import NEW_LAYERS
+from trainer.training.loop import make_train_step
 
 CLASSES = 21
 PAPERS = StageConfig(batch_size=2, schedule="constant")  # SGD 1e-3, momentum .9, multipliers 1, 2, 10, 20

@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
-from trainer.adversarial import collapsed, fit_adversarial, make_p_net_step, make_segmentation_step
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.models.p_net import build_p_net
 from trainer.optimizers import make_optimizer
-from trainer.run_state import read_history
-from trainer.runtime import prepare
-from trainer.session import RunFolders
+from trainer.training.adversarial import collapsed, fit_adversarial, make_p_net_step, make_segmentation_step
+from trainer.training.checkpoints import read_history
+from trainer.training.devices import prepare
+from trainer.training.session import RunFolders
 
 CLASSES, SIZE, GRID = 3, 65, 9
 SETTINGS = AdversarialConfig(batch_size=2, weight=0.3, p_net_learning_rate=0.01, segmentation_learning_rate=0.01)

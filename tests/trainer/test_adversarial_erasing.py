@@ -3,7 +3,6 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer import features
 from trainer.baselines.adversarial_erasing import (
     Activated,
     activations_of,
@@ -16,9 +15,10 @@ from trainer.baselines.adversarial_erasing import (
     write_regions,
 )
 from trainer.baselines.example_files import write_labels
-from trainer.looks import Look
+from trainer.data import features
+from trainer.data.preprocessing import MEAN_COLOUR, decode_image, decode_mask
+from trainer.inference.looks import Look
 from trainer.models.cam import build_cam
-from trainer.preprocessing import MEAN_COLOUR, decode_image, decode_mask
 
 
 def records(path, images, masks=None, tags=(1,)):

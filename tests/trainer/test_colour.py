@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer.colour import jitter
+from trainer.data.colour import jitter
 
 IMAGE = tf.constant(np.random.default_rng(0).uniform(0, 255, (9, 7, 3)).astype(np.float32))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer import features
+from trainer.data import features
 from trainer.data.boxes import TagBox, clipped, pixels_of, read_boxes_table, stored_box, upright_box, write_boxes_table
 from trainer.data.pictures import Header, upright_pixels
 from trainer.errors import ImageFault, UserError

@@ -15,8 +15,8 @@ from loopback_hosts import two_hosts
 
 from trainer.config import NetworkConfig
 from trainer.errors import UserError
-from trainer.hosts import Hosts, hosts
-from trainer.runtime import prepare
+from trainer.training.devices import prepare
+from trainer.training.hosts import Hosts, hosts
 
 PROGRAM = Path(__file__).parent / "programs" / "train_both_stages.py"
 SEGMENTATION_STEPS, P_NET_STEPS = 40, 0  # P-Net's stage goes the same way

@@ -9,12 +9,12 @@ from backbone_contract import made_up_batch
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.adversarial import _predicted_input, _truth_input, _with_thumbnails
-from trainer.initial_values import initialise, made_up_images, rescale
 from trainer.losses import foreground_loss, mean, p_net_loss, tag_loss
+from trainer.models.initial_values import initialise, made_up_images, rescale
 from trainer.models.large_fov import build_segmentation
 from trainer.models.p_net import build_p_net
 from trainer.models.transfer_net import build_transfer_net
+from trainer.training.adversarial import _predicted_input, _truth_input, _with_thumbnails
 
 
 def network(scale: float) -> keras.Model:

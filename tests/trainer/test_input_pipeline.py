@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from trainer import features, record_order
+from trainer.data import features, record_order
+from trainer.data.input_pipeline import PrepareExample, count_examples, read_records, training_batches
 from trainer.errors import UserError
-from trainer.input_pipeline import PrepareExample, count_examples, read_records, training_batches
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
-from trainer.looks import InferenceConfig, Look, MapsConfig
-from trainer.preprocessing import MEAN_COLOUR, fitted_size, to_network_input
-from trainer.views import mean_map, segmentation_logits
+from trainer.data.preprocessing import MEAN_COLOUR, fitted_size, to_network_input
+from trainer.inference.looks import InferenceConfig, Look, MapsConfig
+from trainer.inference.views import mean_map, segmentation_logits
 
 
 def test_by_default_a_network_is_tested_at_its_training_size():

@@ -10,12 +10,12 @@ from keras.src.utils import data_utils
 from tensorflow import keras
 
 from trainer.errors import UserError
-from trainer.initial_values import made_up_images
 from trainer.models import vgg16
 from trainer.models.cam import build_cam
+from trainer.models.initial_values import made_up_images
 from trainer.models.large_fov import build_segmentation
-from trainer.weight_files import FILES, check_weights
-from trainer.weights import read_h5
+from trainer.models.weight_files import FILES, check_weights
+from trainer.models.weights import read_h5
 
 
 def smooth_images(size: int) -> np.ndarray:

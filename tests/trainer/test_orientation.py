@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from components.weak_labels import geometry
+from components.weak_labels.core.label_image import geometry
+from trainer.data.orientation import exif_orientation, stored, swapped_if_turned, upright
 from trainer.data.pictures import decode, read_header, readable
-from trainer.orientation import exif_orientation, stored, swapped_if_turned, upright
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 3)).astype(np.uint8)
 read = tf.function(exif_orientation, input_signature=[tf.TensorSpec([], tf.string)])

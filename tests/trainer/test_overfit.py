@@ -7,12 +7,12 @@ from programs.train_both_stages import write_records
 
 from trainer.categories import from_lists
 from trainer.config import NetworkConfig, StageConfig
-from trainer.input_pipeline import training_batches
+from trainer.data.input_pipeline import training_batches
 from trainer.losses import grid_labels
 from trainer.metrics import confusion_matrix, scores
-from trainer.run_state import read_history
-from trainer.session import RunFolders
-from trainer.stages import L_NET, SEGMENTATION, train
+from trainer.training.checkpoints import read_history
+from trainer.training.session import RunFolders
+from trainer.training.stages import L_NET, SEGMENTATION, train
 
 CATEGORIES = from_lists(strong=["disc", "square"], weak=[])
 IMAGES = 10
@@ -47,7 +47,7 @@ def train_on_ten(tmp_path, backbone, name, **settings) -> tuple[str, int, tf.ker
 @pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "name"), QUICK)
 def test_the_loss_halves_in_a_few_steps(tmp_path, monkeypatch, backbone, name):
-    monkeypatch.setattr("trainer.session._LOG_EVERY", 1)
+    monkeypatch.setattr("trainer.training.session._LOG_EVERY", 1)
     train_on_ten(tmp_path, backbone, name, steps=FIRST_STEPS)
     losses = [row["loss"] for row in read_history(tmp_path / "logs" / "history.csv")]
     assert len(losses) == FIRST_STEPS and np.mean(losses[-5:]) < losses[0] / 2, losses

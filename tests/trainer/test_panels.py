@@ -7,11 +7,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from trainer.categories import palette
 from trainer.config import StageConfig
-from trainer.loop import fit
 from trainer.losses import segmentation_loss
 from trainer.models.large_fov import build_segmentation
-from trainer.panels import activation_panel, foreground_panel, segmentation_panel
-from trainer.session import RunFolders
+from trainer.training.loop import fit
+from trainer.training.panels import activation_panel, foreground_panel, segmentation_panel
+from trainer.training.session import RunFolders
 
 SIZE, GRID, CLASSES = 33, 5, 4
 

@@ -14,14 +14,14 @@ import tensorflow as tf
 from components.image_example_gen.records import read_record
 from trainer.categories import VOC, from_lists
 from trainer.config import NetworkConfig, StageConfig
-from trainer.input_pipeline import training_batches
+from trainer.data.input_pipeline import training_batches
 from trainer.losses import foreground_loss, mean, segmentation_loss, tag_loss
 from trainer.models.backbones import BACKBONES
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
-from trainer.run_state import read_history
-from trainer.session import RunFolders
-from trainer.stages import SEGMENTATION, train
+from trainer.training.checkpoints import read_history
+from trainer.training.session import RunFolders
+from trainer.training.stages import SEGMENTATION, train
 
 CATEGORIES = from_lists(strong=VOC, weak=[])
 SIZE, BATCH, IMAGES = 129, 2, 100  # a batch of 30 is calmer
@@ -71,7 +71,7 @@ def test_first_losses_are_those_of_knowing_nothing(records, real_data, backbone)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_two_hundred_updates_at_the_papers_rates(records, real_data, tmp_path, monkeypatch, backbone, precision):
     """SGD 1e-3 with momentum .9 and multipliers 1, 2, 10, 20, not yet decayed. A NaN would end the training."""
-    monkeypatch.setattr("trainer.session._LOG_EVERY", 1)
+    monkeypatch.setattr("trainer.training.session._LOG_EVERY", 1)
     network = NetworkConfig(
         backbone=backbone, weights=weights_of(backbone, real_data), image_size=SIZE, precision=precision
     )

@@ -2,8 +2,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
-from trainer import runtime
 from trainer.config import NetworkConfig
+from trainer.training import devices as runtime
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 from labelling_samples import colour_net, scene
 
-from trainer.looks import Look
+from trainer.data.preprocessing import MEAN_COLOUR, grid_to_image, to_network_input
+from trainer.inference.looks import Look
+from trainer.inference.tiles import blending_weights, on_pixels
 from trainer.models.large_fov import build_segmentation
-from trainer.preprocessing import MEAN_COLOUR, grid_to_image, to_network_input
-from trainer.tiles import blending_weights, on_pixels
 
 LOGITS, IDS = tf.TensorSpec([None, None, 4], tf.float32), tf.TensorSpec([None, None], tf.uint8)
 LOOKS = [Look(size=65, native=True, overlap=overlap) for overlap in (1, 17, 33, 49)]

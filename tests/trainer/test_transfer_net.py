@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.baselines.transfer_net import asked_tags, check_size, transfer_loss
+from trainer.baselines.transfer_training import asked_tags, check_size, transfer_loss
 from trainer.config import StageConfig
 from trainer.errors import UserError
 from trainer.models.transfer_net import build_transfer_net

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.baselines.wssl import BACKGROUND_SHARE, FOREGROUND_SHARE, _inside, expected_labels, targets
-from trainer.preprocessing import pad
+from trainer.data.preprocessing import pad
 
 
 def reference(logits, tags, inside, order):

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from trainer import features, keys
 from trainer.baselines.example_files import read_examples, rewrite
 from trainer.categories import BACKGROUND, VOID
-from trainer.features import image_of, key_of, tags_of
-from trainer.looks import Look
+from trainer.data import features, keys
+from trainer.data.features import image_of, key_of, tags_of
+from trainer.data.preprocessing import MEAN_COLOUR, decode_image, decode_mask
+from trainer.inference.looks import Look
+from trainer.inference.one_image import predict_on_pixels
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.models.cam import normalise_maps
-from trainer.one_image import predict_on_pixels
-from trainer.preprocessing import MEAN_COLOUR, decode_image, decode_mask
 from trainer.threads import in_threads
 
 ROUNDS = 3

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from trainer import features
 from trainer.categories import VOID
-from trainer.features import key_of
-from trainer.input_pipeline import read_records
-from trainer.preprocessing import decode_mask
+from trainer.data import features
+from trainer.data.features import key_of
+from trainer.data.input_pipeline import read_records
+from trainer.data.preprocessing import decode_mask
 from trainer.threads import in_threads
 
 

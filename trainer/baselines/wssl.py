@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import tensorflow as tf
 
-from trainer import keys
 from trainer.categories import VOID, Categories
+from trainer.data import keys
+from trainer.data.preprocessing import MEAN_COLOUR
 from trainer.losses import Total, grid_labels, segmentation_loss
-from trainer.preprocessing import MEAN_COLOUR
-from trainer.stages import SEGMENTATION, Stage
+from trainer.training.stages import SEGMENTATION, Stage
 
 FOREGROUND_SHARE, BACKGROUND_SHARE = 0.2, 0.4  # of an image's cells that a tag, and background, win at least
 

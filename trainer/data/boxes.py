@@ -73,7 +73,7 @@ def pixels_of(box: TagBox, size: tuple[int, int], scale: tuple[float, float] = (
 
 
 def upright_box(box: TagBox, picture: Header) -> TagBox:
-    """A box on the stored pixels -> on the picture as people see it, as trainer.orientation.upright."""
+    """A box on the stored pixels -> on the picture as people see it, as trainer.data.orientation.upright."""
     tag, x1, y1, x2, y2 = box
     if picture.orientation >= 5:
         x1, y1, x2, y2 = y1, x1, y2, x2

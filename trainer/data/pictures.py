@@ -24,7 +24,7 @@ _OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
 DECODED = ("JPEG", "PNG", "MPO")
 _ORIENTATION = 0x0112  # EXIF 2.32
 PNG_CHUNKS = 33  # bytes of a PNG before the chunks that follow IHDR
-FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations, see trainer.orientation
+FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations, see trainer.data.orientation
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 
 
@@ -96,7 +96,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     import tensorflow as tf  # workers import this module before they know whether they will decode
 
-    from trainer.preprocessing import decode_image
+    from trainer.data.preprocessing import decode_image
 
     header = read_header(data, max_pixels)
     try:
@@ -154,7 +154,7 @@ def _png(data: bytes, keep_orientation: bool) -> bytes:
 
 
 def upright_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels [H, W] or [H, W, K] -> upright, as trainer.orientation.upright."""
+    """Stored pixels [H, W] or [H, W, K] -> upright, as trainer.data.orientation.upright."""
     pixels = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
     return np.ascontiguousarray(_flipped(pixels, orientation))
 

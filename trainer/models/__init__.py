@@ -1,0 +1,1 @@
+"""One network a file, and the weights they begin with."""

@@ -9,15 +9,15 @@ from operator import itemgetter
 import tensorflow as tf
 from tensorflow import keras
 
-from trainer.initial_values import initialise, made_up_images, rescale
 from trainer.models import efficientnet_lite0, mobilenet, mobilenet_v2, resnet50, tiny, vgg16
-from trainer.weights import HEAD, NEW_LAYERS, assign, fold_norms, stored_weights
+from trainer.models.initial_values import initialise, made_up_images, rescale
+from trainer.models.weights import HEAD, NEW_LAYERS, assign, fold_norms, stored_weights
 
 STRIDE = 8  # pixels between neighbouring grid cells
 
 
 @dataclass(frozen=True)
-class Backbone:
+class BackboneParts:
     """What a head must know. Functions map Keras tensors to Keras tensors.
 
     Attributes:
@@ -54,7 +54,7 @@ def hypercolumns(levels):
 
 
 BACKBONES = {
-    "vgg16": Backbone(
+    "vgg16": BackboneParts(
         vgg16.features,
         vgg16.pool5,
         vgg16.cam_features,
@@ -62,10 +62,10 @@ BACKBONES = {
         application=keras.applications.VGG16,
         convert=vgg16.convert,
     ),
-    "resnet50": Backbone(
+    "resnet50": BackboneParts(
         resnet50.features, separable=True, application=keras.applications.ResNet50, convert=resnet50.convert
     ),
-    "mobilenet_v2": Backbone(
+    "mobilenet_v2": BackboneParts(
         mobilenet_v2.features,
         hypercolumns,
         mobilenet_v2.cam_features,
@@ -73,7 +73,7 @@ BACKBONES = {
         separable=True,
         application=keras.applications.MobileNetV2,
     ),
-    "efficientnet_lite0": Backbone(
+    "efficientnet_lite0": BackboneParts(
         efficientnet_lite0.features,
         hypercolumns,
         efficientnet_lite0.cam_features,
@@ -81,8 +81,8 @@ BACKBONES = {
         separable=True,
         convert=efficientnet_lite0.convert,
     ),
-    "mobilenet": Backbone(mobilenet.features, separable=True, application=keras.applications.MobileNet),
-    "tiny": Backbone(tiny.features, width=64, dilation=4, dropout=0.0),
+    "mobilenet": BackboneParts(mobilenet.features, separable=True, application=keras.applications.MobileNet),
+    "tiny": BackboneParts(tiny.features, width=64, dilation=4, dropout=0.0),
 }
 
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer import keys
+from trainer.data import keys
 from trainer.models.backbones import BACKBONES, begin
-from trainer.weights import HEAD
+from trainer.models.weights import HEAD
 
 
 def build_cam(backbone: str, num_categories: int, weights: str | None, seed: int) -> keras.Model:

@@ -11,7 +11,7 @@ import re
 from tensorflow.keras import layers
 
 from trainer.models.mobilenet import depthwise
-from trainer.weights import Arrays, fold_norms
+from trainer.models.weights import Arrays, fold_norms
 
 # (output channels, side of the depthwise kernel, stride of the whole network after this block, as published)
 STAGES = (

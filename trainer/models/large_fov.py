@@ -5,9 +5,9 @@ from __future__ import annotations
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.models.backbones import BACKBONES, Backbone, begin
+from trainer.models.backbones import BACKBONES, BackboneParts, begin
 from trainer.models.dropout import Dropout
-from trainer.weights import HEAD
+from trainer.models.weights import HEAD
 
 
 def build_segmentation(backbone: str, num_classes: int, weights: str | None, seed: int) -> keras.Model:
@@ -38,7 +38,7 @@ def build_segmentation(backbone: str, num_classes: int, weights: str | None, see
     return model
 
 
-def _fc6(x, parts: Backbone):
+def _fc6(x, parts: BackboneParts):
     """The large field of view: 3x3 taps `dilation` cells apart, for the MobileNets as depthwise and 1x1 convolution."""
     size, dilation = 3, parts.dilation
     if parts.separable:

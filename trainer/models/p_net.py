@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.initial_values import initialise
+from trainer.models.initial_values import initialise
 
 
 def build_p_net(grid_size: int, num_classes: int, seed: int) -> keras.Model:

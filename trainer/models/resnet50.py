@@ -10,7 +10,7 @@ from tensorflow.keras import layers
 
 from trainer.models.mobilenet import OUTPUT_STRIDE
 from trainer.models.vgg16 import subtract_mean
-from trainer.weights import Arrays, bgr_to_rgb, fold_norms
+from trainer.models.weights import Arrays, bgr_to_rgb, fold_norms
 
 STAGES = ((64, 3, 4), (128, 4, 8), (256, 6, 16), (512, 3, 32))  # channels, blocks, stride of the whole as published
 NORM_EPSILON = 1.001e-5  # Keras' batch norm here

@@ -10,10 +10,10 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer import keys
-from trainer.initial_values import made_up_images
+from trainer.data import keys
 from trainer.models.backbones import BACKBONES, begin
-from trainer.weights import HEAD
+from trainer.models.initial_values import made_up_images
+from trainer.models.weights import HEAD
 
 FACTORS = 256  # our choice: width of the product of features and category
 DECODER = (128, 64)  # our choice: channels at strides 16 and 8

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from tensorflow.keras import layers
 
-from trainer.preprocessing import MEAN_COLOUR
-from trainer.weights import Arrays, bgr_to_rgb
+from trainer.data.preprocessing import MEAN_COLOUR
+from trainer.models.weights import Arrays, bgr_to_rgb
 
 FIRST = "block1_conv1"
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions

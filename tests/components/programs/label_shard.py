@@ -4,14 +4,14 @@ import sys
 import time
 from functools import partial
 
+from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.label_store import LabelStore
-from components.weak_labels.settings import LabelSettings
 from components.weak_labels.shards import LabelShard
 from components.weak_labels.transform import label_networks
 
 
 def main(cam: str, l_net: str, file: str, uri: str, store: str, hanging: str = "") -> None:
-    networks = label_networks(cam, l_net, LabelSettings(), max_pixels=10**6, threads=1)
+    networks = label_networks(cam, l_net, LabelConfig(), max_pixels=10**6, threads=1)
     networks._finish = partial(finish, networks._finish, hanging)
     label = LabelShard(networks, uri, LabelStore(store, "recipe"))
     label.setup()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tfx.dsl.compiler.compiler import Compiler
 
-from pipeline.config import load_config
+from pipeline.config.run_config import load_config
 from pipeline.graph import Folders, create_pipeline
-from pipeline.logs import new_run_id
-from pipeline.metadata_server import connect
+from pipeline.run.metadata_store import connect
+from pipeline.run.run_log import new_run_id
 from pipeline.runners.local import LocalRunner
 
 DATA_STEPS = {"examples", "statistics", "schema", "anomalies", "data_gate"}

@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from trainer import features
 from trainer.categories import from_lists
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
-from trainer.hosts import hosts
-from trainer.p_net import refine_segmentation
-from trainer.run_state import Checkpoints
-from trainer.session import RunFolders, Session
-from trainer.stages import SEGMENTATION, train
+from trainer.data import features
+from trainer.training.checkpoints import Checkpoints
+from trainer.training.hosts import hosts
+from trainer.training.refinement import refine_segmentation
+from trainer.training.session import RunFolders, Session
+from trainer.training.stages import SEGMENTATION, train
 
 CATEGORIES = from_lists(["disc"], ["square"])
 NETWORK = NetworkConfig(backbone="tiny", weights=None, image_size=65, precision="float32")

@@ -1,0 +1,219 @@
+"""A whole batch job: sources through networks to masks, a progress bar, dead letters, a summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.beam_masks.faults import refuse_above
+from components.beam_masks.images import DEAD, ReadImages, Sample, Source
+from components.beam_masks.masks import WriteMasks, is_own, mask_path, read_note, write_atomic
+from components.beam_masks.networks import BATCH_SIZE, RunNetworks
+from components.beam_masks.output import DEAD_LETTERS, SCRATCH, SUMMARY
+from trainer.data.files import read_bytes, walk
+from trainer.errors import ImageFault, UserError, shown
+from trainer.progress import progress
+
+_POLL = 1.0  # seconds between looks at the output folder
+_IMAGES = 4 * BATCH_SIZE  # our choice: at a time; while one network call is finished the next is under way
+
+
+class MakeMasks(beam.PTransform):
+    """PCollection of Samples -> PCollection of dead letters; masks are written to `folder`."""
+
+    def __init__(self, networks: RunNetworks, folder: str):
+        super().__init__()
+        self._networks, self._folder = networks, folder
+
+    def expand(self, samples: beam.PCollection[Sample]) -> beam.PCollection[dict[str, str]]:
+        results = (
+            samples
+            | "Batch" >> beam.BatchElements(min_batch_size=_IMAGES, max_batch_size=_IMAGES)
+            | "Networks" >> beam.ParDo(self._networks).with_outputs(DEAD, main="results")
+        )
+        unwritten = results["results"] | "WriteMasks" >> beam.ParDo(WriteMasks(self._folder))
+        return (results[DEAD], unwritten) | "AllDead" >> beam.Flatten()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job left: `done` maps each finished image's key to its note, in the order of the sources."""
+
+    done: dict[str, dict[str, Any]]
+    dead: list[dict[str, str]]
+    kept: int
+    wall_s: float
+
+    @property
+    def inputs(self) -> int:
+        return len(self.done) + len(self.dead)
+
+    def summary(self) -> dict[str, Any]:
+        """inputs = labelled + dead; `kept` of the labelled were there before this run."""
+        fresh = len(self.done) - self.kept
+        return {
+            "inputs": self.inputs,
+            "labelled": len(self.done),
+            "dead": len(self.dead),
+            "dead_by_stage": dict(sorted(Counter(letter["stage"] for letter in self.dead).items())),
+            "kept": self.kept,
+            "wall_s": round(self.wall_s, 3),
+            "images_per_s": round(fresh / self.wall_s, 3),
+        }
+
+
+def run(
+    sources: Sequence[Source],
+    faults: Sequence[dict[str, str]],
+    networks: RunNetworks,
+    output: Path,
+    *,
+    recipe: str,
+    beam_args: Sequence[str],
+    title: str,
+) -> Outcome:
+    """Makes the masks that `output` lacks and writes dead_letters.jsonl.
+
+    Args:
+      sources: images to read; keys are unique.
+      faults: dead letters found before.
+      recipe: see `ReadImages`; masks of another recipe are made again.
+      title: what the progress bar is called.
+    """
+    started = time.monotonic()
+    scratch = output / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed run
+    scratch.mkdir()
+    letters = scratch / DEAD_LETTERS
+    pipeline = beam.Pipeline(options=PipelineOptions(list(beam_args)))
+    samples = (
+        pipeline
+        | "Sources" >> beam.Create(list(sources))
+        | "Spread" >> beam.Reshuffle()
+        | "Read" >> beam.ParDo(ReadImages(str(output), recipe)).with_outputs(DEAD, main="samples")
+    )
+    made = samples["samples"] | "MakeMasks" >> MakeMasks(networks, str(output))
+    write_json_lines((samples[DEAD], made) | "Dead" >> beam.Flatten(), str(letters), "Letters")
+    with _progress(output, [source.key for source in sources], title), _quiet_beam():
+        result = pipeline.run()
+        result.wait_until_finish()
+
+    dead = [json.loads(line) for line in letters.read_text().splitlines()]
+    gone = {letter["key"] for letter in dead}
+    for key in gone:  # a mask of an earlier state of an image that now fails
+        path = mask_path(str(output), key)
+        if is_own(path):
+            os.unlink(path)
+    done = {s.key: read_note(mask_path(str(output), s.key)) for s in sources if s.key not in gone}
+    dead.extend(faults)
+    dead.sort(key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
+    lines = "".join(json.dumps(letter, ensure_ascii=False) + "\n" for letter in dead)
+    write_atomic(f"{output}/{DEAD_LETTERS}", lines.encode())
+    return Outcome(done, dead, counter(result, "kept"), time.monotonic() - started)
+
+
+def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: str) -> None:
+    """PCollection of JSON-ready items -> one sorted JSON-lines file; `title` is unique in the pipeline.
+
+    Beam's own writer takes the path for a pattern.
+    """
+    _ = (
+        items
+        | f"{title}ToJson" >> beam.Map(json.dumps, ensure_ascii=False)
+        | f"Gather{title}" >> beam.combiners.ToList()
+        | f"Write{title}" >> beam.Map(_write_lines, path)
+    )
+
+
+def _write_lines(lines: list[str], path: str) -> None:
+    write_atomic(path, "".join(f"{line}\n" for line in sorted(lines)).encode())
+
+
+def finish(outcome: Outcome, output: Path, max_dead_share: float, **more: Any) -> dict[str, Any]:
+    """Writes summary.json and returns it.
+
+    Raises:
+      TooManyFaults: more than `max_dead_share` of the inputs are dead letters; all files are written before.
+    """
+    summary = {**outcome.summary(), **more, "output": str(output)}
+    write_atomic(f"{output}/{SUMMARY}", json.dumps(summary, indent=2).encode())
+    refuse_above(max_dead_share, outcome.dead, outcome.inputs, f"{output}/{DEAD_LETTERS}")
+    return summary
+
+
+def model_digest(directory: str | Path) -> str:
+    """Hex digest of a SavedModel's graph and weights, on any file system.
+
+    Raises:
+      UserError: no SavedModel there.
+    """
+    root, digest = str(directory), hashlib.sha256()
+    try:
+        for name in ["saved_model.pb", *(f"variables/{name}" for name in walk(f"{root}/variables", True)[0])]:
+            digest.update(read_bytes(f"{root}/{name}"))
+    except ImageFault as fault:
+        raise UserError(f"{shown(root)}: not a SavedModel ({fault}); give the folder of an exported model") from None
+    return digest.hexdigest()
+
+
+def recipe_of(*parts: object) -> str:
+    """Hex digest of everything but the image that decides a mask, as JSON-ready or plain values."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def counter(result: beam.runners.runner.PipelineResult, name: str) -> int:
+    """The committed value of a Beam counter, over all steps; 0 where nothing counted."""
+    found = result.metrics().query(beam.metrics.MetricsFilter().with_name(name))["counters"]
+    return sum(value.committed for value in found)
+
+
+@contextmanager
+def _progress(folder: Path, keys: Sequence[str], title: str) -> Iterator[None]:
+    """A bar that counts the masks in `folder`: right for every runner, also when workers are other processes."""
+    stop = threading.Event()
+    names = {f"{key}.png" for key in keys}
+    bar = progress(total=len(names), desc=title, unit="image")
+
+    def count() -> None:
+        with os.scandir(folder) as entries:
+            bar.update(sum(entry.name in names for entry in entries) - bar.n)
+
+    def watch() -> None:
+        while not stop.wait(_POLL):
+            count()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        count()
+        bar.close()
+
+
+@contextmanager
+def _quiet_beam() -> Iterator[None]:
+    """What Beam logs does not belong between progress lines; what ends the job comes as an exception."""
+    logger = logging.getLogger("apache_beam")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,86 @@
+"""The folder a batch job writes to: one job at a time, nothing of other people's replaced, a full disk told as such."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.beam_masks.lock import locked
+from components.beam_masks.masks import is_own, mask_path, remove_unfinished
+from trainer.errors import UserError, one_line, shown
+
+DEAD_LETTERS = "dead_letters.jsonl"
+SUMMARY = "summary.json"
+SCRATCH = ".unfinished"  # folder in the output while the job runs; on a file system that all workers see
+_LOCK = ".transferseg.lock"
+_FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+
+
+@contextmanager
+def claimed(output: str | Path, images: str | Path | None, job: str) -> Iterator[Path]:
+    """The output folder, made if need be, for one job alone; leaves nothing half-written.
+
+    Args:
+      output, images: folders; `images`, if given, must be another one.
+      job: what another one is told is going on.
+
+    Raises:
+      UserError: both are the same; the output cannot be made, another job works on it, or its disk is full.
+    """
+    output = Path(output)
+    if images is not None and output.resolve() == Path(images).resolve():
+        raise UserError(f"{output}: is the folder of images; masks would overwrite them; give another output")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with locked(output, f"another {job}", "--output", _LOCK):
+            try:
+                yield output
+            finally:
+                shutil.rmtree(output / SCRATCH, ignore_errors=True)
+                remove_unfinished(output)
+    except UserError:
+        raise
+    except Exception as error:  # the file system's, TensorFlow's or Beam's, around the same words
+        full = next((words for words in _FULL if words in str(error)), None)
+        if full is None and not (isinstance(error, OSError) and error.filename):
+            raise
+        reason = full or getattr(error, "strerror", None) or one_line(error)
+        raise UserError(
+            f"{shown(str(output))}: {reason}; mend that and run the same command again, it goes on where it stopped"
+        ) from None
+
+
+def refuse_foreign(output: Path, keys: Iterable[str], reports: Iterable[str]) -> None:
+    """Raises UserError if the job would replace or remove a file that no job of ours has made.
+
+    Args:
+      output: the claimed folder.
+      keys: of the masks it may write; a mask tells by the note in it.
+      reports: names of the other files it may write; they count as ours where a job of ours has worked before.
+    """
+    with os.scandir(output) as entries:
+        there = {entry.name for entry in entries if not entry.is_dir()}
+    masks = (mask_path(str(output), key) for key in keys)
+    foreign = [Path(path).name for path in masks if Path(path).name in there and not is_own(path)]
+    reports = [name for name in reports if name in there]
+    if reports and not _has_worked(output, there):
+        foreign += reports
+    if foreign:
+        more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+        raise UserError(
+            f"{output}: holds files that this command would replace and did not make: {', '.join(foreign[:5])}{more}; "
+            "give another --output, or move them"
+        )
+
+
+def _has_worked(output: Path, there: set[str]) -> bool:
+    """Whether the folder holds a summary of ours, or masks of ours."""
+    try:
+        return "labelled" in json.loads((output / SUMMARY).read_text())
+    except (OSError, ValueError, TypeError):
+        return any(is_own(f"{output}/{name}") for name in sorted(there) if name.endswith(".png"))

@@ -1,0 +1,136 @@
+"""Masks that are files: pictures of ids or colours, and SBD's .mat files; and tables of colours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.dataset_import.items import Drawn
+from components.dataset_import.matlab import read_field
+from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data import masks
+from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.files import read_bytes, read_text
+from trainer.data.masks import Colour
+from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, plain, stem_of, suffix_of
+from trainer.data.pictures import Header
+from trainer.errors import ImageFault, UserError
+
+BINARY: dict[Colour, int] = {(0, 0, 0): BACKGROUND, (255, 255, 255): 1}
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A file of ids, or of colours: its path or its bytes, the number of categories, what its colours mean."""
+
+    source: str | bytes
+    num_categories: int
+    colours: Mapping[Colour, int] | None = None
+
+    def __call__(self, picture: Header) -> Drawn:
+        """Raises ImageFault if it cannot be read or has another size than the picture."""
+        data = self.source if isinstance(self.source, bytes) else read_bytes(self.source)
+        ids = masks.read_fitting(data, self.num_categories, picture, self.colours)
+        return Drawn(ids, masks.ids_in(ids))
+
+
+@dataclass(frozen=True)
+class SbdMask:
+    """A .mat file of the Semantic Boundaries Dataset (cls/): GTcls.Segmentation holds VOC's ids."""
+
+    path: str
+    num_categories: int
+
+    def __call__(self, picture: Header) -> Drawn:
+        data = read_bytes(self.path)
+        if data.startswith(b"MATLAB 7.3"):
+            raise ImageFault("mask", f"{self.path} is a MATLAB 7.3 file (HDF5); save it as version 7 or older")
+        try:
+            found = read_field(data, "GTcls", "Segmentation")
+        except ValueError as error:
+            raise ImageFault("mask", f"{self.path}: {error}") from None
+        ids = found.astype(np.uint8)
+        odd = [i for i in masks.ids_in(ids) if i > self.num_categories]
+        if odd or not (ids == found).all():
+            raise ImageFault("mask", f"{self.path}: has ids {odd[:5]}; there are {self.num_categories} categories")
+        ids = masks.fit(ids, picture)
+        return Drawn(ids, masks.ids_in(ids))
+
+
+def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list[tuple[str, ImageFault]]]:
+    """Mask files by the picture that each belongs to: that of the same stem, also before an ending such as _mask.
+
+    Args:
+      files: relative paths of masks.
+
+    Returns:
+      (picture -> mask, [(mask or picture, why there is no pair)]).
+    """
+    found: dict[str, list[str]] = {}
+    faults = []
+    for file in files:
+        if not suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES)):
+            continue
+        stem = stem_of(plain(file))
+        try:
+            picture = pictures.get(stem) or pictures.find(MASK_ENDINGS.sub("", stem))
+            found.setdefault(picture, []).append(file)
+        except ImageFault as fault:
+            faults.append((file, ImageFault("read", f"the mask {file} belongs to no picture: {fault}")))
+    for picture, several in found.items():
+        if len(several) > 1:
+            faults.append(
+                (picture, ImageFault("mask", f"has {len(several)} masks: {', '.join(several[:3])}; keep one"))
+            )
+    return {picture: several[0] for picture, several in found.items() if len(several) == 1}, faults
+
+
+def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
+    """A table of colours: lines `name:red,green,blue` (CVAT's labelmap.txt) or `name,red,green,blue` (class_dict.csv).
+
+    Returns:
+      (RGB -> id, names by id). Background is 0, "ignore" and "void" are 255; a name without a colour has no pixels.
+
+    Raises:
+      UserError: a line is neither, or two lines have one colour.
+    """
+    colours: dict[Colour, int] = {}
+    names: list[str] = []
+    for number, line in enumerate(read_text(path, "lines name:red,green,blue").split("\n"), start=1):
+        line = line.strip()
+        if not line or line.startswith("#") or re.fullmatch(r"name\W+r(ed)?\W+g(reen)?\W+b(lue)?", line, re.I):
+            continue
+        found = re.match(r"^([^:]+):\s*(?:(\d{1,3}),\s*(\d{1,3}),\s*(\d{1,3})\s*)?(?::|$)", line) or re.match(
+            r"^\"?([^,]*[^,\s\"])\"?\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*$", line
+        )
+        where = f"{path}: line {number}"
+        if not found:
+            raise UserError(f"{where}: must read name:red,green,blue, not {line[:60]!r}")
+        name = clean_name(found[1], where)
+        special = special_id(name)
+        if special is None:
+            names.append(name)
+        if found[2] is None:
+            continue
+        colour = (int(found[2]), int(found[3]), int(found[4]))
+        if max(colour) > 255 or colour in colours:
+            problem = "no colour" if max(colour) > 255 else "the colour of another line"
+            raise UserError(f"{where}: {colour} is {problem}; give each name its own red,green,blue in 0..255")
+        colours[colour] = len(names) if special is None else special
+    check_distinct(names, path)
+    return colours, names
+
+
+def in_order(colours: Mapping[Colour, int], own: Sequence[str], names: Sequence[str], path: str) -> dict[Colour, int]:
+    """The same colours with the ids that `names` give; own: the table's names by id.
+
+    Raises:
+      UserError: the table has a name that is none of `names`.
+    """
+    unknown = [name for name in own if name not in names]
+    if unknown:
+        raise UserError(f"{path}: '{unknown[0]}' is none of the categories ({', '.join(names)})")
+    return {c: i if i in (BACKGROUND, VOID) else names.index(own[i - 1]) + 1 for c, i in colours.items()}

@@ -1,1 +1,0 @@
-"""Batch prediction: a folder of images through an exported segmentation model."""

@@ -1,0 +1,101 @@
+"""A folder of images and a tags table -> what to label, and a dead letter for each record that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.beam_masks.faults import dead_letter
+from components.beam_masks.images import Claims, Source, mask_key
+from trainer.categories import Categories, from_lists
+from trainer.data.boxes import BoxesTable, TagBox
+from trainer.data.category_names import names_by_id
+from trainer.data.csv_table import refuse
+from trainer.data.names import Pictures
+from trainer.data.tags_table import Row, TagsTable
+from trainer.errors import ImageFault, UserError, shown
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every input is either a source or a dead letter."""
+
+    sources: list[Source]
+    dead: list[dict[str, str]]
+
+
+def categories_of(table: TagsTable) -> Categories:
+    """The tags of a table as categories, in the order of their first appearance.
+
+    Raises:
+      UserError: none at all, two that differ in case alone, or more than masks can hold.
+    """
+    names = names_by_id(table.names, table.path)
+    if not names:
+        raise UserError(f"{table.path}: names no category; give every image its tag")
+    return from_lists(strong=[], weak=names)
+
+
+def plan(
+    files: Sequence[Path],
+    table: TagsTable,
+    categories: Categories,
+    limit: int | None = None,
+    boxes_table: BoxesTable | None = None,
+) -> Plan:
+    """Joins picture files with the lines of a tags table, and of a table of boxes.
+
+    Args:
+      files: all in one folder.
+      table: names them, see trainer.data.names.
+      categories: the known tags.
+      boxes_table: each box is a tag of its picture too.
+      limit: only the first so many files and lines, in the order of files, then of lines without a file.
+
+    Returns:
+      The plan. Inputs are the files, the tags' lines that name none of them, repeated and damaged lines.
+
+    Raises:
+      UserError: the table has no line, or lines of the boxes are wrong; they are named.
+    """
+    if not table.rows and not table.faults:
+        raise UserError(f"{table.path}: lists no image; write one line image,tags for each")
+    find = Pictures(path.name for path in files).find
+    rows, odd = table.by_image(find)
+    boxes = _boxes(boxes_table, find, categories) if boxes_table else {}
+    faults = dict(reversed(table.faults_of_names(categories.foreground)))  # of a line's faults the first
+    claims = Claims()
+    inputs: list[Source | dict[str, str]] = []
+    for path in files:
+        try:
+            own = boxes.get(path.name, ())
+            tags = _tags(rows.get(path.name), categories, faults, {box.tag for box in own})
+            inputs.append(Source(claims.key(path), str(path), tags, own))
+        except ImageFault as fault:
+            inputs.append(dead_letter(mask_key(path.name), fault))
+    inputs += [dead_letter(shown(row.image), fault) for row, fault in odd]
+    inputs += [dead_letter(f"line {line}", ImageFault("tags", f"line {line}: {what}")) for line, what in table.faults]
+    chosen = inputs[:limit]
+    return Plan(
+        [entry for entry in chosen if isinstance(entry, Source)], [entry for entry in chosen if isinstance(entry, dict)]
+    )
+
+
+def _boxes(table: BoxesTable, find: Callable[[str], str], categories: Categories) -> dict[str, tuple[TagBox, ...]]:
+    found, faults = table.by_image(find, {name: categories.id_of(name) for name in categories.foreground})
+    refuse(table.path, faults)
+    return found
+
+
+def _tags(
+    row: Row | None, categories: Categories, faults: Mapping[int, str], boxed: Collection[int]
+) -> tuple[int, ...]:
+    """Ascending ids of a line's tags, and of the picture's boxes."""
+    if row is None and not boxed:
+        raise ImageFault("tags", "no line in the tags file")
+    if row and not row.tags and not boxed:
+        raise ImageFault("tags", f"line {row.line}: no tag; give at least one")
+    if row and row.line in faults:
+        raise ImageFault("tags", f"line {row.line}: {faults[row.line]}")
+    return tuple(sorted({*map(categories.id_of, row.tags if row else ()), *boxed}))

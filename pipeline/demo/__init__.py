@@ -1,0 +1,1 @@
+"""`transferseg demo`: drawn data, and a run on them."""

@@ -1,0 +1,120 @@
+"""Runs methods on splits with seeds, a row at a time; a row that is there is not made again."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from components.image_example_gen.dataset_config import check_dataset
+from pipeline.config.run_config import RunConfig
+from pipeline.experiment.evaluation import score
+from pipeline.experiment.methods import METHODS
+from pipeline.experiment.pace import name_of, plan_rows
+from pipeline.experiment.result_table import MEANS, Row, with_ratios, write_tables
+from pipeline.experiment.steps import ExperimentSteps, seconds_of
+from pipeline.graph import training_hash
+from pipeline.run.plan import Remaining, count, known_rates, plan
+from pipeline.run.summary import duration
+from trainer.categories import Categories, named_split
+from trainer.errors import UserError
+from trainer.inference.looks import Look
+
+OWN = "own"
+_FOUND_AGAIN_S = 10  # our choice: a row that takes less was there already
+CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
+
+
+def run_experiment(
+    config: RunConfig,
+    methods: Sequence[str],
+    splits: Sequence[str],
+    seeds: Sequence[int],
+    workdir: Path,
+    out: Path,
+    console: Console,
+) -> list[Row]:
+    """Trains and scores every combination and writes the tables after each.
+
+    Args:
+      config: of one run; its categories are replaced by each split's, its seed by each seed.
+      methods: names in METHODS, also with "+crf".
+      splits: named splits, or "own" for the config's categories.
+      seeds: seeds.
+      workdir: networks, labels and scores; a second call finds them again.
+      out: where table2.json and table2.md go.
+      console: gets a line for each row.
+
+    Returns:
+      Rows: split, method, seed, strong (names), miou, strong_miou, weak_miou, boundary_miou (0..1), per_class,
+      ratio_to_full, wall_s (of the last training step of the method), config_hash.
+
+    Raises:
+      UserError: unknown method or split, or the dataset's ids are not those of a split's categories.
+    """
+    unknown = [name for name in methods if name.removesuffix(CRF) not in METHODS]
+    if unknown:
+        raise UserError(f"--methods {','.join(unknown)}: unknown; known: {', '.join(METHODS)}, each also with {CRF}")
+    about = {"config": config.name, "network": _network(config), "hardware": _hardware()}
+    rows: list[Row] = []
+    resolved = resolve(config, splits)
+    for categories in resolved.values():
+        check_dataset(config.dataset, categories)
+    left = _plan(config, [(split, method, seed) for seed in seeds for split in resolved for method in methods], workdir)
+    for seed in seeds:
+        networks = ExperimentSteps(config.model_copy(update={"seed": seed}), workdir)
+        for split, categories in resolved.items():
+            for method in methods:
+                name, start = name_of(split, method, seed), time.monotonic()
+                expected = f"about {duration(left.of(name) or 0)}; the whole {duration(left.seconds)} more"
+                console.print(f"[bold]{split}[/bold] {method}, seed {seed} ... {expected}", highlight=False)
+                trained = METHODS[method.removesuffix(CRF)](networks, categories)
+                found = score(networks, categories, trained, crf=method.endswith(CRF))
+                row = {"split": split, "method": method, "seed": seed, "strong": list(categories.strong)}
+                row |= {name: _known(getattr(found, name)) for name in (*MEANS, "boundary_miou")}
+                row["per_class"] = {name: _known(value) for name, value in found.per_class.items()}
+                row |= {"wall_s": seconds_of(trained), "config_hash": training_hash(networks.config)}
+                rows.append(row)
+                means = ", ".join(f"{name} {row[name]:.3f}" for name in MEANS if row[name] is not None)
+                console.print(f"    {means}", highlight=False)
+                write_tables(with_ratios(rows), out, about)
+                took = time.monotonic() - start
+                left.done(name, took, worked=took > _FOUND_AGAIN_S)
+    return with_ratios(rows)
+
+
+def _plan(config: RunConfig, rows: Sequence[tuple[str, str, int]], workdir: Path) -> Remaining:
+    everything = config.model_copy(update={"compare_strong_only": True, "cam_from": None, "l_net_from": None})
+    return plan_rows(rows, plan(everything, count(config), known_rates(config, workdir)))
+
+
+def resolve(config: RunConfig, splits: Sequence[str]) -> dict[str, Categories]:
+    """Named splits, or "own" for the config's -> their categories.
+
+    Raises:
+      UserError: no such split.
+    """
+    return {name: config.categories.resolve() if name == OWN else named_split(name) for name in splits}
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _network(config: RunConfig) -> str:
+    network, stage, look = config.network, config.segmentation, config.look("segmentation")
+    tested = "" if look == Look(size=network.image_size) else f", tested {look}"
+    return f"{network.backbone}, {network.image_size} pixels, {stage.length} of batch {stage.batch_size}{tested}"
+
+
+def _hardware() -> str:
+    import tensorflow as tf
+
+    devices = tf.config.list_physical_devices("GPU")
+    names = [str(tf.config.experimental.get_device_details(device).get("device_name")) for device in devices]
+    return ", ".join(names) or f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU"

@@ -1,0 +1,133 @@
+"""The review loop: the least certain weak labels out to Label Studio or a COCO editor, corrected masks back in."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import json
+import os
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import tensorflow as tf
+
+from components.beam_masks.coco_export import COCO, write_coco
+from components.beam_masks.images import Source
+from components.beam_masks.masks import encode, write_atomic
+from components.dataset_import.brush import brush_results
+from components.dataset_import.coco import read_coco
+from components.dataset_import.label_studio import read_label_studio
+from components.dataset_import.writer import import_dataset
+from components.weak_labels.examples import LABELS, read_labels, split_files
+from pipeline.config.run_config import load_config
+from trainer.categories import Categories, palette
+from trainer.data import features
+from trainer.data.features import key_of, read_examples, tags_of
+from trainer.data.files import read_json
+from trainer.data.pictures import read_header, upright_pixels
+from trainer.data.preprocessing import decode_mask
+from trainer.data.tags_table import SEPARATOR
+from trainer.errors import UserError
+
+CORRECTED = "corrected"  # list of the images whose masks people have corrected: `dataset.corrected` names it
+
+
+def export_labels(workdir: Path, output: Path, count: int) -> int:
+    """Writes the `count` least certain weak labels of a run's newest label set.
+
+    Writes images/, masks/ (palette PNGs), tasks.json and label_config.xml (Label Studio, labels as predictions that a
+    person takes over and corrects), annotations.json (COCO) and review.csv (image, confidence, tags).
+
+    Returns:
+      How many there are.
+
+    Raises:
+      UserError: the run has no weak labels yet, or `output` holds something.
+    """
+    labelled = _newest_labels(workdir)
+    categories = load_config(workdir / "config.yaml").categories.resolve()
+    if output.exists() and any(output.iterdir()):
+        raise UserError(f"{output}: holds something; name another folder or empty this one")
+    least = ((record["confidence"], record["key"]) for record in read_labels(str(labelled)))
+    confidences = {key: confidence for confidence, key in heapq.nsmallest(count, least)}
+    for folder in ("images", "masks"):
+        (output / folder).mkdir(parents=True, exist_ok=True)
+    tasks, sources = {}, {}
+    for file in split_files(str(labelled / "Split-weak")):
+        for example in read_examples(file):
+            key = key_of(example)
+            if key in confidences:
+                path, mask = _write(example, output)
+                sources[key] = Source(key, str(path), tags_of(example))
+                tasks[key] = _task(path.name, mask, confidences[key], categories)
+    done = [key for key in confidences if key in tasks]
+    write_coco(output / "masks", [sources[key] for key in done], categories)
+    os.replace(output / "masks" / COCO, output / COCO)
+    numbered = [{"id": number, **tasks[key]} for number, key in enumerate(done, start=1)]
+    write_atomic(f"{output}/tasks.json", json.dumps(numbered).encode())
+    write_atomic(f"{output}/label_config.xml", _label_config(categories).encode())
+    with open(output / "review.csv", "w", newline="", encoding="utf-8") as table:
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["image", "confidence", "tags"])
+        for key in done:
+            writer.writerow([key, confidences[key], SEPARATOR.join(categories.names[tag] for tag in sources[key].tags)])
+    return len(done)
+
+
+def import_labels(annotations: Path, images: Path, output: Path) -> dict[str, Any]:
+    """Brings corrected masks into a dataset, and its list "corrected": those images count as strong from now on.
+
+    Args:
+      annotations: Label Studio's JSON export or COCO's JSON.
+      images: folder of the exported images.
+      output: the dataset's folder.
+
+    Returns:
+      As `import_dataset`; tasks that nobody has annotated are among the dead.
+
+    Raises:
+      UserError: neither format, or nothing corrected.
+    """
+    read = read_label_studio if isinstance(read_json(annotations, "a JSON export"), list) else read_coco
+    return import_dataset(read(str(annotations), str(images)), output, CORRECTED, replace=True)
+
+
+def _newest_labels(workdir: Path) -> Path:
+    folder = workdir / "artifacts" / "weak_labels" / "examples"
+    numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / LABELS).is_dir()]
+    if not numbers:
+        raise UserError(f"{workdir}: no weak labels here; give the work folder of a run that came that far")
+    return folder / str(max(numbers))
+
+
+def _write(example: tf.train.Example, output: Path) -> tuple[Path, np.ndarray]:
+    """Image and mask of an example as files -> (the image's path, uint8 [H, W], upright as Label Studio shows it)."""
+    data = features.image_of(example)
+    suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
+    path = output / "images" / f"{key_of(example)}{suffix}"
+    path.write_bytes(data)
+    mask = decode_mask(tf.constant(example.features.feature[features.MASK].bytes_list.value[0])).numpy()
+    (output / "masks" / f"{key_of(example)}.png").write_bytes(encode(mask, {}))
+    return path, upright_pixels(mask, read_header(data).orientation)
+
+
+def _task(name: str, mask: np.ndarray, confidence: float, categories: Categories) -> dict[str, Any]:
+    """A Label Studio task whose prediction is the label; the image is served as a local file."""
+    result = brush_results(mask, {i: name for i, name in enumerate(categories.names) if i})
+    prediction = {"model_version": "weak labels", "score": confidence, "result": result}
+    return {"data": {"image": f"/data/local-files/?d=images/{name}"}, "predictions": [prediction]}
+
+
+def _label_config(categories: Categories) -> str:
+    colours = palette()
+    labels = "\n".join(
+        f'    <Label value={quoteattr(name)} background="#{bytes(colours[i]).hex()}"/>'
+        for i, name in enumerate(categories.names)
+        if i
+    )
+    return (
+        '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
+        f'  <BrushLabels name="tag" toName="image">\n{labels}\n  </BrushLabels>\n</View>\n'
+    )

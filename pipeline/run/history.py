@@ -1,0 +1,97 @@
+"""What the metadata store knows of one pipeline: who made which artifact from what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.portable.mlmd import event_lib, execution_lib
+from tfx.utils import name_utils
+
+LIVE, DELETED = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.DELETED
+
+
+class ModelHistory:
+    """A pipeline's executions and artifacts, read once.
+
+    Attributes:
+      artifacts: by id, those that are still there.
+      leftovers: output folders of executions that did not end well, and of artifacts that were deleted, as
+        (component, last part of the path).
+    """
+
+    def __init__(self, store: MetadataStore, pipeline: str):
+        prefix = f"{pipeline}."
+        nodes = [context for context in store.get_contexts_by_type("node") if context.name.startswith(prefix)]
+        runs = {node.name.removeprefix(prefix): store.get_executions_by_context(node.id) for node in nodes}
+        # A Resolver puts out what others made: that it was looked at is no reason to keep it.
+        resolvers = {t.id for t in store.get_execution_types() if t.name == name_utils.get_full_name(Resolver)}
+        runs = {name: [e for e in executions if e.type_id not in resolvers] for name, executions in runs.items()}
+        self._good = {
+            name: sorted(run.id for run in executions if execution_lib.is_execution_successful(run))
+            for name, executions in runs.items()
+        }
+        ids = [execution.id for executions in runs.values() for execution in executions]
+        self._inputs: dict[int, list[tuple[str, int]]] = {execution: [] for execution in ids}
+        self._outputs: dict[int, list[int]] = {execution: [] for execution in ids}
+        for event in store.get_events_by_execution_ids(ids) if ids else []:
+            if event_lib.is_valid_output_event(event):
+                self._outputs[event.execution_id].append(event.artifact_id)
+            elif event_lib.is_valid_input_event(event):
+                self._inputs[event.execution_id].append((event.path.steps[0].key, event.artifact_id))
+        made = {artifact for outputs in self._outputs.values() for artifact in outputs}
+        found = store.get_artifacts_by_id(made) if made else []
+        self.artifacts = {artifact.id: artifact for artifact in found if artifact.state == LIVE}
+        self.leftovers = {(Path(a.uri).parts[-3], Path(a.uri).name) for a in found if a.state == DELETED}
+        for name, executions in runs.items():
+            self.leftovers |= {(name, str(run.id)) for run in executions if run.id not in self._good[name]}
+
+    def newest(self, number: int) -> set[int]:
+        """Outputs of each component's newest executions that succeeded, cached ones too."""
+        runs = [run for good in self._good.values() for run in good[-number:]]
+        return {artifact for run in runs for artifact in self._outputs[run]}
+
+    def latest_blessed(self) -> set[int]:
+        """The model that the next run is compared with, as TFX's LatestBlessedModelStrategy finds it; at most one."""
+        blessed = {model for model, good in self._judged() if good}
+        return set(sorted(blessed & self.artifacts.keys())[-1:])
+
+    def pushed_to(self, version: Path) -> set[int]:
+        """The model in a serving version's folder; at most one."""
+        pushes = {id for id, artifact in self.artifacts.items() if destination(artifact) == version}
+        runs = [run for run, outputs in self._outputs.items() if pushes.intersection(outputs)]
+        return {artifact for run in runs for key, artifact in self._inputs[run] if key == "model"}
+
+    def lineage(self, models: Iterable[int]) -> set[int]:
+        """Models, all they were made from, and the verdicts on them.
+
+        Not the earlier models that they were compared with or began from (warm_start): that chain would never end.
+        """
+        todo, kept = set(models), set()
+        for run, inputs in self._inputs.items():
+            if any(key == "model" and artifact in todo for key, artifact in inputs):
+                kept.update(self._outputs[run])
+        seen = {model for model, _ in self._judged()}
+        while todo:
+            artifact = todo.pop()
+            seen.add(artifact)
+            for run, outputs in self._outputs.items():
+                if artifact in outputs:
+                    kept.update(outputs)
+                    todo |= {source for _, source in self._inputs[run]} - seen
+        return kept
+
+    def _judged(self) -> list[tuple[int, bool]]:
+        """Models that an Evaluator saw, and whether it blessed them."""
+        notes = [artifact.custom_properties for artifact in self.artifacts.values()]
+        verdicts = [note for note in notes if "current_model_id" in note]
+        return [(note["current_model_id"].int_value, note["blessed"].int_value == 1) for note in verdicts]
+
+
+def destination(artifact: metadata_store_pb2.Artifact) -> Path | None:
+    """Where a PushedModel went; None for other artifacts."""
+    properties = artifact.custom_properties
+    return Path(properties["pushed_destination"].string_value) if "pushed_destination" in properties else None

@@ -1,0 +1,52 @@
+"""assets.extra/model_card.md of a pushed version: what it learned from, how good it is, what it is not for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+
+from components.beam_masks.masks import write_atomic
+from pipeline.config.run_config import RunConfig
+from pipeline.report import facts
+from pipeline.run.summary import RunSummary, percent
+from pipeline.runners.local import ComponentRun
+from serving.saved_model import MODEL_CARD
+
+_POOR = 0.3  # our choice: IoU below which a category is named as a limit
+
+
+def write_model_card(config: RunConfig, components: list[ComponentRun], summary: RunSummary) -> Path | None:
+    """Writes the card of the version that the run pushed; None if it pushed none.
+
+    A version that has a card keeps it: a rerun from the cache pushes nothing new.
+    """
+    if summary.pushed_model is None:
+        return None
+    path = Path(summary.pushed_model) / MODEL_CARD
+    if not path.exists():
+        write_atomic(str(path), model_card(config, components, summary).encode())
+    return path
+
+
+def model_card(config: RunConfig, components: list[ComponentRun], summary: RunSummary) -> str:
+    """The card in Markdown, from the run's own facts; what the run has not measured is left out."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["percent"] = percent
+    categories = config.categories.resolve()
+    rows = facts.score_rows(summary, categories)
+    return environment.get_template("model_card.md.jinja").render(
+        config=config,
+        summary=summary,
+        categories=categories,
+        dataset=facts.dataset(facts.output(components, "examples")),
+        labels=facts.label_quality(facts.output(components, "weak_labels"), categories),
+        rows=rows,
+        poor=[row for row in rows if row["iou"] is not None and row["iou"] < _POOR],
+        unscored=[row["name"] for row in rows if row["iou"] is None],
+    )

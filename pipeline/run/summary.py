@@ -1,0 +1,235 @@
+"""What a run came to: `summary.json` for machines, one table for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow_model_analysis as tfma
+from rich.console import Console
+from rich.table import Table
+
+from components.beam_masks.output import SUMMARY as LABEL_COUNTS
+from components.serving_validator.executor import REPORT as SERVING_REPORT
+from pipeline.runners.local import ComponentRun
+from trainer.categories import Categories
+from trainer.training.session import WARNINGS
+
+_NAMES = {"miou": "mIoU", "weak_miou": "weak-category mIoU"}
+
+
+@dataclass
+class RunSummary:
+    """Contract of `summary.json`. IoU in 0..1, null where n/a; times in seconds."""
+
+    miou: float | None = None
+    strong_miou: float | None = None
+    weak_miou: float | None = None
+    boundary_miou: float | None = None
+    per_class: dict[str, float | None] = field(default_factory=dict)
+    pushed_model: str | None = None
+    refused_because: list[str] = field(default_factory=list)
+    accepted_because: str | None = None  # a person's reason to push it whatever its scores
+    warnings: list[str] = field(default_factory=list)
+    components: dict[str, dict] = field(default_factory=dict)
+    planned: dict[str, float] = field(default_factory=dict)  # seconds that components were expected to take
+    serving: dict = field(default_factory=dict)  # latency_ms, memory_mb, load_s, agreement: see ServingReport
+    wall_s: float = 0.0
+    config_hash: str = ""
+    run_id: str = ""  # the same in run.log, and of the metadata store's pipeline_run context
+    strong_only_miou: float | None = None
+    strong_only_per_class: dict[str, float | None] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Replaces the file at once: readers never see half of it."""
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        os.replace(partial, path)
+
+
+def summarise(
+    components: list[ComponentRun], categories: Categories, wall_s: float, config_hash: str, run_id: str = ""
+) -> RunSummary:
+    """Gathers scores, verdict and times from what the components put out."""
+    by_name = {component.name: component for component in components}
+    summary = RunSummary(wall_s=round(wall_s, 2), config_hash=config_hash, run_id=run_id)
+    summary.components = {
+        c.name: {"wall_s": round(c.wall_s, 2), "cached": c.cached, "state": c.state} for c in components
+    }
+    failed = [component for component in components if component.error]
+    summary.refused_because = [f"{component.name}: {component.error}" for component in failed]
+    summary.warnings = [line for component in components for line in _warnings(component)]
+
+    serving_check = by_name.get("serving_check")
+    if serving_check and serving_check.outputs:
+        summary.serving = json.loads(Path(serving_check.output_uri("blessing"), SERVING_REPORT).read_text())
+        summary.refused_because += [f"serving check: {reason}" for reason in summary.serving.pop("reasons")]
+    evaluator = by_name.get("evaluator")
+    if evaluator and evaluator.outputs:
+        metrics = read_metrics(evaluator.output_uri("evaluation"))
+        for name in ("miou", "strong_miou", "weak_miou", "boundary_miou"):
+            setattr(summary, name, metrics.get(name))
+        summary.per_class = {name: metrics.get(f"iou/{name}") for name in categories.names}
+        summary.refused_because += refusals(evaluator.output_uri("evaluation"))
+    strong_only = by_name.get("evaluator_strong_only")
+    if strong_only and strong_only.outputs:
+        metrics = read_metrics(strong_only.output_uri("evaluation"))
+        summary.strong_only_miou = metrics.get("miou")
+        summary.strong_only_per_class = {name: metrics.get(f"iou/{name}") for name in categories.names}
+    pusher = by_name.get("pusher")
+    if pusher and pusher.outputs:
+        [push] = pusher.outputs["pushed_model"]
+        if push.get_int_custom_property("pushed"):
+            summary.pushed_model = push.get_string_custom_property("pushed_destination")
+    return summary
+
+
+def _warnings(component: ComponentRun) -> list[str]:
+    """What a trainer warned of, e.g. a collapsed P-Net; and boxes in which nothing was labelled."""
+    if component.name == "weak_labels" and component.outputs:
+        counts = json.loads(Path(component.output_uri("examples"), LABEL_COUNTS).read_text())
+        if empty := counts.get("empty_boxes"):
+            return [f"weak_labels: {empty} of {counts['boxes']} boxes have no pixel of their tag; see the report"]
+    if "model_run" not in component.outputs:
+        return []
+    path = Path(component.output_uri("model_run")) / WARNINGS
+    return [f"{component.name}: {line}" for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def read_metrics(evaluation_uri: str) -> dict[str, float | None]:
+    """Scalar metrics of the whole eval set by name; None for n/a."""
+    return scalars(_of_all_images(evaluation_uri))
+
+
+def read_table(evaluation_uri: str, name: str) -> np.ndarray | None:
+    """float64 array of a metric of the whole eval set; None in an evaluation that has not got it."""
+    array = _of_all_images(evaluation_uri).get(name, {}).get("arrayValue")
+    if array is None:
+        return None
+    [values] = [values for key, values in array.items() if key.endswith("Values") and values]
+    return np.array(values, np.float64).reshape(array["shape"])  # protobuf's JSON has int64 as text
+
+
+def _of_all_images(evaluation_uri: str) -> dict:
+    result = tfma.load_eval_result(evaluation_uri)
+    [(_, values)] = [item for item in result.slicing_metrics if item[0] == ()]
+    return values[""][""]
+
+
+def scalars(values: dict[str, dict]) -> dict[str, float | None]:
+    """Of one slice as TFMA loads it: the metrics that are single numbers, None for n/a."""
+    numbers = {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
+    return {name: None if isinstance(v, str) or math.isnan(v) else float(v) for name, v in numbers.items()}
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A threshold of the gate that a model missed.
+
+    Attributes:
+      metric: "miou" or "weak_miou".
+      value: of the model, 0..1; if `is_change`, its difference to the blessed model's, -1..1. May be nan: n/a.
+      limit: the least that was allowed.
+    """
+
+    metric: str
+    value: float
+    limit: float
+    is_change: bool
+
+    def __str__(self) -> str:
+        name = _NAMES.get(self.metric, self.metric)
+        if self.is_change:
+            return (
+                f"{name} changed by {100 * self.value:+.2f} points against the blessed model; allowed is "
+                f"{100 * self.limit:+.2f}"
+            )
+        if math.isnan(self.value):
+            return f"{name} is n/a, below the threshold {100 * self.limit:.2f} %"
+        value, limit = 100 * self.value, 100 * self.limit
+        return f"{name} is {value:.2f} %, {limit - value:.2f} points below the threshold {limit:.2f} %"
+
+
+def misses(evaluation_uri: str) -> list[Miss]:
+    """The thresholds that the model missed; none if it was blessed, or not for its scores."""
+    result = tfma.load_validation_result(evaluation_uri)
+    found = []
+    for validated in result.metric_validations_per_slice if result else ():
+        for failure in validated.failures:
+            threshold, is_change = failure.metric_threshold, failure.metric_key.is_diff
+            change, least = threshold.change_threshold.absolute.value, threshold.value_threshold.lower_bound.value
+            metric = failure.metric_key.name.removeprefix("known_")
+            value = failure.metric_value.double_value.value
+            found.append(Miss(metric, value, change if is_change else least, is_change))
+    return found
+
+
+def refusals(evaluation_uri: str) -> list[str]:
+    """One line per threshold the model missed: which number, by how much. Empty when it was blessed."""
+    result = tfma.load_validation_result(evaluation_uri)
+    if result is None or result.validation_ok:
+        return []
+    lines = [str(miss) for miss in misses(evaluation_uri)]
+    return lines or ["the Evaluator did not bless the model: " + " ".join(str(result).split())]
+
+
+def print_summary(summary: RunSummary, categories: Categories, console: Console) -> None:
+    """The closing table: IoU per class and means, then time per component."""
+    compare = summary.strong_only_miou is not None
+    table = Table(title="IoU of each category, percent", title_justify="left")
+    table.add_column("category")
+    table.add_column("learned from")
+    table.add_column("IoU", justify="right")
+    if compare:
+        table.add_column("without tagged pictures", justify="right")
+    strong = set(categories.strong)
+    for name, value in summary.per_class.items():
+        kind = "" if name == "background" else "masks" if name in strong else "tags"
+        row = [name, kind, percent(value)]
+        table.add_row(*row, *([percent(summary.strong_only_per_class.get(name))] if compare else []))
+    table.add_section()
+    means = {"mean of those with masks": summary.strong_miou, "mean of those with tags": summary.weak_miou}
+    for name, value in means.items():
+        table.add_row(name, "", percent(value), *([""] if compare else []))
+    table.add_row(
+        "mean", "", percent(summary.miou), *([percent(summary.strong_only_miou)] if compare else []), style="bold"
+    )
+    if summary.per_class:
+        console.print(table)
+    for warning in summary.warnings:
+        console.print(f"[yellow]warning[/] {warning}")
+
+    times = Table(title="Time", title_justify="left")
+    times.add_column("component")
+    if summary.planned:
+        times.add_column("planned", justify="right")
+    times.add_column("took", justify="right")
+    times.add_column("")
+    for name, entry in [*summary.components.items(), ("whole run", {"wall_s": summary.wall_s, "state": "done"})]:
+        if name == "whole run":
+            times.add_section()
+        planned = sum(summary.planned.values()) if name == "whole run" else summary.planned.get(name)
+        row = [name, *(["" if planned is None else duration(planned)] if summary.planned else [])]
+        times.add_row(*row, duration(entry["wall_s"]), "" if entry["state"] == "done" else entry["state"])
+    console.print(times)
+
+
+def duration(seconds: float) -> str:
+    """4.2 -> '4.2 s', 83 -> '1 min 23 s', 4000 -> '1 h 7 min'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def percent(value: float | None) -> str:
+    """.5 -> '50.0'; None -> 'n/a'."""
+    return "n/a" if value is None else f"{100 * value:.1f}"

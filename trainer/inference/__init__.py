@@ -1,0 +1,1 @@
+"""How networks look at whole pictures: sizes, views and tiles."""

@@ -1,0 +1,1 @@
+"""The stages, the two loops, and what every loop needs around its steps."""

@@ -1,0 +1,30 @@
+"""Learning curves as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainer.training.checkpoints import read_history
+
+
+def draw_curves(history: str | Path, title: str) -> Path | None:
+    """Draws every column of a `history.csv` over the step into `curves.png` beside it; None without any row."""
+    import matplotlib  # slow to import, and only this picture needs it
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = read_history(history)
+    if not rows:
+        return None
+    names = [name for name in rows[0] if name != "step"]
+    figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3), squeeze=False, layout="constrained")
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.plot([row["step"] for row in rows], [row[name] for row in rows], linewidth=1)
+        axis.set(xlabel="step", title=name.replace("_", " "))
+        axis.grid(alpha=0.3)
+    figure.suptitle(title)
+    target = Path(history).with_name("curves.png")
+    figure.savefig(target, dpi=100)
+    plt.close(figure)
+    return target
