@@ -18,7 +18,6 @@ setup(
     packages=find_packages(include=["pipeline*", "components*", "trainer*", "serving*"]),
     py_modules=["transferseg"],
     package_data={
-        "pipeline.run": ["*.jinja"],
         "pipeline.report": ["*.jinja", "*.css", "*.js"],
         "pipeline.init": ["*.jinja"],
         "serving": ["deploy/*"],

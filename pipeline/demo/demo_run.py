@@ -8,8 +8,8 @@ from rich.console import Console
 
 from pipeline.config.run_config import make_config
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
+from pipeline.report.summary import RunSummary
 from pipeline.run.local_run import run_local
-from pipeline.run.summary import RunSummary
 
 
 def demo_config(root: Path) -> dict:

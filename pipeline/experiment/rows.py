@@ -19,8 +19,8 @@ from pipeline.experiment.pace import name_of, plan_rows
 from pipeline.experiment.result_table import MEANS, Row, with_ratios, write_tables
 from pipeline.experiment.steps import ExperimentSteps, seconds_of
 from pipeline.graph import training_hash
+from pipeline.report.summary import duration
 from pipeline.run.plan import Remaining, count, known_rates, plan
-from pipeline.run.summary import duration
 from trainer.categories import Categories, named_split
 from trainer.errors import UserError
 from trainer.inference.looks import Look

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.config.run_config import RunConfig
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
 from pipeline.report.evidence import FEW_LABELS, Evidence
 from pipeline.report.scoring import judged_model
-from pipeline.run.summary import Miss, RunSummary, misses, percent
-from pipeline.runners.local import ComponentRun
+from pipeline.report.summary import Miss, RunSummary, misses, percent
 from trainer.config import StageConfig
 
 _SHORT = 30  # our choice: pictures of a category below which more of them come first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.runners.local import ComponentRun
+from pipeline.execution.local_runner import ComponentRun
 
 BOX, GAP = (106, 40), (18, 14)  # pixels: width and height of a box, space between columns and rows
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.run_config import RunConfig
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
 from pipeline.report.scoring import Scored, scored_pictures
-from pipeline.runners.local import ComponentRun
 from trainer.categories import BACKGROUND
 
 _WORST = 3  # pictures that are named

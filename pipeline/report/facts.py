@@ -15,9 +15,9 @@ from components.label_calibration.calibration_files import CURVES as CALIBRATION
 from components.mean_iou.metric import CONFUSION
 from components.weak_label_gate.label_statistics import label_statistics
 from components.weak_labels.examples import read_labels, read_lines
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.images import Picture, colour, data_uri
-from pipeline.run.summary import RunSummary, read_table, scalars
-from pipeline.runners.local import ComponentRun
+from pipeline.report.summary import RunSummary, read_table, scalars
 from trainer.categories import Categories
 from trainer.data import features
 

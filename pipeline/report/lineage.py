@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.runners.local import ComponentRun
+from pipeline.execution.local_runner import ComponentRun
 
 # from the end to the beginning: component, output, what it is
 _CHAIN = (

@@ -12,6 +12,7 @@ import jinja2
 from tfx.utils import path_utils
 
 from pipeline.config.run_config import RunConfig, dump_config
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
 from pipeline.report.advice import Advice
 from pipeline.report.dag import BOX, lay_out
@@ -20,8 +21,7 @@ from pipeline.report.images import colour
 from pipeline.report.lineage import lineage
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
 from pipeline.report.scoring import judged_model
-from pipeline.run.summary import RunSummary, duration, percent
-from pipeline.runners.local import ComponentRun
+from pipeline.report.summary import RunSummary, duration, percent
 from trainer.categories import VOID, Categories
 
 _OF_ONE_RUN = ("components", "wall_s", "run_id", "planned")  # what another run of the same results has otherwise

@@ -19,8 +19,8 @@ from components.beam_masks.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import EVAL
 from components.weak_labels.examples import split_files
 from pipeline.config.run_config import RunConfig
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
-from pipeline.runners.local import ComponentRun
 from trainer.categories import VOID, Categories
 from trainer.data import features
 from trainer.data.features import image_of, key_of, read_examples

@@ -1,1 +1,1 @@
-"""`transferseg run` in this process, and what it leaves: summary, log, metrics, model card, history."""
+"""`transferseg run` in this process: plan, log, metrics, closing words, history and clean-up."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.report.advice import Advice
-from pipeline.run.summary import RunSummary
+from pipeline.report.summary import RunSummary
 
 
 def print_closing(summary: RunSummary, advice: Advice, report: Path, console: Console) -> None:

@@ -14,18 +14,18 @@ from components.beam_masks.faults import TooManyFaults
 from components.beam_masks.lock import locked
 from components.trainers.run_fns import RUN_ID
 from pipeline.config.run_config import RunConfig, check_inputs, dump_config
+from pipeline.execution.local_runner import CHECKPOINTS, ComponentRun, LocalRunner, build
 from pipeline.graph import training_hash
 from pipeline.report import write_report
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
+from pipeline.report.pushed import describe
+from pipeline.report.summary import RunSummary, duration, print_summary, summarise
 from pipeline.run.closing import print_closing
 from pipeline.run.plan import Remaining, count, known_rates, plan, print_plan
 from pipeline.run.prometheus import publish, run_metrics
-from pipeline.run.pushed import describe
 from pipeline.run.quiet import log_to_file
 from pipeline.run.run_log import RunLines, new_run_id
-from pipeline.run.summary import RunSummary, duration, print_summary, summarise
-from pipeline.runners.local import CHECKPOINTS, ComponentRun, LocalRunner, build
 from pipeline.weights import fetch
 from trainer.errors import UserError
 

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, write_t
 from components.beam_masks.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.write_examples import read_rejected, read_summary
 from components.weak_labels.examples import read_lines
-from pipeline.run.summary import RunSummary
-from pipeline.runners.local import ComponentRun
+from pipeline.execution.local_runner import ComponentRun
+from pipeline.report.summary import RunSummary
 from trainer.training.checkpoints import read_history
 
 FILE = "metrics.prom"

@@ -15,8 +15,8 @@ from components.beam_masks.lock import locked
 from components.weak_labels.examples import LABELS, read_labels
 from components.weak_labels.label_store import labels_in
 from pipeline.config.run_config import load_config
+from pipeline.execution.metadata_store import connect
 from pipeline.run.history import DELETED, ModelHistory, destination
-from pipeline.run.metadata_store import connect
 from trainer.errors import UserError
 
 

@@ -20,10 +20,10 @@ from tfx.orchestration.portable import runtime_parameter_utils
 from components.beam_masks.faults import TooManyFaults
 from components.beam_masks.lock import locked
 from pipeline.config.run_config import dump_config, load_config
+from pipeline.execution.local_runner import build, components_of, launch
 from pipeline.graph import training_hash
-from pipeline.run.pushed import describe
-from pipeline.run.summary import summarise
-from pipeline.runners.local import build, components_of, launch
+from pipeline.report.pushed import describe
+from pipeline.report.summary import summarise
 from trainer.errors import UserError
 
 

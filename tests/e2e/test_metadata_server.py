@@ -17,7 +17,7 @@ from programs.run_data_steps import run_data_steps
 
 from pipeline.config.run_config import make_config
 from pipeline.demo.demo_data import draw_demo_dataset
-from pipeline.run.metadata_store import connect
+from pipeline.execution.metadata_store import connect
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.e2e

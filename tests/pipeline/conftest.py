@@ -3,7 +3,7 @@
 import pytest
 from finished_run import Page, finished_run, summary_of, written_report
 
-from pipeline.runners.local import ComponentRun
+from pipeline.execution.local_runner import ComponentRun
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,11 @@ from components.mean_iou.eval_config import make_eval_config
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import LABELS
 from pipeline.config.run_config import make_config
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import write_report
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
-from pipeline.run.summary import RunSummary, read_metrics
-from pipeline.runners.local import ComponentRun
+from pipeline.report.summary import RunSummary, read_metrics
 from serving.export import export_maps, export_segmentation
 from trainer.categories import Categories
 from trainer.data import features

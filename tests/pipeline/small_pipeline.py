@@ -12,9 +12,9 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 
 from pipeline.config.metadata import MetadataConfig
-from pipeline.run.metadata_store import connect
+from pipeline.execution.local_runner import LocalRunner
+from pipeline.execution.metadata_store import connect
 from pipeline.run.run_log import new_run_id
-from pipeline.runners.local import LocalRunner
 
 PAYLOAD = "x" * 1000
 

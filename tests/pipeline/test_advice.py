@@ -8,12 +8,12 @@ from finished_run import CONFIG
 from rich.console import Console
 
 from pipeline.config.run_config import make_config
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import advice
 from pipeline.report.evidence import Evidence, cause_of
 from pipeline.report.scoring import Scored
+from pipeline.report.summary import Miss, RunSummary
 from pipeline.run.closing import print_closing
-from pipeline.run.summary import Miss, RunSummary
-from pipeline.runners.local import ComponentRun
 
 LABEL = {"labelled": 20, "present": 18, "presence": 0.9}
 

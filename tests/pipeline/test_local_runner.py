@@ -3,7 +3,7 @@
 from small_pipeline import small_dag
 from tfx.dsl.compiler.compiler import Compiler
 
-from pipeline.runners.local import LocalRunner, components_of
+from pipeline.execution.local_runner import LocalRunner, components_of
 
 
 def run(dag, run_id):

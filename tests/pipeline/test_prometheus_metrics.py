@@ -11,9 +11,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tfx.types import standard_artifacts
 
+from pipeline.execution.local_runner import ComponentRun
+from pipeline.report.summary import RunSummary
 from pipeline.run.prometheus import publish, run_metrics
-from pipeline.run.summary import RunSummary
-from pipeline.runners.local import ComponentRun
 
 
 def artifact(kind, folder):

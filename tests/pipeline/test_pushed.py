@@ -10,8 +10,8 @@ from rich.console import Console
 
 from pipeline.drift import compare, find_counts
 from pipeline.report.facts import output
+from pipeline.report.pushed import write_judged_counts
 from pipeline.report.scoring import eval_examples, judged_model
-from pipeline.run.pushed import write_judged_counts
 from serving.prediction_counts import PredictionCounts
 from trainer.data.features import image_of
 

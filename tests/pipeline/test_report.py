@@ -10,8 +10,8 @@ from finished_run import CATEGORIES, Page, artifact, summary_of, write_split, wr
 from PIL import Image
 from tfx.types import standard_artifacts
 
-from pipeline.run.summary import RunSummary, summarise
-from pipeline.runners.local import ComponentRun
+from pipeline.execution.local_runner import ComponentRun
+from pipeline.report.summary import RunSummary, summarise
 from trainer.categories import palette
 from trainer.data import features
 

@@ -8,9 +8,9 @@ import subprocess
 import pytest
 from commands import TIMEOUT_S
 
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.dag import lay_out
 from pipeline.report.lineage import lineage
-from pipeline.runners.local import ComponentRun
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from tfx.dsl.compiler.compiler import Compiler
 
 from pipeline.config.run_config import load_config
+from pipeline.execution.local_runner import LocalRunner
+from pipeline.execution.metadata_store import connect
 from pipeline.graph import Folders, create_pipeline
-from pipeline.run.metadata_store import connect
 from pipeline.run.run_log import new_run_id
-from pipeline.runners.local import LocalRunner
 
 DATA_STEPS = {"examples", "statistics", "schema", "anomalies", "data_gate"}
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from components.beam_masks.masks import write_atomic
 from components.mean_iou.metric import TABLE
 from pipeline.config.run_config import RunConfig
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
-from pipeline.run.model_card import write_model_card
-from pipeline.run.summary import RunSummary, read_table
-from pipeline.runners.local import ComponentRun
+from pipeline.report.model_card import write_model_card
+from pipeline.report.summary import RunSummary, read_table
 from serving.prediction_counts import ASSET, PredictionCounts
 from trainer.categories import Categories
 

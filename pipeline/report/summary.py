@@ -15,7 +15,7 @@ from rich.table import Table
 
 from components.beam_masks.output import SUMMARY as LABEL_COUNTS
 from components.serving_validator.executor import REPORT as SERVING_REPORT
-from pipeline.runners.local import ComponentRun
+from pipeline.execution.local_runner import ComponentRun
 from trainer.categories import Categories
 from trainer.training.session import WARNINGS
 

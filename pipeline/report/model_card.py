@@ -8,9 +8,9 @@ import jinja2
 
 from components.beam_masks.masks import write_atomic
 from pipeline.config.run_config import RunConfig
+from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
-from pipeline.run.summary import RunSummary, percent
-from pipeline.runners.local import ComponentRun
+from pipeline.report.summary import RunSummary, percent
 from serving.saved_model import MODEL_CARD
 
 _POOR = 0.3  # our choice: IoU below which a category is named as a limit

@@ -17,8 +17,8 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.config.run_config import RunConfig
+from pipeline.execution.metadata_store import connect
 from pipeline.graph import Folders, create_pipeline
-from pipeline.run.metadata_store import connect
 
 CHECKPOINTS = "checkpoints"  # in the work folder; of no use after a run
 
