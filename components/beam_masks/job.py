@@ -25,6 +25,7 @@ from components.beam_masks.masks import WriteMasks, is_own, mask_path, read_note
 from components.beam_masks.networks import BATCH_SIZE, RunNetworks
 from components.beam_masks.output import DEAD_LETTERS, SCRATCH, SUMMARY
 from trainer.data.files import read_bytes, walk
+from trainer.data.json_lines import read_lines, to_lines
 from trainer.errors import ImageFault, UserError, shown
 from trainer.progress import progress
 
@@ -112,7 +113,7 @@ def run(
         result = pipeline.run()
         result.wait_until_finish()
 
-    dead = [json.loads(line) for line in letters.read_text().splitlines()]
+    dead = read_lines(letters)
     gone = {letter["key"] for letter in dead}
     for key in gone:  # a mask of an earlier state of an image that now fails
         path = mask_path(str(output), key)
@@ -121,8 +122,7 @@ def run(
     done = {s.key: read_note(mask_path(str(output), s.key)) for s in sources if s.key not in gone}
     dead.extend(faults)
     dead.sort(key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
-    lines = "".join(json.dumps(letter, ensure_ascii=False) + "\n" for letter in dead)
-    write_atomic(f"{output}/{DEAD_LETTERS}", lines.encode())
+    write_atomic(f"{output}/{DEAD_LETTERS}", to_lines(dead))
     return Outcome(done, dead, counter(result, "kept"), time.monotonic() - started)
 
 
@@ -131,16 +131,11 @@ def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: 
 
     Beam's own writer takes the path for a pattern.
     """
-    _ = (
-        items
-        | f"{title}ToJson" >> beam.Map(json.dumps, ensure_ascii=False)
-        | f"Gather{title}" >> beam.combiners.ToList()
-        | f"Write{title}" >> beam.Map(_write_lines, path)
-    )
+    _ = items | f"Gather{title}" >> beam.combiners.ToList() | f"Write{title}" >> beam.Map(_write_lines, path)
 
 
-def _write_lines(lines: list[str], path: str) -> None:
-    write_atomic(path, "".join(f"{line}\n" for line in sorted(lines)).encode())
+def _write_lines(items: list[dict[str, Any]], path: str) -> None:
+    write_atomic(path, b"".join(sorted(to_lines([item]) for item in items)))
 
 
 def finish(outcome: Outcome, output: Path, max_dead_share: float, **more: Any) -> dict[str, Any]:

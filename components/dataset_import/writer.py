@@ -31,6 +31,7 @@ from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import BOXES, upright_box, write_boxes_table
 from trainer.data.category_names import check_distinct, clean_name, read_names
 from trainer.data.files import cut, read_bytes
+from trainer.data.json_lines import read_lines
 from trainer.data.masks import ids_in
 from trainer.data.pictures import as_stored, upright_pixels
 from trainer.data.tags_table import write_tags_table
@@ -158,7 +159,7 @@ def _write(
         written = samples | beam.Reshuffle() | beam.ParDo(write).with_outputs(DEAD, main=_DONE)
         write_json_lines(written[_DONE], f"{scratch}/{_DONE}", "Done")
         write_json_lines((written[DEAD], *unread) | beam.Flatten(), f"{scratch}/{DEAD}", "Dead")
-    done, dead = ([json.loads(line) for line in (scratch / name).read_text().splitlines()] for name in (_DONE, DEAD))
+    done, dead = (read_lines(scratch / name) for name in (_DONE, DEAD))
     done.sort(key=lambda item: (item["name"], item["digest"]))
     return done, sorted(dead, key=lambda letter: (letter["key"], letter["reason"]))
 

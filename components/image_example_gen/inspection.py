@@ -18,6 +18,7 @@ from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.write_examples import Shard, read_shard
 from trainer.categories import Categories
 from trainer.data.files import read_bytes
+from trainer.data.json_lines import read_lines
 from trainer.errors import ImageFault
 
 _SIDE = 16  # pixels of the thumbnails that near-duplicates are found by
@@ -55,7 +56,7 @@ def inspect(
             entries = pipeline | beam.Create(list(shards)) | beam.Reshuffle()
             entries = entries | beam.ParDo(InspectShard(settings, categories))
             _ = entries | beam.io.WriteToText(f"{folder}/entries", num_shards=1, shard_name_template="")
-        found = [json.loads(line) for line in Path(folder, "entries").read_text().splitlines()]
+        found = read_lines(Path(folder, "entries"))
     order = {
         (shard.evaluation, job.key): i for shard in shards for i, job in enumerate(shard.jobs, 1000 * shard.number)
     }

@@ -22,6 +22,7 @@ from components.image_example_gen.tags import Tags, read_tags
 from trainer.categories import Categories
 from trainer.data import features
 from trainer.data.boxes import TagBox
+from trainer.data.json_lines import read_lines, to_lines
 from trainer.errors import ImageFault, UserError
 from trainer.progress import progress
 from trainer.threads import in_threads
@@ -257,8 +258,8 @@ def write_summary(summary: IngestSummary, uri: str) -> None:
 def write_rejected(rejected: Sequence[dict[str, str]], path: str) -> None:
     """Dead letters, a JSON object a line, sorted."""
     letters = sorted(rejected, key=lambda letter: (letter["key"], letter["reason"]))
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write("".join(json.dumps(letter, ensure_ascii=False) + "\n" for letter in letters))
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(to_lines(letters))
 
 
 def read_summary(uri: str) -> dict:
@@ -269,8 +270,7 @@ def read_summary(uri: str) -> dict:
 
 def read_rejected(uri: str) -> list[dict[str, str]]:
     """Dead letters of an artifact: dicts of key, stage and reason."""
-    with tf.io.gfile.GFile(f"{uri}/{REJECTED}") as file:
-        return [json.loads(line) for line in file.read().splitlines()]
+    return read_lines(f"{uri}/{REJECTED}")
 
 
 class WriteExamples(beam.PTransform):

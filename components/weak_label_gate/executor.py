@@ -14,9 +14,10 @@ from components.beam_masks.output import DEAD_LETTERS
 from components.image_example_gen.records import WEAK
 from components.weak_label_gate.gate_config import LabelGateConfig
 from components.weak_label_gate.label_statistics import failures, label_statistics
-from components.weak_labels.examples import read_labels, read_lines, split_files
+from components.weak_labels.examples import read_labels, split_files
 from trainer.categories import Categories
 from trainer.data.features import key_of, read_examples, tags_of
+from trainer.data.json_lines import read_lines
 from trainer.errors import UserError
 
 STATISTICS = "statistics.json"

@@ -20,12 +20,13 @@ from components.beam_masks.networks import threads_per_worker
 from components.beam_masks.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
 from components.weak_labels.core.label_config import VALUES, LabelConfig, read_label_settings
-from components.weak_labels.examples import read_lines, split_files
+from components.weak_labels.examples import split_files
 from components.weak_labels.label_store import LabelStore
 from components.weak_labels.shards import LabelShard, LabelShards
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories
 from trainer.categories import Categories
+from trainer.data.json_lines import read_lines
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 import tensorflow as tf
 
 from components.beam_masks.masks import write_atomic
-from components.weak_labels.examples import json_lines
 from trainer.data.files import read_bytes
+from trainer.data.json_lines import from_lines, to_lines
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,12 @@ class LabelStore:
         if labels:
             name = hashlib.sha256("".join(label["stamp"] for label in labels).encode()).hexdigest()[:32]
             tf.io.gfile.makedirs(self.folder)
-            write_atomic(f"{self.folder}/{name}.gz", gzip.compress(json_lines(labels), mtime=0))
+            write_atomic(f"{self.folder}/{name}.gz", gzip.compress(to_lines(labels), mtime=0))
 
 
 def labels_in(path: str) -> list[dict[str, Any]]:
     """What `put` has put into a file."""
     try:
-        return [json.loads(line) for line in gzip.decompress(read_bytes(path)).decode().splitlines()]
+        return from_lines(gzip.decompress(read_bytes(path)))
     except Exception:  # not there any more, or damaged in one of many ways
         return []

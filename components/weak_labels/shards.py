@@ -19,13 +19,14 @@ from components.beam_masks.images import DEAD, Sample, stamp_of
 from components.beam_masks.masks import Result, atomic, write_atomic
 from components.beam_masks.networks import RunNetworks
 from components.image_example_gen.records import WEAK
-from components.weak_labels.examples import LABELS, json_lines
+from components.weak_labels.examples import LABELS
 from components.weak_labels.folder_outputs import box_counts
 from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.transform import mask_shares
 from trainer.baselines.example_files import with_human_mask
 from trainer.data import features
 from trainer.data.features import boxes_of, image_of, key_of, read_examples, tags_of
+from trainer.data.json_lines import to_lines
 from trainer.data.masks import encode_grey
 from trainer.data.preprocessing import decode_mask
 
@@ -94,7 +95,7 @@ class LabelShard(beam.DoFn):
                 if label := labels.get(self._sample(example).stamp):
                     records.append({"key": key_of(example), **_put(label, example)})
                     writer.write(example.SerializeToString(deterministic=True))
-        write_atomic(f"{self._records}/{name}.jsonl", json_lines(records))
+        write_atomic(f"{self._records}/{name}.jsonl", to_lines(records))
         return records
 
 

@@ -14,12 +14,13 @@ from components.image_example_gen.write_examples import read_rejected, read_summ
 from components.label_calibration.calibration_files import CURVES as CALIBRATION
 from components.mean_iou.metric import CONFUSION
 from components.weak_label_gate.label_statistics import label_statistics
-from components.weak_labels.examples import read_labels, read_lines
+from components.weak_labels.examples import read_labels
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.images import Picture, colour, data_uri
 from pipeline.report.summary import RunSummary, read_table, scalars
 from trainer.categories import Categories
 from trainer.data import features
+from trainer.data.json_lines import read_lines
 
 _TRAINERS = {
     "cam": "CAM classifier",

@@ -17,7 +17,6 @@ from components.beam_masks.masks import Result
 from components.beam_masks.networks import Networks
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import label_image
-from components.weak_labels.examples import read_lines
 from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.shards import LabelShard
 from components.weak_labels.transform import ROWS, label_networks, maps_of
@@ -26,6 +25,7 @@ from trainer.categories import VOID
 from trainer.data import features
 from trainer.data.boxes import TagBox
 from trainer.data.features import GZIP, boxes_of, image_of, read_examples, tags_of
+from trainer.data.json_lines import read_lines
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
 

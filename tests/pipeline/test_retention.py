@@ -9,10 +9,11 @@ from ml_metadata.proto import metadata_store_pb2
 from small_pipeline import PAYLOAD, run_small
 
 from components.beam_masks.lock import locked
-from components.weak_labels.examples import LABELS, json_lines
+from components.weak_labels.examples import LABELS
 from components.weak_labels.label_store import LabelStore, labels_in
 from pipeline.cli import cli
 from pipeline.run.retention import clean
+from trainer.data.json_lines import to_lines
 from trainer.errors import UserError
 
 
@@ -113,7 +114,7 @@ def test_labels_that_no_kept_artifact_holds_go_from_the_store(workdir):
     damaged.write_text("half a file")
     [kept] = workdir.glob("artifacts/examples/examples/*")
     (kept / LABELS).mkdir()
-    (kept / LABELS / "shard.jsonl").write_bytes(json_lines([{"key": "picture", "stamp": "aa2"}]))
+    (kept / LABELS / "shard.jsonl").write_bytes(to_lines([{"key": "picture", "stamp": "aa2"}]))
     removed = clean(workdir, keep=1, keep_versions=1)
     assert {(entry.kind, entry.name) for entry in removed} == {("label", "label_store")} and len(removed) == 2
     assert [labels_in(path) for path in store.files()] == [[{"stamp": "aa1"}, {"stamp": "aa2"}]]

@@ -19,10 +19,11 @@ from components.dataset_import.brush import brush_rle, decode_rle
 from components.image_example_gen.dataset_config import DatasetConfig, fingerprint
 from components.image_example_gen.records import STRONG
 from components.image_example_gen.write_examples import plan_shards, read_shard
-from components.weak_labels.examples import LABELS, json_lines
+from components.weak_labels.examples import LABELS
 from pipeline.cli import cli
 from trainer.categories import VOC, Categories
 from trainer.data import features
+from trainer.data.json_lines import to_lines
 from trainer.errors import UserError
 
 
@@ -42,7 +43,7 @@ def workdir(tmp_path):
                 writer.write(example.SerializeToString())
         records = [{"key": one.key, "confidence": 0.9 - 0.1 * i} for i, one in enumerate(shown)]
         (folder / LABELS).mkdir()
-        (folder / LABELS / "data.jsonl").write_bytes(json_lines(records))
+        (folder / LABELS / "data.jsonl").write_bytes(to_lines(records))
     config = {"name": "x", "dataset": {"root": str(tmp_path)}, "categories": {"split": "voc-split-1"}}
     (workdir / "config.yaml").write_text(yaml.safe_dump(config))
     return workdir, originals
