@@ -112,11 +112,11 @@ def test_the_same_call_finds_its_checkpoints_again_and_no_other(tmp_path, monkey
     """Arrays and tf.data of the same values are the same call."""
     seen = []
 
-    def stop(patterns, categories, network, stage, folders):
+    def stop(kind, patterns, categories, network, stage, folders):
         seen.append(folders.checkpoints)
         raise Stopped
 
-    monkeypatch.setitem(in_python._TRAIN, "segmentation", stop)
+    monkeypatch.setattr(in_python.stages, "train", stop)
     images, masks = map(np.stack, zip(*pairs(), strict=True))
     dataset = tf.data.Dataset.from_tensor_slices((images, masks.astype(np.int64)))
     longer = STAGE.model_copy(update={"steps": 4})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from skimage.segmentation import slic
 
-from components.weak_labels.core.label_image import superpixels as module
+from components.weak_labels.core import superpixels as module
 from components.weak_labels.core.superpixels import segment, superpixels
 
 

@@ -20,10 +20,13 @@ from pipeline.config.run_config import load_config
 pytestmark = pytest.mark.e2e
 
 Call = Callable[..., subprocess.CompletedProcess]
-STAGE = {"steps": 160, "epochs": None, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "clip_norm": 5.0}
+STAGE = {"steps": 100, "epochs": None, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "clip_norm": 5.0}
 STAGE |= {"head_multiplier": 1.0, "optimizer": "sgd", "freeze_backbone": False}
 SMALL = {"network": {"backbone": "tiny", "weights": None, "image_size": 97}, "cam": STAGE, "l_net": STAGE}
-SMALL |= {"segmentation": STAGE | {"steps": 240}, "labels": {"objectness_weight": 0.7, "background_cut": 0.6}}
+SMALL |= {
+    "segmentation": STAGE | {"steps": 160},
+    "labels": {"objectness_weight": 0.5, "background_cut": 0.3, "ignore_band": 0.02},
+}
 SMALL |= {"serving_check": {"images": 4, "timed_calls": 5} | PATIENT}
 SMALL |= {"p_net": {"steps": 10, "batch_size": 8, "pretrain_epochs": 1}}
 

@@ -19,7 +19,11 @@ STAGE = {"steps": 100, "epochs": None, "batch_size": 8, "learning_rate": 0.1, "s
 STAGE |= {"head_multiplier": 1.0, "optimizer": "sgd", "freeze_backbone": False}
 SMALL = {"network.backbone": "tiny", "network.image_size": 97, "cam": STAGE, "l_net": STAGE}
 SMALL |= {"segmentation": STAGE | {"steps": 160}}
-SMALL |= {"p_net.steps": 10, "labels": {"objectness_weight": 0.7, "background_cut": 0.6}, "gate.min_miou": 0.4}
+SMALL |= {
+    "p_net.steps": 10,
+    "labels": {"objectness_weight": 0.5, "background_cut": 0.3, "ignore_band": 0.02},
+    "gate.min_miou": 0.4,
+}
 SMALL |= {"serving_check": {"images": 4, "timed_calls": 5} | PATIENT}
 
 

@@ -8,8 +8,8 @@ import threading
 import pytest
 from click.testing import CliRunner
 
-from pipeline import quiet
 from pipeline.cli import cli
+from pipeline.run import quiet
 from pipeline.run.run_log import RunLines, new_run_id
 from trainer.errors import UserError
 

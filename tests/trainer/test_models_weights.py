@@ -96,7 +96,7 @@ def test_bad_weights_are_refused_in_one_line(tmp_path):
         ("mobilenet", str(text), "text.h5 is not a Keras .h5 weights file"),
         ("mobilenet_v2", other, "no layer 'Conv1' in the weights; they belong to another backbone"),
         ("mobilenet", other, "layer 'conv1' needs shapes"),
-        ("tiny", "imagenet", "backbone 'tiny' has no stored weights; set weights: null"),
+        ("tiny", "imagenet", "backbone 'tiny' has no stored weights; set network.weights: null"),
     ):
         with pytest.raises(UserError, match=message) as error:
             build_cam(backbone, 3, path, 0)
@@ -127,7 +127,7 @@ def test_a_failed_download_names_the_file_that_keras_asked_for(backbone, downloa
     assert (name, md5) == (file.name, file.md5) and origin.endswith("/" + name)
     message = str(error.value)
     assert "'imagenet' could not be downloaded" in message and message.endswith("no network")
-    for fact in (file.name, f"{file.size} bytes", file.md5, "/home/somebody/.keras/models", "set weights to its path"):
+    for fact in (file.name, f"{file.size} bytes", file.md5, "/home/somebody/.keras/models", "set network.weights"):
         assert str(fact or "") in message or fact == "None bytes"
     assert "\n" not in message
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from components.weak_labels.core.label_image import geometry
+from components.weak_labels.core import geometry
 from trainer.data.orientation import exif_orientation, stored, swapped_if_turned, upright
 from trainer.data.pictures import decode, read_header, readable
 
