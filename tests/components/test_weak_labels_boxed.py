@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from test_weak_labels_core import iou, scene
 
+from components.weak_labels.core import boxed
 from components.weak_labels.core.boxed import box_scores, box_seeds, cut_at, keep_inside
 from components.weak_labels.core.label_config import LabelConfig
-from components.weak_labels.core.label_image import boxed, describe, label_image
+from components.weak_labels.core.label_image import describe, label_image
 from components.weak_labels.core.seeds import find_seeds
 from trainer.categories import VOID
 from trainer.data.boxes import TagBox, pixels_of
