@@ -202,6 +202,7 @@ def outcome(picture, names, kind):
             must |= inside
         elif extent != "nothing":
             may[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1] = True  # fractions are not exact
+            may |= edge
             must |= inside
     if kind.is_mask:
         mask[unsure] = VOID  # a file may hold void

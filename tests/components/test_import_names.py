@@ -260,3 +260,14 @@ def test_an_export_of_cvat_without_pictures(tmp_path):
     done = import_dataset(read_cvat(str(tmp_path / "cvat"), str(tmp_path / "photos")), tmp_path / "o", "train")
     assert done["images"] == 2 and done["categories"] == ["dog", "cat"]
     assert "2 of 2 masks show no category (2 only background)" in done["notes"]
+
+
+@pytest.mark.parametrize(("missing", "there"), [("a.jpg", "sub/a.jpg"), ("sub/a.jpg", "a.jpg"), ("x/a.jpg", "y/a.jpg")])
+def test_a_missing_picture_takes_no_other_entry_s_picture(tmp_path, missing, there):
+    photo(tmp_path / "photos" / there, 1)
+    contents = coco(tmp_path, [entry(0, missing), entry(1, there)])
+    assert [sample.name for sample in contents.samples] == [there]
+    [letter] = contents.faults
+    assert letter["key"] == missing and "no picture" in letter["reason"]
+    alone = coco(tmp_path, [entry(0, missing)]) if missing.partition("/")[0] != "x" else None
+    assert alone is None or [sample.name for sample in alone.samples] == [there]  # else the folders are just others

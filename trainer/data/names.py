@@ -75,7 +75,7 @@ class Pictures:
         self._claimed: set[str] = set()
 
     def claim(self, names: Iterable[str]) -> None:
-        """Says what all will be looked for: a.tif that is among them is not what a missing a.jpg means."""
+        """Says what all will be looked for: neither a.tif nor b/a.jpg among them is what a missing a.jpg means."""
         self._claimed |= {variant for name in names for variant in _variants(name)} & self._exact
 
     def find(self, name: str) -> str:
@@ -90,7 +90,8 @@ class Pictures:
         if path in self._claimed:
             *_, last = _variants(name)
             suffixes = suffix_of(last).lower(), suffix_of(path).lower()
-            if "" not in suffixes and suffixes[0] != suffixes[1]:
+            elsewhere = last == plain(name) and last.count("/") != path.count("/")  # an address says little of folders
+            if elsewhere or ("" not in suffixes and suffixes[0] != suffixes[1]):
                 raise ImageFault("read", f"no picture '{shown(name)}'; {shown(path)} is named too")
         return path
 
