@@ -30,8 +30,9 @@ NAMES = {"segmentation": SEGMENTATION, "l_net": L_NET}
 # VGG-16's L-Net is its segmentation network with another head.
 CASES = [(backbone, name) for backbone in STAGES for name in NAMES if (backbone, name) != ("vgg16", "l_net")]
 
-# The others' rules of learning are the same, and five updates of each are in test_backbones.
-QUICK = [pytest.param(*case, marks=[pytest.mark.soak] if case[0] in ("vgg16", "resnet50") else []) for case in CASES]
+# L-Net is the segmentation network with another head; of the large ones five updates are in test_backbones.
+SLOW = [case for case in CASES if case[0] in ("vgg16", "resnet50") or (case[1] == "l_net" and case[0] != "tiny")]
+QUICK = [pytest.param(*case, marks=[pytest.mark.soak] if case in SLOW else []) for case in CASES]
 
 
 def train_on_ten(tmp_path, backbone, name, **settings) -> tuple[str, int, tf.keras.Model]:
