@@ -90,7 +90,8 @@ class Pictures:
         if path in self._claimed:
             *_, last = _variants(name)
             suffixes = suffix_of(last).lower(), suffix_of(path).lower()
-            elsewhere = last == plain(name) and last.count("/") != path.count("/")  # an address says little of folders
+            deeper = path.count("/") - last.count("/")  # an address may have folders more, which say little
+            elsewhere = deeper > 0 or (deeper < 0 and last == plain(name))
             if elsewhere or ("" not in suffixes and suffixes[0] != suffixes[1]):
                 raise ImageFault("read", f"no picture '{shown(name)}'; {shown(path)} is named too")
         return path
