@@ -98,7 +98,7 @@ def find_counts(path: Path, option: str) -> PredictionCounts:
 
 def _print(result: dict[str, Any], console: Console) -> None:
     table = Table(
-        title=f"Answers on {result['pictures']} pictures, against {result['reference_pictures']} of the reference",
+        title=f"Predictions on {result['pictures']} pictures, against {result['reference_pictures']} of the reference",
         title_justify="left",
     )
     table.add_column("")

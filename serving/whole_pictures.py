@@ -14,9 +14,8 @@ from trainer.data.preprocessing import grid_to_image, resize_mask, to_network_in
 from trainer.inference.looks import Look
 from trainer.inference.views import segmentation_logits
 
-MASK_SIDE = (
-    1024  # our choice: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB)
-)
+# Our choice: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB).
+MASK_SIDE = 1024
 _PARALLEL = 4  # our choice: images of one batch decoded or encoded at the same time; bounds memory
 
 IdsAt = Callable[[tf.Tensor], tf.Tensor]  # int32 [2] H x W -> uint8 [H, W] ids, as the pixels are stored

@@ -71,8 +71,7 @@ class Networks:
         rows: list[Outputs] = [[] for _ in images]
         for model in self._models:
             ask = model.signatures.get(MASKS_AND_SCORES) or model.signatures["serving_default"]
-            answer = ask(image_bytes=self._tensor(padded))
-            outputs = {name: value.numpy() for name, value in answer.items()}
+            outputs = {name: value.numpy() for name, value in ask(image_bytes=self._tensor(padded)).items()}
             for i, row in enumerate(rows):
                 row.append({name: value[i] for name, value in outputs.items()})
         return rows
@@ -165,8 +164,8 @@ class RunNetworks(beam.DoFn):
         with ThreadPoolExecutor(self._threads or len(os.sched_getaffinity(0))) as pool:
             earlier: list[Future] = []
             for call in self._calls(samples):
-                answers = iter(self._run([one for one in call if isinstance(one, _Ready)]))
-                given = (next(answers) if isinstance(one, _Ready) else None for one in call)
+                outputs = iter(self._run([one for one in call if isinstance(one, _Ready)]))
+                given = (next(outputs) if isinstance(one, _Ready) else None for one in call)
                 under_way = [pool.submit(self._finished, *pair) for pair in zip(call, given, strict=True)]
                 yield from map(_output, earlier)
                 earlier = under_way

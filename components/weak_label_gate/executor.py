@@ -39,7 +39,7 @@ class Executor(base_executor.BaseExecutor):
             - examples: WeakLabels' artifact; its label records and dead_letters.jsonl are read.
             - unlabelled_examples: optional, ImageExampleGen's artifact, whose keys and tags the labels must fit.
           output_dict:
-            - blessing: gets statistics.json (see checks.label_statistics).
+            - blessing: gets statistics.json (see label_statistics).
           exec_properties:
             - settings: JSON of LabelGateConfig.
             - categories: JSON of Categories.to_dict().

@@ -10,18 +10,8 @@ import numpy as np
 from components.weak_label_gate.gate_config import LabelGateConfig
 from trainer.categories import BACKGROUND, VOID, Categories
 
-_AREA_EDGES = (
-    0.0,
-    0.01,
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-    0.4,
-    0.6,
-    0.8,
-    1.0,
-)  # our choice: share of the image, finer for small objects
+# Our choice: shares of the image, finer for small objects.
+_AREA_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 _LEAST_CERTAIN = 12  # our choice: images quoted for review
 
 

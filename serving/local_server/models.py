@@ -34,12 +34,12 @@ class Servable:
     Attributes:
       version: its number.
       signatures: by name.
-      answers: counts of what it answered to `serving_default`; None for a model that does not tell.
+      counts: what it predicted for `serving_default`; None for a model that does not tell.
     """
 
     def __init__(self, path: Path, version: int):
         self.version = version
-        self.answers: PredictionCounts | None = None
+        self.counts: PredictionCounts | None = None
         saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
         self.signatures: dict[str, meta_graph_pb2.SignatureDef] = dict(saved.meta_graphs[0].signature_def)
         self._model = load_saved_model(path)
@@ -47,7 +47,7 @@ class Servable:
             inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             self.run(request.model_spec.signature_name, inputs)
         if MASKS_AND_SCORES in self.signatures:
-            self.answers = PredictionCounts(read_categories(path, "segmentation").names)
+            self.counts = PredictionCounts(read_categories(path, "segmentation").names)
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Calls one signature. Threads may call at the same time.
@@ -55,9 +55,9 @@ class Servable:
         Raises:
           tf.errors.OpError: the graph refused the input.
         """
-        if self.answers and signature == DEFAULT_SIGNATURE:  # the same masks, and what is counted, of one look
+        if self.counts and signature == DEFAULT_SIGNATURE:  # the same masks, and what is counted, of one look
             outputs = self._call(MASKS_AND_SCORES, inputs)
-            self.answers.add(outputs.pop("area"), outputs.pop("confidence"))
+            self.counts.add(outputs.pop("area"), outputs.pop("confidence"))
             return outputs
         return self._call(signature, inputs)
 
@@ -113,8 +113,8 @@ class VersionManager(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What the version being served has answered, as prometheus_client asks its collectors."""
-        if self._current.answers:
-            yield from self._current.answers.collect()
+        if self._current.counts:
+            yield from self._current.counts.collect()
 
     def newest(self) -> int:
         """The version being served."""

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from trainer.data import keys
 
-Answers = dict[str, tf.Tensor]  # "maps" is [B, g, g, K]; other tensors do not depend on left and right
+Outputs = dict[str, tf.Tensor]  # "maps" is [B, g, g, K]; other tensors do not depend on left and right
 _LEAST = 1e-30  # probability; the logarithm of 0 would spread as NaN
 
 
-def all_views(network: Callable[[tf.Tensor], Answers], inputs: Sequence[tf.Tensor], mirror: bool) -> list[Answers]:
+def all_views(network: Callable[[tf.Tensor], Outputs], inputs: Sequence[tf.Tensor], mirror: bool) -> list[Outputs]:
     """What the network says of float32 [B, S_i, S_i, 3] at each scale, and mirrored, with the maps turned back."""
     seen = []
     for batch in inputs:

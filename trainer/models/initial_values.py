@@ -46,7 +46,7 @@ def initialise(model: keras.Model, seed: int, heads: Container[str], fan_in: Map
 def rescale(model: keras.Model, inputs: Sequence[tf.Tensor], heads: Container[str], known: Container[str] = ()) -> None:
     """Brings the outputs of new layers to the scale that He's rule assumes their inputs have, one layer after another.
 
-    He's variance keeps a signal of mean square 1 what it is, but ImageNet's conv5_3 has on photographs a
+    He's variance keeps a signal of mean square 1 what it is, but on photographs ImageNet's conv5_3 has a
     deviation of 13 and a maximum of 560, and unnormalised residual blocks add up. Logits of fc8 are then so large that
     the first loss is 8 instead of ln(21), and the paper's rates end in NaN. Caffe's one deviation, 0.01 for every new
     layer, mends that for conv5_3 alone: after a depthwise convolution nothing would be left. So each new layer's
