@@ -6,7 +6,9 @@ import hashlib
 from dataclasses import dataclass
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+from tfx.components import Trainer
+from tfx.dsl.experimental.conditionals.conditional import Cond
+from tfx.orchestration.pipeline import Pipeline
 
 from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.dataset_config import fingerprint
@@ -31,7 +33,7 @@ def create_pipeline(
     folders: Folders,
     metadata_connection: metadata_store_pb2.ConnectionConfig | None,
     dataset_state: str | None = None,
-) -> tfx.dsl.Pipeline:
+) -> Pipeline:
     """Builds the DAG; touches no file but the dataset's listing (for the cache key of the examples).
 
     `dataset_state` is that key where the dataset is not at hand; by default its fingerprint now.
@@ -63,7 +65,7 @@ def create_pipeline(
     # A model that cannot be served is not judged further: blessed, it would become the next run's baseline.
     serving_checks = nodes.serving_checks(config, p_net, examples)
     servable = serving_checks[-1].outputs["blessing"]
-    with tfx.dsl.Cond(servable.future()[0].custom_property(BLESSED) == 1):
+    with Cond(servable.future()[0].custom_property(BLESSED) == 1):
         evaluation = nodes.evaluator(config, "evaluator", p_net, examples, gate=True, baseline=blessed)
         pusher = nodes.pusher(config, p_net, evaluation, servable, folders.serving)
 
@@ -72,12 +74,10 @@ def create_pipeline(
         strong_only = nodes.trainer(config, "strong_only", examples, folders.checkpoints)
         compared = [strong_only, nodes.evaluator(config, "evaluator_strong_only", strong_only, examples, gate=False)]
 
-    learners = [
-        node for node in (cam, l_net, *calibration[:1], *compared[:1]) if isinstance(node, tfx.components.Trainer)
-    ]
+    learners = [node for node in (cam, l_net, *calibration[:1], *compared[:1]) if isinstance(node, Trainer)]
     for first in learners or [weak_labels]:
         first.add_upstream_node(checks[-1])
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=config.name,
         pipeline_root=folders.artifacts,
         components=[

@@ -6,9 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_data_validation as tfdv
-from tfx import v1 as tfx
+from tfx.components import (
+    Evaluator,
+    ExampleValidator,
+    InfraValidator,
+    Pusher,
+    SchemaGen,
+    StatisticsGen,
+    Trainer,
+)
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.types import BaseChannel
+from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.proto import infra_validator_pb2, pusher_pb2, trainer_pb2
+from tfx.types import BaseChannel, Channel, standard_artifacts
 from tfx.utils import path_utils
 
 from components.data_gate.component import DataGate
@@ -37,18 +49,18 @@ TRAINERS = {
 
 def data_checks(examples: BaseNode) -> list[BaseNode]:
     """Statistics, schema and anomalies, and last the gate that reads them."""
-    statistics = tfx.components.StatisticsGen(
+    statistics = StatisticsGen(
         examples=examples.outputs["examples"],
         # Encoded images and masks are opaque bytes: no statistics beyond their presence are worth their cost.
         stats_options=tfdv.StatsOptions(feature_allowlist=[features.HEIGHT, features.WIDTH, features.TAGS]),
     ).with_id("statistics")
     # A schema inferred from the weak split would accept whatever faults it has; eval shows untagged images too.
-    schema = tfx.components.SchemaGen(
+    schema = SchemaGen(
         statistics=statistics.outputs["statistics"], infer_feature_shape=False, exclude_splits=[WEAK]
     ).with_id("schema")
-    anomalies = tfx.components.ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    ).with_id("anomalies")
+    anomalies = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]).with_id(
+        "anomalies"
+    )
     gate = DataGate(examples=examples.outputs["examples"], anomalies=anomalies.outputs["anomalies"])
     return [statistics, schema, anomalies, gate.with_id("data_gate")]
 
@@ -62,7 +74,7 @@ def trainer(
     base: BaseNode | None = None,
     categories: Categories | None = None,
     metadata: dict[str, str] | None = None,
-) -> tfx.components.Trainer:
+) -> Trainer:
     """One of TRAINERS.
 
     Args:
@@ -72,12 +84,12 @@ def trainer(
       metadata: more that the model's assets say; it is part of the cache's key.
     """
     section, splits = TRAINERS[name]
-    return tfx.components.Trainer(
+    return Trainer(
         run_fn=f"components.trainers.run_fns.{section}",
         examples=examples.outputs["examples"],
         base_model=base.outputs["model"] if base else None,
-        train_args=tfx.proto.TrainArgs(splits=splits),
-        eval_args=tfx.proto.EvalArgs(splits=[STRONG]),  # unused: models are scored by the Evaluator alone
+        train_args=trainer_pb2.TrainArgs(splits=splits),
+        eval_args=trainer_pb2.EvalArgs(splits=[STRONG]),  # unused: models are scored by the Evaluator alone
         custom_config=trainer_config(config, section, checkpoints, categories, metadata),
     ).with_id(name)
 
@@ -101,11 +113,11 @@ def trainer_config(
     }
 
 
-def imported(name: str, path: str) -> tfx.dsl.Importer:
+def imported(name: str, path: str) -> Importer:
     """A network of an earlier run, in place of the Trainer `name`."""
-    return tfx.dsl.Importer(
+    return Importer(
         source_uri=exported_folder(f"{name}_from", path),
-        artifact_type=tfx.types.standard_artifacts.Model,
+        artifact_type=standard_artifacts.Model,
         output_key="model",
     ).with_id(name)
 
@@ -147,11 +159,11 @@ def label_gate(config: RunConfig, labelled: BaseNode, examples: BaseNode) -> Wea
     ).with_id("label_gate")
 
 
-def latest_blessed() -> tfx.dsl.Resolver:
-    return tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+def latest_blessed() -> Resolver:
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     ).with_id("latest_blessed")
 
 
@@ -159,10 +171,11 @@ def serving_checks(config: RunConfig, model: BaseNode, examples: BaseNode) -> li
     """Our own check; before it, where there is a docker engine, TFX's: does tensorflow/serving:<tag> load the model?"""
     tag, docker = config.serving_check.docker_tag, None
     if tag is not None:
-        serving_spec = tfx.proto.ServingSpec(
-            tensorflow_serving=tfx.proto.TensorFlowServing(tags=[tag]), local_docker=tfx.proto.LocalDockerConfig()
+        serving_spec = infra_validator_pb2.ServingSpec(
+            tensorflow_serving=infra_validator_pb2.TensorFlowServing(tags=[tag]),
+            local_docker=infra_validator_pb2.LocalDockerConfig(),
         )
-        docker = tfx.components.InfraValidator(model=model.outputs["model"], serving_spec=serving_spec)
+        docker = InfraValidator(model=model.outputs["model"], serving_spec=serving_spec)
         docker = docker.with_id("docker_check")
     check = ServingValidator(
         model=model.outputs["model"],
@@ -176,14 +189,14 @@ def serving_checks(config: RunConfig, model: BaseNode, examples: BaseNode) -> li
 
 def evaluator(
     config: RunConfig, name: str, model: BaseNode, examples: BaseNode, *, gate: bool, baseline: BaseNode | None = None
-) -> tfx.components.Evaluator:
+) -> Evaluator:
     """Scores a model on the eval split; with `gate` by the config's limits, beside the baseline."""
     categories = config.categories.resolve()
     (least, least_weak), (drop, drop_weak) = config.gate.minimum, config.gate.max_drop
     minimum, drops = {"known_miou": least}, {"known_miou": drop}
     if least_weak is not None and set(categories.weak) - set(config.categories.added):
         minimum["known_weak_miou"], drops["known_weak_miou"] = least_weak, drop_weak
-    return tfx.components.Evaluator(
+    return Evaluator(
         examples=examples.outputs["examples"],
         model=model.outputs["model"],
         baseline_model=baseline.outputs["model"] if baseline else None,
@@ -198,13 +211,13 @@ def evaluator(
 
 def pusher(
     config: RunConfig, model: BaseNode, evaluation: BaseNode, infra_blessing: BaseChannel, folder: str
-) -> tfx.components.Pusher:
-    return tfx.components.Pusher(
+) -> Pusher:
+    return Pusher(
         model=model.outputs["model"],
         model_blessing=evaluation.outputs["blessing"],
         infra_blessing=infra_blessing,
-        push_destination=tfx.proto.PushDestination(
-            filesystem=tfx.proto.PushDestination.Filesystem(base_directory=folder)
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=folder)
         ),
         custom_config={"accepted_because": config.gate.accept} if config.gate.accept else None,  # for the record
     ).with_id("pusher")

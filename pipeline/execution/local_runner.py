@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
-from tfx import v1 as tfx
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
@@ -53,7 +53,7 @@ class ComponentRun:
         return artifact.uri
 
 
-def build(config: RunConfig, workdir: Path) -> tfx.dsl.Pipeline:
+def build(config: RunConfig, workdir: Path) -> Pipeline:
     """The pipeline with its folders in `workdir`, an absolute path, and the metadata store that the config names.
 
     Raises:

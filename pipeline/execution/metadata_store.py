@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+from tfx.orchestration import metadata
 from tfx.orchestration.metadata import Metadata
 
 from pipeline.config.metadata import MetadataConfig
@@ -23,7 +23,7 @@ def connect(config: MetadataConfig, workdir: Path) -> metadata_store_pb2.Connect
       UserError: no password in the environment, no server there, or it refuses the user.
     """
     if config.kind == "sqlite":
-        return tfx.orchestration.metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
+        return metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
     password = os.environ.get(config.password_env)
     if password is None:
         raise UserError(f"metadata.password_env: the environment has no {config.password_env}; put the password there")
@@ -34,9 +34,7 @@ def connect(config: MetadataConfig, workdir: Path) -> metadata_store_pb2.Connect
     except (OSError, UnicodeError) as error:  # the latter: no name of a host
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"metadata.host: no server answers at {where} ({reason})") from None
-    connection = tfx.orchestration.metadata.mysql_metadata_connection_config(
-        host, config.port, config.database, config.user, password
-    )
+    connection = metadata.mysql_metadata_connection_config(host, config.port, config.database, config.user, password)
     try:
         with Metadata(connection):
             return connection

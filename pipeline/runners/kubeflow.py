@@ -10,9 +10,9 @@ from pathlib import Path
 
 import yaml
 from kfp.pipeline_spec import pipeline_spec_pb2
-from tfx import v1 as tfx
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+from tfx.orchestration.pipeline import Pipeline
 
 from components.image_example_gen.dataset_config import check_dataset, fingerprint
 from pipeline.config.cluster import DEFAULT, ClusterConfig, Resources
@@ -102,7 +102,7 @@ def _check(config: RunConfig, settings: ClusterConfig) -> None:
             raise UserError(f"{key}: {path} is no URI; give the one of an earlier run's model artifact")
 
 
-def _request_resources(pipeline: tfx.dsl.Pipeline, settings: ClusterConfig) -> dict[str, Resources]:
+def _request_resources(pipeline: Pipeline, settings: ClusterConfig) -> dict[str, Resources]:
     """Attaches to every component what it asks for; component -> that."""
     components = {node.id: node for node in pipeline.components if isinstance(node, BaseComponent)}
     unknown = sorted(set(settings.resources) - set(components) - {DEFAULT})

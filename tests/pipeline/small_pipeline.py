@@ -6,10 +6,12 @@ a `warm` one begins as the latest blessed one.
 
 from pathlib import Path
 
-from tfx import v1 as tfx
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types import standard_artifacts
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import Channel, standard_artifacts
 
 from pipeline.config.metadata import MetadataConfig
 from pipeline.execution.local_runner import LocalRunner
@@ -73,12 +75,12 @@ def Push(
 
 def small_dag(
     workdir: Path, name: str = "small", data: int = 1, steps: int = 1, good: int = 1, warm: bool = False
-) -> tfx.dsl.Pipeline:
+) -> Pipeline:
     examples = Examples(data=data).with_id("examples")
-    blessed = tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    blessed = Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     ).with_id("latest_blessed")
     start = {"base_model": blessed.outputs["model"]} if warm else {}
     train = Train(examples=examples.outputs["examples"], steps=steps, **start).with_id("p_net")
@@ -87,7 +89,7 @@ def small_dag(
         model=train.outputs["model"], blessing=evaluate.outputs["blessing"], serving=str(workdir / "serving" / name)
     ).with_id("pusher")
     (workdir / "config.yaml").write_text(f"name: {name}\ndataset: {{root: data}}\ncategories: {{split: voc-split-1}}\n")
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=name,
         pipeline_root=str(workdir / "artifacts"),
         components=[examples, blessed, train, evaluate, push],

@@ -6,9 +6,10 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
-import kubernetes_validate
+import kubernetes.client
 import pytest
 import requests
 import yaml
@@ -89,16 +90,24 @@ def test_compose_file_fits_the_compose_specification():
     jsonschema.validate(yaml.safe_load((DEPLOY / "docker-compose.yml").read_text()), json.loads(schema.read_text()))
 
 
+def as_kubernetes_reads_it(manifest: dict) -> dict:
+    """What is left of a manifest in the API's own classes, which refuse a missing field and drop an unknown one."""
+    client = kubernetes.client.ApiClient()
+    response = SimpleNamespace(data=json.dumps(manifest))
+    return client.sanitize_for_serialization(client.deserialize(response, f"V1{manifest['kind']}"))
+
+
 def test_kubernetes_manifests_fit_their_schemas():
     for manifest in [*manifests().values(), *canary().values()]:
-        kubernetes_validate.validate(manifest, "1.29", strict=True)
+        assert as_kubernetes_reads_it(manifest) == manifest
 
 
-def test_the_schemas_would_find_a_mistake():
-    wrong = manifests()["Deployment"]
-    wrong["spec"]["template"]["spec"]["containers"][0]["resurces"] = {}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(wrong, "1.29", strict=True)
+@pytest.mark.parametrize("wrong", [{"resurces": {}}, {"tty": "yes"}, {"ports": [{"name": "grpc"}]}])
+def test_the_schemas_would_find_a_mistake(wrong):
+    manifest = manifests()["Deployment"]
+    manifest["spec"]["template"]["spec"]["containers"][0].update(wrong)
+    with pytest.raises((ValueError, AssertionError)):
+        assert as_kubernetes_reads_it(manifest) == manifest
 
 
 def test_kubernetes_parts_fit_together():
@@ -111,7 +120,7 @@ def test_kubernetes_parts_fit_together():
     assert {mount["name"] for mount in container()["volumeMounts"]} == {v["name"] for v in pod["spec"]["volumes"]}
     assert container()["startupProbe"]["httpGet"] == {"path": f"/v1/models/{MODEL_NAME}", "port": "rest"}
     assert container()["livenessProbe"]["tcpSocket"]["port"] in ports
-    assert container()["resources"]["limits"]["nvidia.com/gpu"] >= 1
+    assert int(container()["resources"]["limits"]["nvidia.com/gpu"]) >= 1
 
 
 def test_a_pod_that_ends_outlives_the_calls_under_way():
