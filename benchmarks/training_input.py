@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import config
 
 from trainer.config import NetworkConfig
 from trainer.data import features
@@ -50,7 +51,9 @@ def _drawn() -> list[tuple[bytes, bytes]]:
 
 def measure_batches(records: str, size: int, batch: int, deterministic: bool) -> float:
     """Images per second of the batches that a training takes from the records."""
-    prepare(NetworkConfig(backbone="tiny", weights=None, image_size=size, xla=not deterministic))
+    prepare(NetworkConfig(backbone="tiny", weights=None, image_size=size))
+    if not deterministic:
+        config.disable_op_determinism()
     batches = training_batches(
         sorted(tf.io.gfile.glob(records)),
         num_categories=20,

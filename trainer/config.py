@@ -42,7 +42,9 @@ class NetworkConfig(Strict):
         "auto", description="auto: float16 on GPUs, bfloat16 on CPUs with AMX or AVX-512 for it, else float32"
     )
     devices: Devices = Field("auto", description="auto: every GPU, or the CPU; one: the first of them")
-    xla: bool = Field(False, description="compile forward and backward passes with XLA")
+    xla: Literal["auto"] | bool = Field(
+        "auto", description="compile each update into one program; auto: on GPUs, for stages of 1,000 updates or more"
+    )
     seed: int = Field(0, ge=0, description="of everything that is random")
 
     @field_validator("image_size")

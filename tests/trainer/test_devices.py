@@ -33,10 +33,15 @@ def test_prepare_repeats_every_random_number():
     assert tf.keras.mixed_precision.global_policy().name == "float32"
 
 
-def test_xla_does_without_determinism_which_it_cannot_have():
+@pytest.mark.parametrize("xla", [True, False, "auto"])
+def test_everything_is_deterministic(xla):
     config.disable_op_determinism()
-    settings = NetworkConfig(backbone="tiny", weights=None, image_size=33, precision="float32", xla=True)
-    runtime.prepare(settings)
-    assert not config.is_op_determinism_enabled()
-    runtime.prepare(settings.model_copy(update={"xla": False}))
+    runtime.prepare(NetworkConfig(backbone="tiny", weights=None, image_size=33, precision="float32", xla=xla))
     assert config.is_op_determinism_enabled()
+
+
+def test_xla_is_for_long_stages_on_a_gpu(monkeypatch):
+    assert runtime.resolve_xla(True, 1) and not runtime.resolve_xla(False, 10_000)
+    assert not runtime.resolve_xla("auto", 10_000)  # no GPU here
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert runtime.resolve_xla("auto", 1000) and not runtime.resolve_xla("auto", 999)

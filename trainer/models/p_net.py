@@ -7,6 +7,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from trainer.models.initial_values import initialise
+from trainer.models.pooling import MaxPool2D
 
 
 def build_p_net(grid_size: int, num_classes: int, seed: int) -> keras.Model:
@@ -26,7 +27,7 @@ def build_p_net(grid_size: int, num_classes: int, seed: int) -> keras.Model:
     for block, channels in enumerate(((16, 32), (64, 64), (128, 128)), start=1):
         for index, count in enumerate(channels, start=1):
             x = layers.Conv2D(count, 3, padding="same", activation="relu", name=f"conv{block}_{index}")(x)
-        x = layers.MaxPool2D(2, name=f"pool{block}")(x)
+        x = MaxPool2D(2, name=f"pool{block}")(x)
     x = layers.Dense(256, activation="tanh", name="fc4")(layers.Flatten(name="flatten")(x))
     x = layers.Dense(512, activation="tanh", name="fc5")(x)
     model = keras.Model(inputs, layers.Dense(1, dtype="float32", name="fc6")(x), name="p_net")

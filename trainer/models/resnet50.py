@@ -9,6 +9,7 @@ from __future__ import annotations
 from tensorflow.keras import layers
 
 from trainer.models.mobilenet import OUTPUT_STRIDE
+from trainer.models.pooling import MaxPool2D
 from trainer.models.vgg16 import subtract_mean
 from trainer.models.weights import Arrays, bgr_to_rgb, fold_norms
 
@@ -20,7 +21,7 @@ def features(images) -> list:
     """RGB float32 [B, H, W, 3] in 0..255 -> conv5_block3_out [B, g, g, 2048], the only level."""
     x = subtract_mean(images)
     x = layers.Conv2D(64, 7, strides=2, padding="same", activation="relu", name="conv1_conv")(x)
-    x = layers.MaxPool2D(3, strides=2, padding="same", name="pool1_pool")(x)
+    x = MaxPool2D(3, strides=2, padding="same", name="pool1_pool")(x)
     before = 4
     for stage, (channels, blocks, after) in enumerate(STAGES, start=2):
         for block in range(1, blocks + 1):

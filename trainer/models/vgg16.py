@@ -9,6 +9,7 @@ import numpy as np
 from tensorflow.keras import layers
 
 from trainer.data.preprocessing import MEAN_COLOUR
+from trainer.models.pooling import MaxPool2D
 from trainer.models.weights import Arrays, bgr_to_rgb
 
 FIRST = "block1_conv1"
@@ -25,7 +26,7 @@ def features(images) -> list:
             conv = layers.Conv2D(channels, 3, padding="same", dilation_rate=dilation, activation="relu", name=name)
             x = conv(x)
         if block < 5:
-            x = layers.MaxPool2D(3, strides=2 if block < 4 else 1, padding="same", name=f"pool{block}")(x)
+            x = MaxPool2D(3, strides=2 if block < 4 else 1, padding="same", name=f"pool{block}")(x)
     return [x]
 
 
@@ -39,7 +40,7 @@ def pool5(levels):
 
     Caffe divides pool5a's sums by 9 everywhere, zero padding counted; "same" padding would leave the border out.
     """
-    x = layers.MaxPool2D(3, strides=1, padding="same", name="pool5")(levels[-1])
+    x = MaxPool2D(3, strides=1, padding="same", name="pool5")(levels[-1])
     return layers.AveragePooling2D(3, strides=1, name="pool5a")(layers.ZeroPadding2D(1, name="pool5a_pad")(x))
 
 

@@ -13,6 +13,7 @@ from trainer.data import keys
 from trainer.losses import generator_loss, grid_labels, p_net_loss, segmentation_loss
 from trainer.models.backbones import grid_size
 from trainer.models.p_net import encode_p_net_input
+from trainer.models.pooling import pooling_for_xla
 from trainer.optimizers import apply_gradients, make_optimizer, scaled_gradients
 from trainer.training.loop import BatchesFn
 from trainer.training.panels import segmentation_panel
@@ -42,7 +43,7 @@ def fit_adversarial(
     Args:
       strong_batches_from: step -> batches of strong images, for the first `num_pretrain` P-Net-only updates.
       all_batches_from: step -> batches of all images (human masks and weak labels), for `num_joint` joint updates.
-      xla: compile forward and backward passes with XLA.
+      xla: compile the updates with XLA.
 
     Raises:
       UserError, Preempted: see `Session.end_step`; UserError also if the batch does not divide over the devices.
@@ -97,7 +98,7 @@ def make_p_net_step(
     @tf.function(jit_compile=xla or None)
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         predicted = tf.nn.softmax(net(batch[keys.IMAGE], training=False))
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, pooling_for_xla(xla):
             real = p_net(_truth_input(batch, predicted), training=True)
             fake = p_net(_predicted_input(batch, predicted), training=True)
             total, count = p_net_loss(real, fake, settings.label_smoothing)
@@ -107,11 +108,11 @@ def make_p_net_step(
         return total, tf.reduce_sum(right), count, [gradient * count for gradient in gradients]
 
     def step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        total, right, count, gradients = add_up(gradients_of, _with_thumbnails(batch), settings.accumulate)
+        total, right, count, gradients = add_up(gradients_of, batch, settings.accumulate)
         norm = apply_gradients(optimizer, [gradient / count for gradient in gradients], variables)
         return total / count, right / (2.0 * count), norm
 
-    return on_replicas(step)
+    return on_replicas(step, _with_thumbnails, xla and settings.accumulate == 1)
 
 
 def make_segmentation_step(
@@ -127,7 +128,7 @@ def make_segmentation_step(
     @tf.function(jit_compile=xla or None)
     def gradients_of(batch: Batch, cells: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Of one part; `cells` and `images` count the whole batch, so that parts and replicas only need adding up."""
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, pooling_for_xla(xla):
             logits = net(batch[keys.IMAGE], training=True)
             cross_entropy = segmentation_loss(logits, batch[keys.LABELS])[0] / cells
             fake = p_net(_predicted_input(batch, tf.nn.softmax(logits)), training=False)
@@ -136,14 +137,13 @@ def make_segmentation_step(
         return cross_entropy, adversarial, scaled_gradients(optimizer, tape, loss, variables)
 
     def step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        batch = _with_thumbnails(batch)
         cells, images = add_up(_counts, batch, 1)
         cells = tf.maximum(cells, 1.0)  # a batch of void pixels only: gradient 0, not NaN
         sums = add_up(lambda part: gradients_of(part, cells, images), batch, settings.accumulate)
         cross_entropy, adversarial, gradients = sums
         return cross_entropy, adversarial, apply_gradients(optimizer, gradients, variables)
 
-    return on_replicas(step)
+    return on_replicas(step, _with_thumbnails, xla and settings.accumulate == 1)
 
 
 def _with_thumbnails(batch: Batch) -> Batch:

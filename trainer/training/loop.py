@@ -11,6 +11,7 @@ from trainer.config import StageConfig
 from trainer.data import keys
 from trainer.losses import Total
 from trainer.models.backbones import freeze_backbone
+from trainer.models.pooling import pooling_for_xla
 from trainer.optimizers import apply_gradients, make_optimizer, scaled_gradients
 from trainer.training.panels import Panel
 from trainer.training.replicas import Batch, add_up, check_batch_size, on_replicas, spread
@@ -39,7 +40,7 @@ def fit(
     Args:
       batches_from: see `input_pipeline.training_batches`; batches of `stage.batch_size` examples.
       panel: draws the network's prediction for TensorBoard, at every checkpoint.
-      xla: compile forward and backward pass with XLA.
+      xla: compile the update with XLA.
       inputs: a batch -> what `net` takes; by default its images.
 
     Raises:
@@ -79,17 +80,17 @@ def make_train_step(
 
     @tf.function(jit_compile=xla or None)
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, pooling_for_xla(xla):
             total, count = loss_fn(net(inputs(batch), training=True), batch)
             mean = total / tf.maximum(count, 1.0)  # gradients of a sum would overflow float16
         gradients = scaled_gradients(optimizer, tape, mean, variables)
         return total, count, [gradient * count for gradient in gradients]
 
     def train_step(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        numbers = {name: value for name, value in batch.items() if value.dtype != tf.string}  # XLA knows no strings
-        total, count, gradients = add_up(gradients_of, numbers, accumulate)
+        total, count, gradients = add_up(gradients_of, batch, accumulate)
         count = tf.maximum(count, 1.0)  # a batch of void pixels only: gradient 0, not NaN
         norm = apply_gradients(optimizer, [gradient / count for gradient in gradients], variables)
         return total / count, norm
 
-    return on_replicas(train_step)
+    # With parts, one program each: XLA might hold the activations of all of them at once.
+    return on_replicas(train_step, xla=xla and accumulate == 1)

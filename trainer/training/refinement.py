@@ -13,7 +13,7 @@ from trainer.models.backbones import grid_size
 from trainer.models.large_fov import build_segmentation
 from trainer.models.p_net import build_p_net
 from trainer.training.adversarial import fit_adversarial
-from trainer.training.devices import prepare
+from trainer.training.devices import prepare, resolve_xla
 from trainer.training.session import RunFolders
 from trainer.training.stages import batches_of
 
@@ -38,15 +38,17 @@ def refine_segmentation(
         net = build_segmentation(network.backbone, categories.num_classes, None, network.seed)
         restore(net)
         p_net = build_p_net(grid_size(network.image_size), categories.num_classes, network.seed)
+        pretrain = settings.num_pretrain_steps(count_examples(read_records(strong_patterns)))
+        joint = settings.num_steps(count_examples(read_records(all_patterns)))
         fit_adversarial(
             net,
             p_net,
             batches_of(strong_patterns, categories, network, settings),
             batches_of(all_patterns, categories, network, settings),
             settings,
-            settings.num_pretrain_steps(count_examples(read_records(strong_patterns))),
-            settings.num_steps(count_examples(read_records(all_patterns))),
+            pretrain,
+            joint,
             folders,
-            network.xla,
+            resolve_xla(network.xla, pretrain + joint),
         )
     return net

@@ -49,13 +49,29 @@ def input_share() -> Hosts:
     return hosts() if spans else Hosts()
 
 
-def on_replicas(step: Callable[[Batch], tuple[tf.Tensor, ...]]) -> Callable[[Batch], tuple[tf.Tensor, ...]]:
-    """Compiles `step`; a call runs it on every replica and returns the first one's results (all have the same)."""
+def numbers_of(batch: Batch) -> Batch:
+    """The batch without its strings, which XLA does not know."""
+    return {name: value for name, value in batch.items() if value.dtype != tf.string}
+
+
+def on_replicas(
+    step: Callable[[Batch], tuple[tf.Tensor, ...]], prepare: Callable[[Batch], Batch] = numbers_of, xla: bool = False
+) -> Callable[[Batch], tuple[tf.Tensor, ...]]:
+    """Compiles `step`; a call runs it on every replica and returns the first one's results (all have the same).
+
+    Args:
+      prepare: a replica's share of the batch -> what `step` takes of it; never part of an XLA program.
+      xla: compile `step` into one XLA program, the update of the variables included. Not with several replicas: what
+        they send each other cannot be in it.
+    """
     strategy = tf.distribute.get_strategy()
+    if xla and strategy.num_replicas_in_sync == 1:
+        step = tf.function(step, jit_compile=True)
 
     @tf.function
     def run(batch: Batch) -> tuple[tf.Tensor, ...]:
-        return tuple(first_replica(result) for result in strategy.run(step, args=(batch,)))
+        results = strategy.run(lambda share: step(prepare(share)), args=(batch,))
+        return tuple(first_replica(result) for result in results)
 
     return run
 

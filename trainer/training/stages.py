@@ -15,7 +15,7 @@ from trainer.data.input_pipeline import count_examples, read_records, training_b
 from trainer.losses import foreground_loss, segmentation_loss, tag_loss
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
-from trainer.training.devices import prepare
+from trainer.training.devices import prepare, resolve_xla
 from trainer.training.loop import BatchesFn, InputsFn, LossFn, fit
 from trainer.training.panels import Panel, activation_panel, foreground_panel, segmentation_panel
 from trainer.training.replicas import input_share
@@ -93,7 +93,8 @@ def train(
         excluded = stage.excluded(categories)
         steps = settings.steps or settings.num_steps(count_examples(read_records(patterns), excluded))
         batches = batches_of(patterns, categories, network, settings, excluded)
-        fit(net, stage.loss, batches, settings, steps, folders, stage.panel, network.xla, stage.inputs)
+        xla = resolve_xla(network.xla, steps)
+        fit(net, stage.loss, batches, settings, steps, folders, stage.panel, xla, stage.inputs)
     return net
 
 
