@@ -110,8 +110,8 @@ def swapped_if_turned(size: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _flips(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    image = _turn_if(tf.reduce_any(orientation == _LEFT_RIGHT), image, lambda x: x[:, ::-1])
-    return _turn_if(tf.reduce_any(orientation == _TOP_BOTTOM), image, lambda x: x[::-1])
+    image = _turn_if(tf.reduce_any(orientation == _LEFT_RIGHT), image, lambda x: tf.reverse(x, [1]))
+    return _turn_if(tf.reduce_any(orientation == _TOP_BOTTOM), image, lambda x: tf.reverse(x, [0]))
 
 
 def _turn_if(condition: tf.Tensor, image: tf.Tensor, turn) -> tf.Tensor:

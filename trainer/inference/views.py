@@ -18,8 +18,8 @@ def all_views(network: Callable[[tf.Tensor], Outputs], inputs: Sequence[tf.Tenso
     for batch in inputs:
         seen.append(network(batch))
         if mirror:
-            mirrored = network(batch[:, :, ::-1])
-            seen.append({**mirrored, keys.MAPS: mirrored[keys.MAPS][:, :, ::-1]})
+            mirrored = network(tf.reverse(batch, [2]))  # TensorFlow's layout pass fails at a slice of stride -1
+            seen.append({**mirrored, keys.MAPS: tf.reverse(mirrored[keys.MAPS], [2])})
     return seen
 
 
