@@ -9,7 +9,7 @@ from etils import epath
 
 from components.beam_masks.faults import dead_letter
 from components.dataset_import.items import Contents, PictureFolder
-from components.dataset_import.mask_decoding import BINARY, MaskFile, SbdMask, in_order, pair, read_colours
+from components.dataset_import.mask_decoding import BINARY, MaskFile, SbdMask, by_picture, in_order, pair, read_colours
 from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
 from trainer.categories import VOC
@@ -191,16 +191,11 @@ def _by_picture(
     files: Sequence[str], suffix: str, pictures: Pictures
 ) -> tuple[dict[str, str], list[tuple[str, ImageFault]]]:
     """(picture -> the file with this suffix that is about it, [(file, why it is about none)])."""
-    found: dict[str, str] = {}
-    faults = []
-    for file in (file for file in files if suffix_of(file, (suffix,))):
-        try:
-            picture = pictures.find(stem_of(file, (suffix,)))
-            if found.setdefault(picture, file) != file:
-                raise ImageFault("tags", f"{found[picture]} is about {picture} too, and is used")
-        except ImageFault as fault:
-            faults.append((file, fault))
-    return found, faults
+    names = {file: (stem_of(file, (suffix,)),) for file in files if suffix_of(file, (suffix,))}
+    found, faults = by_picture(names, pictures)
+    for picture, (first, *more) in found.items():
+        faults += [(file, ImageFault("tags", f"{first} is about {picture} too, and is used")) for file in more]
+    return {picture: first for picture, (first, *_) in found.items()}, faults
 
 
 def _listed(root: str, split: str | None, pictures: PictureFolder) -> tuple[list[str], list[dict[str, str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from trainer.data.files import read_bytes, read_text
 from trainer.data.masks import Colour
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, plain, stem_of, suffix_of
 from trainer.data.pictures import Header
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, shown
 
 BINARY: dict[Colour, int] = {(0, 0, 0): BACKGROUND, (255, 255, 255): 1}
 
@@ -69,23 +70,46 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
     Returns:
       (picture -> mask, [(mask or picture, why there is no pair)]).
     """
-    found: dict[str, list[str]] = {}
-    faults = []
-    for file in files:
-        if not suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES)):
-            continue
-        stem = stem_of(plain(file))
-        try:
-            picture = pictures.get(stem) or pictures.find(MASK_ENDINGS.sub("", stem))
-            found.setdefault(picture, []).append(file)
-        except ImageFault as fault:
-            faults.append((file, ImageFault("read", f"the mask {file} belongs to no picture: {fault}")))
+    stems = {file: stem_of(plain(file)) for file in files if suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))}
+    found, odd = by_picture({file: (stem, MASK_ENDINGS.sub("", stem)) for file, stem in stems.items()}, pictures)
+    faults = [(file, ImageFault("read", f"the mask {file} belongs to no picture: {fault}")) for file, fault in odd]
     for picture, several in found.items():
         if len(several) > 1:
             faults.append(
                 (picture, ImageFault("mask", f"has {len(several)} masks: {', '.join(several[:3])}; keep one"))
             )
     return {picture: several[0] for picture, several in found.items() if len(several) == 1}, faults
+
+
+def by_picture(
+    names: Mapping[str, Sequence[str]], pictures: Pictures
+) -> tuple[dict[str, list[str]], list[tuple[str, ImageFault]]]:
+    """The files that are about each picture.
+
+    Folders need not agree; but where a file lies in the folders of its picture, those in others are not about it: they
+    are about a picture that is missing.
+
+    Args:
+      names: file -> what it may call its picture, without suffix, best first.
+
+    Returns:
+      (picture -> its files, [(file, why it is about none)]).
+    """
+    own: dict[str, list[str]] = defaultdict(list)
+    others: dict[str, list[str]] = defaultdict(list)
+    faults = []
+    for file, (*better, last) in names.items():
+        try:
+            picture = next(filter(None, map(pictures.get, better)), None) or pictures.find(last)
+        except ImageFault as fault:
+            faults.append((file, fault))
+            continue
+        (own if stem_of(plain(picture)) in names[file] else others)[picture].append(file)
+    for picture in own.keys() & others.keys():
+        taken = f"{shown(picture)} has {shown(own[picture][0])}"
+        for file in others.pop(picture):
+            faults.append((file, ImageFault("read", f"no picture '{shown(names[file][-1])}'; {taken}")))
+    return {**others, **own}, faults
 
 
 def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:

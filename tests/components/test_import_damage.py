@@ -105,7 +105,7 @@ def test_two_annotations_of_one_picture_are_told(tmp_path):
         (tmp_path / "Annotations" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "Annotations" / name).write_text("<a><object><name>cat</name></object></a>")
     [letter] = read_voc(str(tmp_path), None, None).faults
-    assert (letter["key"], letter["reason"]) == ("b.xml", "a/b.xml is about a/b.jpg too, and is used")
+    assert (letter["key"], letter["reason"]) == ("b.xml", "no picture 'b'; a/b.jpg has a/b.xml")
 
 
 def panoptic(place, numbers, segments):

@@ -100,6 +100,30 @@ def test_a_mask_for_two_pictures_and_two_masks_for_one_are_named(tmp_path):
     assert "has 2 masks: b.png, b_mask.png" in reasons["b.jpg"]
 
 
+@pytest.mark.parametrize(("there", "missing"), [("sub/a", "a"), ("a", "sub/a"), ("x/a", "y/a")])
+def test_a_missing_pictures_mask_takes_no_other_picture(there, missing, tmp_path):
+    photo(tmp_path / f"photos/{there}.jpg", 1)
+    mask(tmp_path / f"masks/{there}.png", 1)
+    mask(tmp_path / f"masks/{missing}.png", 2)
+    contents = read_folder(str(tmp_path / "photos"), str(tmp_path / "masks"), None, ["dog", "cat"])
+    done = import_dataset(contents, tmp_path / "o", "train")
+    [letter] = letters(tmp_path / "o")
+    assert done["images"] == 1 and [line.split(",")[1] for line in rows(tmp_path / "o")] == ["dog"]
+    assert letter["key"] == f"{missing}.png" and "belongs to no picture" in letter["reason"]
+
+
+@pytest.mark.parametrize(("there", "missing"), [("sub/a", "a"), ("a", "sub/a")])
+def test_a_missing_pictures_annotation_takes_no_other_picture(there, missing, tmp_path):
+    photo(tmp_path / f"voc/JPEGImages/{there}.jpg", 1)
+    for name, category in ((there, "dog"), (missing, "cat")):
+        path = tmp_path / f"voc/Annotations/{name}.xml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"<annotation><object><name>{category}</name></object></annotation>")
+    contents = read_voc(str(tmp_path / "voc"), ["dog", "cat"], None)
+    assert [sample.tags for sample in contents.samples] == [("dog",)]
+    assert [letter["key"] for letter in contents.faults] == [f"{missing}.xml"]
+
+
 def test_masks_beside_the_pictures(tmp_path):
     for i in range(2):
         photo(tmp_path / f"{i}.jpg", i)
