@@ -12,6 +12,7 @@ from PIL import Image
 from components.dataset_import.coco import read_coco
 from components.dataset_import.folders import read_cvat, read_folder, read_voc
 from components.dataset_import.writer import import_dataset
+from trainer.data.names import Pictures
 from trainer.errors import UserError
 
 
@@ -98,6 +99,14 @@ def test_a_mask_for_two_pictures_and_two_masks_for_one_are_named(tmp_path):
     reasons = {letter["key"]: letter["reason"] for letter in letters(tmp_path / "o")}
     assert done["images"] == 1 and set(reasons) == {"a.jpg", "a.png", "b.jpg", "d.png"}
     assert "has 2 masks: b.png, b_mask.png" in reasons["b.jpg"]
+
+
+@pytest.mark.parametrize("other", ["a.jpg", "a.png", "b/a.jpg"])
+def test_an_address_means_the_picture_in_its_folder(other):
+    pictures = Pictures(["sub/a.jpg", other])
+    assert pictures.find("/data/local-files/?d=sub/a.jpg") == "sub/a.jpg"
+    assert pictures.find("http://host/data/local-files/?d=sub%2Fa.jpg") == "sub/a.jpg"
+    assert pictures.find("https://host/x/sub/a.jpg?sign=1") == "sub/a.jpg"
 
 
 @pytest.mark.parametrize(("there", "missing"), [("sub/a", "a"), ("a", "sub/a"), ("x/a", "y/a")])

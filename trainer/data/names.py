@@ -177,7 +177,8 @@ def _variants(name: str) -> Iterator[str]:
     inside = parse_qs(url.query).get("d", [url.path])[0] if url else decoded  # Label Studio's ?d=folder/x.jpg
     address = plain(unquote(inside))
     upload = _UPLOAD.sub("", _last(address)) if "upload/" in address or _UPLOAD.match(_last(address)) else address
-    yield from dict.fromkeys((first, decoded, address, upload))
+    as_written = () if "://" in first or "?d=" in first else (first, decoded)  # of an address "?d=sub" is no folder
+    yield from dict.fromkeys((*as_written, address, upload))
 
 
 def _agreeing(paths: Collection[str], name: str, form: Callable[[str], str]) -> list[str]:

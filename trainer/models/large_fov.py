@@ -6,6 +6,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from trainer.models.backbones import BACKBONES, BackboneParts, begin
+from trainer.models.dilated import Conv2D, DepthwiseConv2D
 from trainer.models.dropout import Dropout
 from trainer.models.weights import HEAD
 
@@ -42,9 +43,7 @@ def _fc6(x, parts: BackboneParts):
     """The large field of view: 3x3 taps `dilation` cells apart, for the MobileNets as depthwise and 1x1 convolution."""
     size, dilation = 3, parts.dilation
     if parts.separable:
-        x = layers.DepthwiseConv2D(size, dilation_rate=dilation, padding="same", use_bias=False, name="fc6_depthwise")(
-            x
-        )
+        x = DepthwiseConv2D(size, dilation_rate=dilation, padding="same", use_bias=False, name="fc6_depthwise")(x)
         size, dilation = 1, 1
-    conv = layers.Conv2D(parts.width, size, dilation_rate=dilation, padding="same", activation="relu", name="fc6")
+    conv = Conv2D(parts.width, size, dilation_rate=dilation, padding="same", activation="relu", name="fc6")
     return conv(x)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from tensorflow.keras import layers
 
+from trainer.models.dilated import DepthwiseConv2D
+
 # (output channels, stride of the whole network after this block, as published)
 BLOCKS = ((64, 2), (128, 4), (128, 4), (256, 8), (256, 8), *[(512, 16)] * 6, (1024, 32), (1024, 32))
 OUTPUT_STRIDE = 8
@@ -34,7 +36,7 @@ def depthwise(x, before: int, after: int, name: str, side: int = 3):
     Beyond stride 8 it keeps the grid and spreads its taps instead, so that every (after/8)-th output is exactly
     the published network's.
     """
-    return layers.DepthwiseConv2D(
+    return DepthwiseConv2D(
         side,
         strides=min(after, OUTPUT_STRIDE) // min(before, OUTPUT_STRIDE),
         dilation_rate=max(before // OUTPUT_STRIDE, 1),

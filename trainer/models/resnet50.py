@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tensorflow.keras import layers
 
+from trainer.models.dilated import Conv2D
 from trainer.models.mobilenet import OUTPUT_STRIDE
 from trainer.models.pooling import MaxPool2D
 from trainer.models.vgg16 import subtract_mean
@@ -41,7 +42,7 @@ def _block(x, channels: int, before: int, after: int, name: str):
     if x.shape[-1] != 4 * channels:
         shortcut = layers.Conv2D(4 * channels, 1, strides=stride, name=f"{name}_0_conv")(x)
     x = layers.Conv2D(channels, 1, strides=stride, activation="relu", name=f"{name}_1_conv")(x)
-    conv = layers.Conv2D(channels, 3, padding="same", dilation_rate=dilation, activation="relu", name=f"{name}_2_conv")
+    conv = Conv2D(channels, 3, padding="same", dilation_rate=dilation, activation="relu", name=f"{name}_2_conv")
     x = layers.Conv2D(4 * channels, 1, name=f"{name}_3_conv")(conv(x))
     return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([shortcut, x]))
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from tensorflow.keras import layers
 
+from trainer.models.dilated import Conv2D
+
 # (channels, stride, dilation)
 BLOCKS = ((24, 2, 1), (32, 2, 1), (48, 2, 1), (64, 1, 1), (64, 1, 2), (64, 1, 4))
 GROUPS = 8
@@ -17,7 +19,7 @@ def features(images) -> list:
     """RGB float32 [B, H, W, 3] in 0..255 -> [B, g, g, 64], the only level."""
     x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="normalise")(images)
     for index, (channels, stride, dilation) in enumerate(BLOCKS, start=1):
-        conv = layers.Conv2D(
+        conv = Conv2D(
             channels, 3, strides=stride, dilation_rate=dilation, padding="same", use_bias=False, name=f"conv{index}"
         )
         x = layers.GroupNormalization(GROUPS, name=f"norm{index}")(conv(x))

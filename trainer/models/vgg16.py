@@ -9,6 +9,7 @@ import numpy as np
 from tensorflow.keras import layers
 
 from trainer.data.preprocessing import MEAN_COLOUR
+from trainer.models.dilated import Conv2D
 from trainer.models.pooling import MaxPool2D
 from trainer.models.weights import Arrays, bgr_to_rgb
 
@@ -23,7 +24,7 @@ def features(images) -> list:
         dilation = 2 if block == 5 else 1  # pool4 has stride 1, so conv5's taps lie twice as far apart
         for index in range(1, count + 1):
             name = f"block{block}_conv{index}"
-            conv = layers.Conv2D(channels, 3, padding="same", dilation_rate=dilation, activation="relu", name=name)
+            conv = Conv2D(channels, 3, padding="same", dilation_rate=dilation, activation="relu", name=name)
             x = conv(x)
         if block < 5:
             x = MaxPool2D(3, strides=2 if block < 4 else 1, padding="same", name=f"pool{block}")(x)
