@@ -23,7 +23,7 @@ def demo_config(root: Path) -> dict:
         "network": {"backbone": "tiny", "weights": None, "image_size": 129},
         "cam": sgd | {"epochs": 25, "scale": [0.7, 1.0]},
         "l_net": sgd | {"epochs": 25},
-        "segmentation": stage | {"optimizer": "adam", "learning_rate": 0.003, "epochs": 20},
+        "segmentation": stage | {"optimizer": "adam", "learning_rate": 0.003, "epochs": 30},
         "p_net": {"epochs": 2, "batch_size": 8, "segmentation_learning_rate": 0.001, "p_net_learning_rate": 0.01},
         "gate": {"min_miou": 0.5, "min_weak_miou": 0.4},
         "compare_strong_only": True,
