@@ -51,6 +51,18 @@ def test_short_way_equals_long_way(kind, rate, values, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["full", "depthwise"])
+def test_without_a_graph_it_is_the_same(kind, values):
+    layer = layer_of(kind, 3)
+    compiled = updated(layer, values)
+    tf.config.run_functions_eagerly(True)
+    try:
+        for a, b in zip(updated(layer, values), compiled, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
 @pytest.mark.parametrize("rate", [2, 5])
 def test_full_convolution_equals_numpy(rate, values):
     layer = layer_of("full", rate)

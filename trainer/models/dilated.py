@@ -56,7 +56,13 @@ def _native_depthwise(values: tf.Tensor, kernel: tf.Tensor, rates: tuple[int, in
     @tf.custom_gradient
     def convolve(values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            [of_kernel] = tf.gradients(_depthwise(values, kernel, "SAME", rates), [kernel], upstream)
+            if tf.executing_eagerly():
+                with tf.GradientTape() as tape:
+                    tape.watch(kernel)
+                    output = _depthwise(values, kernel, "SAME", rates)
+                of_kernel = tape.gradient(output, kernel, upstream)
+            else:  # the forward pass in it is never run
+                [of_kernel] = tf.gradients(_depthwise(values, kernel, "SAME", rates), [kernel], upstream)
             return forward(upstream, tf.reverse(kernel, [0, 1])), of_kernel  # its sides are odd
 
         return forward(values, kernel), gradients
