@@ -38,6 +38,7 @@ class DepthwiseConv2D(layers.DepthwiseConv2D):
         return outputs if self.activation is None else self.activation(outputs)
 
 
+_ROUNDING = 0.02  # of the largest value; our choice: a forgotten dilation is off by a fifth
 Convolution = Callable[..., tf.Tensor]  # values [B, H, W, C], kernel, rates -> [B, H, W, C']
 
 
@@ -84,7 +85,7 @@ def _works(short: Convolution, long: Convolution, dtype: tf.DType) -> bool:
         output = convolve(values, kernel)
         return [output, *tf.gradients(output, [values, kernel])]  # no tape: the scope below pauses all of them
 
-    with tf.init_scope():  # small whole numbers, whose sums are exact
+    with tf.init_scope():
         values = tf.cast(tf.reshape(tf.range(2 * 7 * 7 * 4) % 5, [2, 7, 7, 4]), dtype)
         kernel = tf.cast(tf.reshape(tf.range(3 * 3 * 4) % 3, [3, 3, 4, 1]), dtype)
         expected = results(values, kernel, lambda *pair: long(*pair, padding="SAME", dilations=rates))
@@ -92,4 +93,7 @@ def _works(short: Convolution, long: Convolution, dtype: tf.DType) -> bool:
             found = results(values, kernel, lambda *pair: short(*pair, rates))
         except (tf.errors.UnimplementedError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
             return False
-        return all(bool(tf.reduce_all(a == b)) for a, b in zip(expected, found, strict=True))
+        return all(
+            bool(tf.reduce_max(tf.abs(a - b)) <= _ROUNDING * tf.reduce_max(tf.abs(a)))
+            for a, b in zip(expected, found, strict=True)
+        )
