@@ -209,3 +209,9 @@ def test_parallel_batches_equal_examples_prepared_one_by_one(many_files):
 def test_no_record_left_is_an_error_a_person_understands(many_files):
     with pytest.raises(UserError, match="no training image is left"):
         take(many_files, 1, without=[1, 2, 3])
+
+
+def test_the_end_of_a_training_waits_for_no_thread(records):
+    """tf.data's autotuning sleeps for as long as the training has taken, up to a minute, and is waited for."""
+    batches = training_batches(records, num_categories=3, image_size=33, batch_size=2, seed=0)
+    assert batches.options().autotune.enabled is False

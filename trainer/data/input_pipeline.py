@@ -6,6 +6,7 @@ Example i of the run (counted over epochs) always meets the same augmentation, b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -70,13 +71,16 @@ def training_batches(
       images without a mask are void), `tags` float32 [B, K] multi-hot, `key` string [B].
     """
     hosts, index = share
+    options = tf.data.Options()
+    options.autotune.enabled = False  # its thread, asleep for up to a minute, would hold up the end of a training
     prepare = PrepareExample(num_categories, image_size, seed, scale, mirror, colour_jitter)
     return (
         in_random_order(index_records(files, without), seed, start_step * batch_size)
         .shard(hosts, index)
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .map(prepare, num_parallel_calls=len(os.sched_getaffinity(0)), deterministic=True)
         .batch(batch_size // hosts, drop_remainder=True)
         .prefetch(2)
+        .with_options(options)
     )
 
 
