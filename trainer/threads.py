@@ -12,9 +12,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`function` of each item, in the items' order, with a thread a core; at most twice as many items are held."""
-    threads = len(os.sched_getaffinity(0))
+    threads = cores()
     waiting: deque = deque()
     with ThreadPoolExecutor(threads) as pool:
         for item in items:

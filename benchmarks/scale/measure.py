@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from components.weak_labels.examples import split_files
 from pipeline.config.run_config import load_config
 from trainer.data.input_pipeline import count_examples
 from trainer.errors import UserError
+from trainer.threads import cores
 
 _TRAINERS = {"cam": ("strong", "weak"), "l_net": ("strong",), "segmentation": ("strong", "weak")}
 
@@ -59,7 +59,7 @@ def measure(run: Path) -> dict:
         "how": "one run of the pipeline",
         "config": config.name,
         "config_hash": summary["config_hash"],
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "images": images,
         "seconds": seconds,
         "serial": serial,

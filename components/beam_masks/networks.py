@@ -8,7 +8,6 @@ that look in tiles make one call a tile inside, so they get one image at a time.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from trainer.data.files import read_text
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, Stage
 from trainer.inference.looks import look_of
+from trainer.threads import cores
 
 BATCH_SIZE = 8  # our choice: images a network call
 TIMEOUT_S = 120.0  # our choice: for decoding an image, a network call (a megapixel of it in tiles), the rest of one
@@ -161,7 +161,7 @@ class RunNetworks(beam.DoFn):
 
     def process(self, samples: Iterable[Sample]) -> Iterator[Result | beam.pvalue.TaggedOutput]:
         """Any number of samples, which may be read as they are asked for: two calls' worth of them are held."""
-        with ThreadPoolExecutor(self._threads or len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(self._threads or cores()) as pool:
             earlier: list[Future] = []
             for call in self._calls(samples):
                 outputs = iter(self._run([one for one in call if isinstance(one, _Ready)]))
@@ -238,5 +238,4 @@ def threads_per_worker(beam_args: Sequence[str]) -> int | None:
     options = PipelineOptions(list(beam_args)).view_as(DirectOptions)
     if options.direct_running_mode != "multi_processing":
         return None
-    cores = len(os.sched_getaffinity(0))
-    return max(1, cores // (options.direct_num_workers or cores))
+    return max(1, cores() // (options.direct_num_workers or cores()))

@@ -105,7 +105,7 @@ def by_picture(
             faults.append((file, fault))
             continue
         (own if stem_of(plain(picture)) in names[file] else others)[picture].append(file)
-    for picture in own.keys() & others.keys():
+    for picture in [one for one in others if one in own]:
         taken = f"{shown(picture)} has {shown(own[picture][0])}"
         for file in others.pop(picture):
             faults.append((file, ImageFault("read", f"no picture '{shown(names[file][-1])}'; {taken}")))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
-from tfx.orchestration.metadata import Metadata
 
 from pipeline.config.metadata import MetadataConfig
 from trainer.errors import UserError
@@ -36,7 +35,7 @@ def connect(config: MetadataConfig, workdir: Path) -> metadata_store_pb2.Connect
         raise UserError(f"metadata.host: no server answers at {where} ({reason})") from None
     connection = metadata.mysql_metadata_connection_config(host, config.port, config.database, config.user, password)
     try:
-        with Metadata(connection):
+        with metadata.Metadata(connection):
             return connection
     except RuntimeError as error:
         reason = " ".join(str(error).split())

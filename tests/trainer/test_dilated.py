@@ -22,14 +22,14 @@ def layer_of(kind: str, rate: int, bias: bool = True):
     return layer
 
 
-def updated(layer, values: tf.Tensor, training: bool = True) -> list[np.ndarray]:
-    """The layer's output, and the gradients of a weighted sum of it by the values and the layer's variables."""
+def updated(layer, values: tf.Tensor) -> list[np.ndarray]:
+    """The layer's output, and the gradients of its sum and squares by the values and the layer's variables."""
 
     @tf.function
     def step(values: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(values)
-            output = layer(values, training=training) if isinstance(layer, dilated.DepthwiseConv2D) else layer(values)
+            output = layer(values, training=True) if isinstance(layer, dilated.DepthwiseConv2D) else layer(values)
             loss = tf.reduce_sum(output + output**2)
         return [output, *tape.gradient(loss, [values, *layer.trainable_variables])]
 
@@ -72,7 +72,7 @@ def test_full_convolution_equals_numpy(rate, values):
 
 @pytest.mark.parametrize("rate", [2, 5])
 def test_depthwise_convolution_and_its_gradients_equal_numpy(rate, values):
-    """By finite sums: each channel is a full convolution with one input and one output channel."""
+    """Each channel is a full convolution with one input and one output channel."""
     layer = layer_of("depthwise", rate, bias=False)
     kernel, found = layer.depthwise_kernel.numpy(), updated(layer, values)
     for channel in range(4):

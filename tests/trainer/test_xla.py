@@ -1,5 +1,7 @@
 """Updates compiled with XLA under op determinism: every backbone compiles, and repeats to the last bit."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,15 +32,14 @@ def losses_of_three_updates(backbone: str, precision: str) -> list[float]:
     return [float(value) for _ in range(3) for value in step(batch)]
 
 
-QUICK = [pytest.param("vgg16", "float32"), pytest.param("tiny", "mixed_float16")]
-SLOW = [
-    pytest.param(backbone, precision, marks=pytest.mark.soak)
-    for backbone in BACKBONES
-    for precision in ("float32", "mixed_float16")
+QUICK = [("vgg16", "float32"), ("tiny", "mixed_float16")]
+ALL = [
+    pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.soak)
+    for pair in product(BACKBONES, ("float32", "mixed_float16"))
 ]
 
 
-@pytest.mark.parametrize(("backbone", "precision"), [*QUICK, *SLOW])
+@pytest.mark.parametrize(("backbone", "precision"), ALL)
 def test_updates_repeat_to_the_last_bit(backbone, precision):
     first = losses_of_three_updates(backbone, precision)
     assert np.isfinite(first).all() and min(first[1::2]) > 0

@@ -6,7 +6,6 @@ Example i of the run (counted over epochs) always meets the same augmentation, b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -19,6 +18,7 @@ from trainer.data.orientation import exif_orientation, upright
 from trainer.data.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
 from trainer.data.record_order import in_random_order, index_records
 from trainer.errors import UserError
+from trainer.threads import cores
 
 
 def read_records(patterns: Sequence[str]) -> list[str]:
@@ -77,7 +77,7 @@ def training_batches(
     return (
         in_random_order(index_records(files, without), seed, start_step * batch_size)
         .shard(hosts, index)
-        .map(prepare, num_parallel_calls=len(os.sched_getaffinity(0)), deterministic=True)
+        .map(prepare, num_parallel_calls=cores(), deterministic=True)
         .batch(batch_size // hosts, drop_remainder=True)
         .prefetch(2)
         .with_options(options)

@@ -27,8 +27,7 @@ def pooling_for_xla(xla: bool = True) -> Iterator[None]:
 class MaxPool2D(layers.MaxPool2D):
     """Keras' layer, with the same values and gradients (of equal values the first gets it) by slices for XLA.
 
-    XLA fuses the slices: of the step of VGG-16 at 321 pixels they take 6 ms on an H200. Without XLA cuDNN's kernel is
-    three times as fast as they are.
+    XLA fuses the slices. Without it they are slow: 69 instead of 47 ms for an update of VGG-16 at 321 pixels (H200).
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -112,7 +112,7 @@ def make_p_net_step(
         norm = apply_gradients(optimizer, [gradient / count for gradient in gradients], variables)
         return total / count, right / (2.0 * count), norm
 
-    return on_replicas(step, _with_thumbnails, xla and settings.accumulate == 1)
+    return on_replicas(step, _with_thumbnails, xla, settings.accumulate)
 
 
 def make_segmentation_step(
@@ -143,7 +143,7 @@ def make_segmentation_step(
         cross_entropy, adversarial, gradients = sums
         return cross_entropy, adversarial, apply_gradients(optimizer, gradients, variables)
 
-    return on_replicas(step, _with_thumbnails, xla and settings.accumulate == 1)
+    return on_replicas(step, _with_thumbnails, xla, settings.accumulate)
 
 
 def _with_thumbnails(batch: Batch) -> Batch:

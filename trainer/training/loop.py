@@ -92,5 +92,4 @@ def make_train_step(
         norm = apply_gradients(optimizer, [gradient / count for gradient in gradients], variables)
         return total / count, norm
 
-    # With parts, one program each: XLA might hold the activations of all of them at once.
-    return on_replicas(train_step, xla=xla and accumulate == 1)
+    return on_replicas(train_step, xla=xla, parts=accumulate)

@@ -55,17 +55,21 @@ def numbers_of(batch: Batch) -> Batch:
 
 
 def on_replicas(
-    step: Callable[[Batch], tuple[tf.Tensor, ...]], prepare: Callable[[Batch], Batch] = numbers_of, xla: bool = False
+    step: Callable[[Batch], tuple[tf.Tensor, ...]],
+    prepare: Callable[[Batch], Batch] = numbers_of,
+    xla: bool = False,
+    parts: int = 1,
 ) -> Callable[[Batch], tuple[tf.Tensor, ...]]:
     """Compiles `step`; a call runs it on every replica and returns the first one's results (all have the same).
 
     Args:
       prepare: a replica's share of the batch -> what `step` takes of it; never part of an XLA program.
       xla: compile `step` into one XLA program, the update of the variables included. Not with several replicas: what
-        they send each other cannot be in it.
+        they send each other cannot be in it. Nor with several parts: XLA might hold the activations of all at once.
+      parts: see `add_up`.
     """
     strategy = tf.distribute.get_strategy()
-    if xla and strategy.num_replicas_in_sync == 1:
+    if xla and parts == 1 and strategy.num_replicas_in_sync == 1:
         step = tf.function(step, jit_compile=True)
 
     @tf.function
