@@ -1,5 +1,6 @@
 """Quiet libraries, and where the real data is."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -11,12 +12,18 @@ from hypothesis import settings
 
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared-machine")
+gc.disable()  # until all is imported, as `pipeline.cli.common.loading` says
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with long tests first: the short ones then fill up the processes, which so end together."""
     long = {item.path for item in items if any(item.get_closest_marker(name) for name in ("e2e", "slow", "soak"))}
     items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Datasets that are folders: VOC (masks or XML), SBD, CVAT's segmentation masks, plain pictures with masks or tags."""
+"""Datasets that are folders: VOC (masks or XML), SBD, CVAT's exports, plain pictures with masks or tags."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from etils import epath
 
 from components.beam_masks.faults import dead_letter
+from components.dataset_import.cvat_xml import ANNOTATIONS, IMAGES, read_cvat_xml
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.mask_decoding import BINARY, MaskFile, SbdMask, by_picture, in_order, pair, read_colours
 from components.dataset_import.voc_xml import read_annotation
@@ -70,17 +71,19 @@ def read_sbd(root: str, split: str | None, *, follow_links: bool = False) -> Con
 
 
 def read_cvat(root: str, images: str | None = None, *, follow_links: bool = False) -> Contents:
-    """CVAT's "Segmentation mask 1.1": SegmentationClass/ in the colours of labelmap.txt.
+    """CVAT's own XML (see cvat_xml.py), or its "Segmentation mask 1.1": SegmentationClass/, labelmap.txt's colours.
 
     Args:
       root: the export's folder.
-      images: folder of the pictures; None: JPEGImages/ in the export, or the export itself.
+      images: folder of the pictures; None: images/ or JPEGImages/ in the export, else the export itself.
 
     Raises:
-      UserError: no labelmap.txt, a wrong line in it, or the export has no pictures.
+      UserError: neither annotations.xml nor labelmap.txt, something wrong in it, or the export has no pictures.
     """
-    colours, names = read_colours(join(root, "labelmap.txt"))
-    inside = join(root, voc.IMAGES)
+    xml, table = join(root, ANNOTATIONS), join(root, "labelmap.txt")
+    is_xml = epath.Path(xml).is_file() and not epath.Path(table).is_file()
+    colours, names = (None, ()) if is_xml else read_colours(table)
+    inside = join(root, IMAGES if is_xml else voc.IMAGES)
     try:
         beside = (voc.MASKS, "SegmentationObject")
         pictures = PictureFolder(images or (inside if is_dir(inside) else root), follow_links, without=beside)
@@ -90,6 +93,8 @@ def read_cvat(root: str, images: str | None = None, *, follow_links: bool = Fals
         raise UserError(
             f"{root}: an export without pictures; export with 'save images', or give their folder with --images"
         ) from error
+    if is_xml:
+        return read_cvat_xml(xml, pictures)
     return _paired(pictures, join(root, voc.MASKS), names, colours, follow_links=follow_links)
 
 

@@ -13,15 +13,13 @@ import numpy as np
 from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, PictureFolder
-from components.dataset_import.regions import Box, Polygon, Region
+from components.dataset_import.regions import Box, Polygon, Region, ellipse, placed
 from trainer.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import join, read_json
 from trainer.data.masks import read_mask
 from trainer.data.names import stem_of, suffix_of
 from trainer.errors import ImageFault, UserError
-
-_CORNERS = 64  # of the polygon that stands for a circle
 
 
 def is_labelme(data: Any) -> bool:
@@ -109,9 +107,8 @@ def _region(shape: dict) -> tuple[Any, bool]:
         corners = np.asarray(points, np.float64).reshape(-1, 2)
         low, high = corners.min(0), corners.max(0)
         if kind == "circle":
-            angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
             radius = np.linalg.norm(corners[1] - corners[0])
-            return Polygon(corners[0] + radius * np.stack([np.cos(angles), np.sin(angles)], -1)), False
+            return ellipse(corners[0], (radius, radius)), False
         if kind == "mask":
             return _Patch(str(shape.get("mask")), tuple(low)), False
         return Box([*low, *high]), True
@@ -131,12 +128,4 @@ class _Patch(Region):
             patch = read_mask(base64.b64decode(self.data, validate=True), VOID) > 0
         except (binascii.Error, ValueError, ImageFault) as error:
             raise ImageFault("object", f"its mask is not readable: {error}") from None
-        if not np.isfinite(self.corner).all():
-            raise ImageFault("object", "a coordinate is not a finite number")
-        x, y = (round(value) for value in self.corner)
-        height, width = patch.shape
-        if x < 0 or y < 0 or x + width > size[1] + 1 or y + height > size[0] + 1:
-            raise ImageFault("object", f"its mask of {width}x{height} at ({x}, {y}) is not inside the picture")
-        inside = np.zeros((size[0] + 1, size[1] + 1), bool)
-        inside[y : y + height, x : x + width] = patch
-        return inside[:-1, :-1]
+        return placed(patch, self.corner, size)

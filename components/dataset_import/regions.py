@@ -17,6 +17,7 @@ from trainer.errors import ImageFault
 
 Size = tuple[int, int]  # height, width
 Unit = Literal["pixel", "percent", "fraction"]
+_CORNERS = 64  # of the polygon that stands for an ellipse
 
 
 class Region:
@@ -133,6 +134,33 @@ class Box(Region):
         if len(numbers) != 4 or (numbers[2:] < numbers[:2]).any():
             return None
         return tuple(numbers * (_pixels(self.unit, size) * 2))
+
+
+def ellipse(centre: Sequence[float], radii: Sequence[float], turned: float = 0.0) -> Polygon:
+    """The polygon of an ellipse in pixels; `turned`: clockwise, in radians."""
+    angles = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+    x, y = radii[0] * np.cos(angles), radii[1] * np.sin(angles)
+    cosine, sine = math.cos(turned), math.sin(turned)
+    return Polygon(np.stack([centre[0] + x * cosine - y * sine, centre[1] + x * sine + y * cosine], -1))
+
+
+def placed(patch: np.ndarray, corner: Sequence[float], size: Size) -> np.ndarray:
+    """bool [h, w] with its upper left corner at (x, y) of the picture -> bool [H, W].
+
+    It may stand out by a pixel: some tools round so.
+
+    Raises:
+      ImageFault: "object": it is not inside the picture.
+    """
+    if not np.isfinite(corner).all():
+        raise ImageFault("object", "a coordinate is not a finite number")
+    x, y = (round(value) for value in corner)
+    height, width = patch.shape
+    if x < 0 or y < 0 or x + width > size[1] + 1 or y + height > size[0] + 1:
+        raise ImageFault("object", f"its mask of {width}x{height} at ({x}, {y}) is not inside the picture")
+    inside = np.zeros((size[0] + 1, size[1] + 1), bool)
+    inside[y : y + height, x : x + width] = patch
+    return inside[:-1, :-1]
 
 
 def filled(extent: Sequence[float], size: Size) -> np.ndarray:

@@ -13,16 +13,21 @@ from trainer.errors import ImageFault, one_line
 _FIRST = 1.0  # VOC counts pixels from 1, and a box holds its last pixel
 
 
+def read_xml(path: str) -> ElementTree.Element:
+    """Raises ImageFault: "read" or "tags": not readable, or no XML."""
+    try:
+        return ElementTree.fromstring(read_bytes(path))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise ImageFault("tags", f"{path}: not readable XML: {one_line(error)}") from None
+
+
 def read_annotation(path: str, names: Sequence[str]) -> tuple[tuple[str, ...], Drawing | None]:
     """(names of what a picture shows, its objects; None if none has a box).
 
     Raises:
       ImageFault: "tags": not readable, or an object that is none of `names`.
     """
-    try:
-        root = ElementTree.fromstring(read_bytes(path))
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise ImageFault("tags", f"{path}: not readable XML: {one_line(error)}") from None
+    root = read_xml(path)
     nodes = [(name, node) for node in root.iter("object") if (name := (node.findtext("name") or "").strip())]
     found = {name for name, _ in nodes}
     if unknown := sorted(found - set(names)):

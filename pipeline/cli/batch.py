@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, model_folder, write_json
+from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, loading, model_folder, write_json
 from trainer.data.pictures import MAX_PIXELS, MOST_PIXELS
 from trainer.errors import UserError
 
@@ -69,7 +69,9 @@ def label(
     """
     l_net, cam = model_folder(l_net), model_folder(cam)
     from components.weak_labels.core.label_config import read_label_settings
-    from components.weak_labels.label_folder import label_folder
+
+    with loading():
+        from components.weak_labels.label_folder import label_folder
 
     chosen = read_label_settings(settings) if settings else None
     batch(
@@ -125,7 +127,8 @@ def predict(
     Example: transferseg predict --model build/demo/serving/demo --images photos --output masks
     """
     folder = model_folder(model)
-    from components.beam_masks.predict_folder import predict_folder
+    with loading():
+        from components.beam_masks.predict_folder import predict_folder
 
     batch(
         lambda: predict_folder(
@@ -169,11 +172,13 @@ def evaluate(
         raise UserError("give --truth and --categories to score masks, --reference to look for drift, or all three")
     screen, found = console(json_path), {}
     if reference:
-        from pipeline.drift import compare
+        with loading():
+            from pipeline.drift import compare
 
         found["drift"] = compare(prediction, reference, screen)
     if truth and categories:
-        from pipeline.evaluate import evaluate_folders
+        with loading():
+            from pipeline.evaluate import evaluate_folders
 
         found |= evaluate_folders(truth, prediction, categories, strong, screen)
     write_json(json_path, found)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, say, write_json
+from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, loading, say, write_json
 
 _MOST_PICTURES = 64  # our choice: more calibrate no better
 
@@ -43,7 +43,8 @@ def export(
 
     Example: transferseg export --model build/demo/serving/demo --format tflite --output demo.tflite
     """
-    from serving.convert import check_free, convert, write
+    with loading():
+        from serving.convert import check_free, convert, write
 
     check_free(output)
     pictures = _pictures(images) if images else []

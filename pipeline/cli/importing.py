@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, names_of, say, write_json
+from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, loading, names_of, say, write_json
 from trainer.errors import UserError, shown
 
 _BEAM = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
@@ -40,7 +40,8 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             beam_args: tuple[str, ...],
             **arguments,
         ) -> None:
-            from components.dataset_import.writer import FAULTS, import_dataset
+            with loading():
+                from components.dataset_import.writer import FAULTS, import_dataset
 
             done = import_dataset(
                 read(**arguments),
@@ -128,7 +129,7 @@ def _sbd(root: str, list_: str | None, follow_links: bool):
 
 @_importer(
     "cvat",
-    'CVAT\'s export "Segmentation mask 1.1".',
+    'CVAT\'s exports "CVAT for images 1.1" and "Segmentation mask 1.1".',
     _ROOT,
     click.option("--images", metavar="DIR", help="folder of pictures, where they were not exported too"),
 )

@@ -16,6 +16,7 @@ from pipeline.cli.common import (
     cli,
     console,
     finish,
+    loading,
     model_folder,
     names_of,
     say,
@@ -31,7 +32,8 @@ def demo(workdir: Path, json_path: Path | None) -> None:
 
     Example: transferseg demo --workdir build/demo
     """
-    from pipeline.demo.demo_run import run_demo
+    with loading():
+        from pipeline.demo.demo_run import run_demo
 
     finish(run_demo(workdir, console(json_path)), json_path)
 
@@ -61,7 +63,8 @@ def init(
     chosen = None if weights == "null" else weights
     asked = Asked(folder, output, config, names_of(weak, "--weak") or (), names, chosen, val, force)
     asked.check()  # before the slow import of what reads datasets
-    from pipeline.init.command import init as run_init
+    with loading():
+        from pipeline.init.command import init as run_init
 
     run_init(asked, console())
 
@@ -79,7 +82,8 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
     from pipeline.config.run_config import load_config
 
     loaded = load_config(config, list(overrides))  # a wrong config is refused before the slow import of Beam
-    from pipeline.validate import validate as run_validate
+    with loading():
+        from pipeline.validate import validate as run_validate
 
     problems = run_validate(loaded, html_path, console(json_path))
     write_json(json_path, [asdict(problem) for problem in problems])
@@ -118,7 +122,8 @@ def run(
     loaded = load_config(config, [*overrides, *reason])
     workdir = workdir or Path("build") / loaded.name
     if runner == "kubeflow":
-        from pipeline.runners.kubeflow import compile_pipeline
+        with loading():
+            from pipeline.runners.kubeflow import compile_pipeline
 
         compiled = compile_pipeline(loaded, workdir)
         write_json(json_path, asdict(compiled))
@@ -127,7 +132,8 @@ def run(
         return
     check_inputs(loaded)
     fetch(loaded.network.backbone, loaded.network.weights)
-    from pipeline.run.local_run import run_local  # takes seconds to import: only for a config that is right
+    with loading():
+        from pipeline.run.local_run import run_local  # takes seconds to import: only for a config that is right
 
     finish(run_local(loaded, workdir, console(json_path)), json_path)
 
@@ -149,7 +155,8 @@ def train(
     from pipeline.config.run_config import load_config
 
     loaded = load_config(config, list(overrides))
-    from pipeline.train import train_stage
+    with loading():
+        from pipeline.train import train_stage
 
     say(train_stage(loaded, stage, examples, output, base_model))
 
@@ -185,7 +192,8 @@ def experiment(
 
     loaded = load_config(config, list(overrides))
     check_inputs(loaded)
-    from pipeline.experiment.rows import run_experiment
+    with loading():
+        from pipeline.experiment.rows import run_experiment
     from pipeline.weights import fetch
 
     fetch(loaded.network.backbone, loaded.network.weights)
@@ -230,7 +238,8 @@ def calibrate(
     loaded = load_config(config, list(overrides))
     check_inputs(loaded)
     cam, l_net = model_folder(cam), model_folder(l_net)
-    from pipeline.calibrate import calibrate_folder
+    with loading():
+        from pipeline.calibrate import calibrate_folder
 
     found = calibrate_folder(loaded, cam, l_net, output, max_images, console(json_path))
     write_json(json_path, {**asdict(found), "settings": found.settings.model_dump(mode="json")})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import PATH, cli
+from pipeline.cli.common import PATH, cli, loading
 from trainer.errors import UserError
 
 PORT = click.IntRange(0, 65535)
@@ -39,7 +39,8 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
     import signal
     import threading
 
-    from serving.local_server.server import serve as start
+    with loading():
+        from serving.local_server.server import serve as start
 
     backend = None
     if label_studio is not None:

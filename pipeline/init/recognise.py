@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from components.dataset_import.coco import read_coco
+from components.dataset_import.cvat_xml import ANNOTATIONS
 from components.dataset_import.folders import read_cvat, read_folder, read_sbd, read_voc
 from components.dataset_import.items import Contents
 from components.dataset_import.label_studio import read_label_studio
@@ -28,9 +29,9 @@ from trainer.errors import ImageFault, UserError
 
 KNOWN = (
     "VOC (JPEGImages/ with SegmentationClass/ or Annotations/), COCO (a JSON and its images; Roboflow's too), "
-    "SBD (img/ and cls/), CVAT (labelmap.txt), Label Studio (a JSON export and its images), labelme (a JSON by each "
-    "picture), YOLO segmentation (data.yaml, images/, labels/), TFRecords with categories.txt, pictures with tags.csv "
-    "or a folder masks/"
+    "SBD (img/ and cls/), CVAT (annotations.xml or labelmap.txt), Label Studio (a JSON export and its images), "
+    "labelme (a JSON by each picture), YOLO segmentation (data.yaml, images/, labels/), TFRecords with "
+    "categories.txt, pictures with tags.csv or a folder masks/"
 )
 _DEPTH = 3  # our choice: folders of folders that an archive may have been unpacked into
 _JSON_FILES = 50  # our choice: of one export, in one folder
@@ -120,7 +121,7 @@ def names_in(folder: Path) -> list[str] | None:
 
 
 def _cvat(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    if (folder / "labelmap.txt").is_file():
+    if any((folder / name).is_file() for name in ("labelmap.txt", ANNOTATIONS)):
         yield Part("CVAT", "train", lambda: read_cvat(str(folder)))
 
 

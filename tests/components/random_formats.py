@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import tensorflow as tf
@@ -311,6 +311,42 @@ def _cvat(pictures, names, folder):
     return lambda folder: read_cvat(str(folder))
 
 
+def _cvat_xml(pictures, names, folder):
+    _put_pictures(pictures, folder / "images")
+    listed = "".join(f"<label><name>{escape(name)}</name><type>any</type></label>" for name in names)
+    parts = [f"<annotations><meta><task><labels>{listed}</labels></task></meta>"]
+    for number, picture in enumerate(pictures):
+        width, height = picture.size
+        entry = {"id": number, "name": picture.name, "width": width, "height": height}
+        parts.append(f"<image {_attributes(entry)}>")
+        for thing in picture.things if picture.damage != "bare" else ():
+            x0, y0, x1, y1 = thing.box
+            tag, values = "polygon", {"points": ";".join(f"{x:.2f},{y:.2f}" for x, y in thing.corners)}
+            if thing.form == "runs" or thing.damage == "runs":
+                flat = np.logical_or(*picture.inside(thing))[y0:y1, x0:x1].ravel()
+                runs = np.diff([0, *np.flatnonzero(np.diff(np.concatenate([[False], flat, [not flat[-1]]])))]).tolist()
+                runs = runs[:-1] or [99] if thing.damage == "runs" else runs
+                values = {"rle": ", ".join(map(str, runs)), "left": x0, "top": y0, "width": x1 - x0, "height": y1 - y0}
+                tag = "mask"
+            elif thing.form == "box":
+                tag, values = "box", {"xtl": f"{x0:.2f}", "ytl": y0, "xbr": x1, "ybr": y1}
+            elif thing.form == "tag" and not thing.damage:
+                tag, values = "tag", {}
+            if thing.damage in ("two points", "nan", "far"):
+                points = [f"{x},{y}" for x, y in thing.corners]
+                wrong = {"nan": [*points, "nan,1"], "far": [*points, "1e9,1"]}
+                tag, values = "polygon", {"points": ";".join(wrong.get(thing.damage, [points[0], points[2]]))}
+            label = {"label": "none of them" if thing.damage == "label" else names[thing.category]}
+            parts.append(f"<{tag} {_attributes(label | values)}/>")
+        parts.append("</image>")
+    (folder / "annotations.xml").write_text("\n".join([*parts, "</annotations>"]))
+    return lambda folder: read_cvat(str(folder))
+
+
+def _attributes(values):
+    return " ".join(f"{name}={quoteattr(str(value))}" for name, value in values.items())
+
+
 def _masks(pictures, names, folder):
     _put_pictures(pictures, folder / "images")
     _put_masks(pictures, names, folder / "masks", 1)
@@ -388,6 +424,14 @@ KINDS = {
     "voc xml": Kind(_voc_xml, ("Annotations/*",), tags_only=True),
     "sbd": Kind(_sbd, ("cls/*",), _OF_MASKS, is_mask=True),
     "cvat": Kind(_cvat, ("labelmap.txt", "SegmentationClass/*"), _OF_MASKS, is_mask=True),
+    "cvat xml": Kind(
+        _cvat_xml,
+        ("annotations.xml",),
+        ("gone", "broken", "empty", "bare"),
+        _DRAWN | {"tag": "nothing"},
+        {"two points": "box", "nan": "all", "far": "all", "label": "void", "runs": "all"},
+        by_stem=False,
+    ),
     "masks": MASKS,
     "tags": Kind(_tags, ("tags.csv",), ("gone", "broken", "empty", "bare"), tags_only=True, by_stem=False),
     "tfrecord": Kind(_tfrecord, ("data.tfrecord*",), _OF_MASKS[1:], is_mask=True, by_stem=False),

@@ -8,7 +8,11 @@ import tensorflow as tf
 import tensorflow_data_validation as tfdv
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx import v1 as tfx
+from tfx.components import ExampleValidator, SchemaGen, StatisticsGen
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.data_gate.component import DataBlessing, DataGate
@@ -84,23 +88,17 @@ def run_pipeline(tmp_path, source):
     """source -> StatisticsGen -> SchemaGen -> ExampleValidator -> DataGate, as the real pipeline has them."""
     examples = source.outputs["examples" if "examples" in source.outputs else "result"]
     options = tfdv.StatsOptions(feature_allowlist=[features.HEIGHT, features.WIDTH, features.TAGS])
-    statistics = tfx.components.StatisticsGen(examples=examples, stats_options=options)
-    schema = tfx.components.SchemaGen(
-        statistics=statistics.outputs["statistics"], infer_feature_shape=False, exclude_splits=["weak"]
-    )
-    validator = tfx.components.ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    )
+    statistics = StatisticsGen(examples=examples, stats_options=options)
+    schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False, exclude_splits=["weak"])
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     data_gate = DataGate(examples=examples, anomalies=validator.outputs["anomalies"])
-    tfx.orchestration.LocalDagRunner().run(
-        tfx.dsl.Pipeline(
+    LocalDagRunner().run(
+        Pipeline(
             pipeline_name="gate",
             pipeline_root=str(tmp_path / "root"),
             components=[source, statistics, schema, validator, data_gate],
             enable_cache=True,
-            metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-                str(tmp_path / "metadata.db")
-            ),
+            metadata_connection_config=sqlite_metadata_connection_config(str(tmp_path / "metadata.db")),
         )
     )
     return list((tmp_path / "root" / "DataGate" / "blessing").glob("*/blessed.json"))
@@ -146,9 +144,9 @@ def test_a_planted_anomaly_stops_the_run(demo, tmp_path, plant):
             example = tf.train.Example.FromString(record)
             plant(example)
             writer.write(example.SerializeToString())
-    importer = tfx.dsl.Importer(
+    importer = Importer(
         source_uri=str(uri),
-        artifact_type=tfx.types.standard_artifacts.Examples,
+        artifact_type=standard_artifacts.Examples,
         properties={"split_names": '["strong", "weak", "eval"]'},
     )
     with pytest.raises(UserError, match="split weak, feature image/tags: "):

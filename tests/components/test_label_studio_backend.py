@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import requests
 from commands import COMMAND, ROOT
-from jsonschema import validate
 from labelling_samples import CATEGORIES, encode, scene
 from PIL import Image
 
@@ -110,6 +109,8 @@ def test_health_and_setup(backend):
 
 def test_strokes_come_back_as_the_models_mask(backend, photos, models, tmp_path):
     """Predictions, taken over by an annotator as they are, exported, imported."""
+    from jsonschema import validate  # takes a second
+
     answer = predict(backend, "/data/upload/1/bee.png", "/data/upload/1/turned.jpg")
     assert answer.status_code == 200
     validate(answer.json(), PREDICTIONS)

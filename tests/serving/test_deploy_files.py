@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-import jsonschema
 import kubernetes.client
 import pytest
 import requests
@@ -86,6 +85,8 @@ def test_every_config_file_named_is_there_and_used(arguments):
 
 
 def test_compose_file_fits_the_compose_specification():
+    import jsonschema  # takes a second
+
     schema = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
     jsonschema.validate(yaml.safe_load((DEPLOY / "docker-compose.yml").read_text()), json.loads(schema.read_text()))
 

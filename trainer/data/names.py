@@ -102,6 +102,8 @@ class Pictures:
         for variant in _variants(name):
             for form, index in zip(_FORMS, self._indexes, strict=True):
                 found = _agreeing(index.get(form(_last(variant)), ()), variant, form)
+                if len(found) > 1:  # the same letters, composed and not
+                    found = [path for path in found if unquote(name).endswith(path)] or found
                 if len(found) == 1:
                     return found[0]
                 if found:
