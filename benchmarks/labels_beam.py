@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import cv2
 import numpy as np
 
 from benchmarks.rows import row
+from trainer.memory import peak_memory_mb
 
 SHORT, MEDIUM = 100, 400
 MULTI = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -144,5 +144,5 @@ if __name__ == "__main__":
         _prepare(Path(sys.argv[2]))
     else:
         _label(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_memory_mb()
         sys.stdout.write(json.dumps({"rss_mb": peak}) + "\n")

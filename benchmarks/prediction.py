@@ -6,12 +6,14 @@ which looks in tiles of 513 pixels that share 129.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import cv2
@@ -22,10 +24,12 @@ from serving.export import export_segmentation
 from trainer.categories import named_split
 from trainer.data.pictures import MOST_PIXELS
 from trainer.inference.looks import Look
+from trainer.memory import peak_memory_mb
 from trainer.models.large_fov import build_segmentation
 
 MEGAPIXELS = (1, 40, 100)
 MAX_MB = 2000.0
+_POLL_S = 0.05
 TILES = Look(size=513, native=True, overlap=129)
 
 
@@ -62,17 +66,19 @@ def peak_mb(megapixels: int, backbone: str, look: Look = TILES) -> float:
         command = [sys.executable, "-m", "pipeline.cli", "predict", "--model", "model", "--images", "images"]
         command += ["--output", "masks", "--json", "summary.json"]
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        errors = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        if status or json.loads((folder / "summary.json").read_text())["labelled"] != 1:
-            raise RuntimeError(f"predict failed: {errors[-2000:]}")
+        with open(folder / "errors.txt", "w") as errors:
+            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        peak = 0.0
+        while process.poll() is None:
+            with contextlib.suppress(OSError, ValueError):  # it ends while it is looked at
+                peak = peak_memory_mb(process.pid)
+            time.sleep(_POLL_S)
+        if process.returncode or json.loads((folder / "summary.json").read_text())["labelled"] != 1:
+            raise RuntimeError(f"predict failed: {(folder / 'errors.txt').read_text()[-2000:]}")
         mask = cv2.imread(str(folder / "masks" / "picture.png"), cv2.IMREAD_UNCHANGED)
         if mask.shape[:2] != size:
             raise RuntimeError(f"the mask is {mask.shape[:2]}, the picture {size}")
-        return usage.ru_maxrss / 1024
+        return peak
 
 
 def _draw(path: Path, size: tuple[int, int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from unittest import mock
@@ -13,6 +12,7 @@ import tensorflow as tf
 from trainer.categories import named_split
 from trainer.config import NetworkConfig, StageConfig
 from trainer.losses import segmentation_loss
+from trainer.memory import peak_memory_mb
 from trainer.models.large_fov import build_segmentation
 from trainer.optimizers import make_optimizer
 from trainer.training.devices import cpu_flags, prepare, resolve_precision
@@ -69,7 +69,7 @@ def measure_step(backbone: str, size: int, batch: int, precision: str, xla: bool
 def _peak_memory() -> dict:
     if tf.config.list_physical_devices("GPU"):
         return {"peak_mb": tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20, "memory": "the GPU's"}
-    return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "memory": "the process's"}
+    return {"peak_mb": peak_memory_mb(), "memory": "the process's"}
 
 
 def _forward_flop(net: tf.keras.Model, size: int) -> float:

@@ -1,6 +1,6 @@
 """`python -m components.serving_validator.probe MODEL WORK`: the fresh process that loads a model and asks it.
 
-It knows nothing of this project: TensorFlow, TF Serving's protobufs and numpy, as on a serving machine.
+It knows nothing of this project's networks: TensorFlow, TF Serving's protobufs and numpy, as on a serving machine.
 
 WORK/images holds the images, files named good-*, odd-* (must be answered) and hostile-* (must be refused).
 Written: WORK/masks/<name>.png, the predictions of `serving_default`, and WORK/facts.json, see `probe`.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
+
+from trainer.memory import peak_memory_mb
 
 _WARMUP = "assets.extra/tf_serving_warmup_requests"
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core, but TF Serving has no Python
@@ -92,7 +93,7 @@ def probe(model: Path, work: Path, timed_calls: int) -> dict:
         "num_classes": None if scores is None else int(scores["scores"].shape[-1]),
         "finite_scores": scores is not None and all(bool(np.isfinite(value).all()) for value in scores.values()),
         "latency_ms": latency,
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "memory_mb": peak_memory_mb(),
     }
 
 
