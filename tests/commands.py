@@ -64,6 +64,12 @@ def transferseg_process(*arguments: object, **options: object) -> subprocess.Com
     return subprocess.run(words, capture_output=True, text=True, **options)
 
 
+def process_from_an_empty_home(*arguments: object) -> subprocess.CompletedProcess:
+    """A process in the current folder, which is its home too, with nothing of this one's environment."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": os.getcwd()}
+    return transferseg_process(*arguments, cwd=None, env=environment)
+
+
 def summary_of(workdir: Path) -> dict:
     """What the last run in that work folder came to."""
     return json.loads((workdir / "summary.json").read_text())

@@ -2,14 +2,14 @@
 
 import re
 import shlex
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 import yaml
-from commands import COMMAND, ROOT, TIMEOUT_S, summary_of, transferseg
+from commands import process_from_an_empty_home, summary_of, transferseg
 from discs import PATIENT
 from first_folders import FOLDERS, NAMES, draw_shots
 from PIL import Image
@@ -19,7 +19,7 @@ from pipeline.config.run_config import load_config
 
 pytestmark = pytest.mark.e2e
 
-Call = Callable[..., subprocess.CompletedProcess]
+Call = Callable[..., CompletedProcess]
 STAGE = {"steps": 100, "epochs": None, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "clip_norm": 5.0}
 STAGE |= {"head_multiplier": 1.0, "optimizer": "sgd", "freeze_backbone": False}
 SMALL = {"network": {"backbone": "tiny", "weights": None, "image_size": 97}, "cam": STAGE, "l_net": STAGE}
@@ -91,10 +91,4 @@ def test_the_first_hour_with_a_plain_folder(tmp_path, monkeypatch):
 def test_the_first_hour(kind, tmp_path, monkeypatch):
     """Every command a process, every network trained, offline and with an empty home."""
     monkeypatch.chdir(tmp_path)
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-
-    def call(*words: str) -> subprocess.CompletedProcess:
-        options = {"env": environment, "capture_output": True, "text": True, "timeout": TIMEOUT_S}
-        return subprocess.run([*COMMAND, *words], **options)
-
-    first_hour(call, kind, {"min_miou": 0.2, "min_weak_miou": 0.1})
+    first_hour(process_from_an_empty_home, kind, {"min_miou": 0.2, "min_weak_miou": 0.1})

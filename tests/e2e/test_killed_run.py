@@ -1,28 +1,16 @@
-"""A run that is killed continues where it was, and comes to the same model."""
-
-import signal
-import subprocess
-import time
+"""A run that is killed continues where it was, and comes to the same model; the short test of it is in test_reruns."""
 
 import pytest
-from commands import COMMAND, ROOT, TIMEOUT_S, summary_of, transferseg
+from commands import summary_of, transferseg
+from killing import run_until_killed
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.soak
 
 
-@pytest.mark.parametrize("stages", [["segmentation"], pytest.param(["CAM", "P-Net"], marks=pytest.mark.soak)], ids=str)
+@pytest.mark.parametrize("stages", [["segmentation"], ["CAM", "P-Net"]], ids=str)
 def test_a_run_killed_while_a_stage_trains_continues_to_the_same_model(pushed, tmp_path, stages):
-    arguments = ["run", str(pushed.config), "--workdir", str(tmp_path / "run")]
     for stage in stages:
-        process = subprocess.Popen(
-            [*COMMAND, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + TIMEOUT_S
-        while not list(tmp_path.glob(f"run/checkpoints/{stage}-*/*.index")):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    done = transferseg(*arguments)
+        run_until_killed(stage, tmp_path / "run", pushed.config)
+    done = transferseg("run", pushed.config, "--workdir", tmp_path / "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert summary_of(tmp_path / "run")["per_class"] == pushed.summary["per_class"]

@@ -15,6 +15,7 @@ import pytest
 import requests
 from commands import COMMAND, ROOT, TIMEOUT_S, summary_of, transferseg, transferseg_process
 from discs import COLOURS
+from killing import first_steps, run_until_killed
 from PIL import Image
 from stand_ins import seeing, spoilt, trainers
 
@@ -85,7 +86,6 @@ def server(pushed):
 # Ways to be bad, one for each gate; tests/components/test_serving_validator.py has every other of the serving check.
 # Each number of steps is a new p_net for the cache, which keeps every other stage.
 PLANTED = {
-    "worse": (20, {}, r"^mIoU is [\d.]+ %, [\d.]+ points below the threshold 40\.00 %"),
     "worse on weak": (
         21,
         {"gate.min_miou": 0, "gate.max_miou_drop": 1, "gate.min_weak_miou": 0},
@@ -94,6 +94,7 @@ PLANTED = {
     "nan": (22, {}, r"^serving check: 1 weights hold NaN or infinity"),
 }
 MORE_PLANTED = {
+    "worse": (20, {}, r"^mIoU is [\d.]+ %, [\d.]+ points below the threshold 40\.00 %"),
     "slow": (
         23,
         {"serving_check.max_latency_ms": 400},
@@ -128,10 +129,13 @@ def test_a_planted_bad_model_of_every_other_kind_is_refused(pushed, kind):
     assert_refused(pushed, kind, *MORE_PLANTED[kind])
 
 
-def test_a_good_model_is_served_at_once(pushed, server):
+def test_a_killed_run_goes_on_where_it_was_and_its_model_is_served_at_once(pushed, server):
     status = f"http://127.0.0.1:{server}/v1/models/transferseg"
     before = versions(pushed)
-    done, summary = run(pushed, **{"p_net.steps": 11})
+    run_until_killed("P-Net", pushed.workdir, pushed.config, "--set=p_net.steps=11")
+    with first_steps() as began:
+        done, summary = run(pushed, **{"p_net.steps": 11})
+    assert began and 0 < began[0] < 13, "a checkpoint every 5 of 2 + 11 steps"
     assert done.returncode == 0 and summary["refused_because"] == [], done.stdout + done.stderr
     version = Path(summary["pushed_model"]).name
     assert Path(summary["pushed_model"]) not in before

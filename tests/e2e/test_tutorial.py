@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from commands import COMMAND, ROOT, TIMEOUT_S
+from commands import ROOT, process_from_an_empty_home, transferseg
 from discs import PATIENT
 from PIL import Image
+from stand_ins import seeing_discs, trainers
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +53,17 @@ def draw_photos(folder: Path) -> dict[str, np.ndarray]:
     return pink
 
 
-def test_three_commands_from_pictures_and_tags_to_masks(tmp_path):
+def run_with_made_networks(*words: str) -> subprocess.CompletedProcess:
+    """`run` in this process, its networks made, not trained."""
+    with trainers(**seeing_discs()):
+        return transferseg(*words)
+
+
+@pytest.mark.parametrize(
+    "run", [run_with_made_networks, pytest.param(process_from_an_empty_home, marks=pytest.mark.soak)]
+)
+def test_three_commands_from_pictures_and_tags_to_masks(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     pink = draw_photos(tmp_path / "photos")
     page = (ROOT / "docs" / "tutorial.md").read_text()
     block = re.search(r"## Three commands\n+```\n(.*?)```", page, re.DOTALL)[1]
@@ -64,14 +75,7 @@ def test_three_commands_from_pictures_and_tags_to_masks(tmp_path):
     ]
     more = {"init": ["--weights", "null"], "run": [part for one in sets for part in ("--set", one)], "predict": []}
     for command in commands:
-        done = subprocess.run(
-            [*COMMAND, *command[1:], *more[command[1]]],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
+        done = {"run": run}.get(command[1], process_from_an_empty_home)(*command[1:], *more[command[1]])
         assert done.returncode == 0, done.stdout + done.stderr
     assert "min_weak_miou: null" in (tmp_path / "transferseg.yaml").read_text()
     overlaps = []

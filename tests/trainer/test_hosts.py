@@ -19,7 +19,7 @@ from trainer.training.devices import prepare
 from trainer.training.hosts import Hosts, hosts
 
 PROGRAM = Path(__file__).parent / "programs" / "train_both_stages.py"
-SEGMENTATION_STEPS, P_NET_STEPS = 40, 0  # P-Net's stage goes the same way
+SEGMENTATION_STEPS, P_NET_STEPS = 60, 0  # P-Net's stage goes the same way
 
 
 def start_hosts(folder: Path, *steps: int, folder_of_other: Path | None = None) -> list[subprocess.Popen]:
@@ -65,49 +65,44 @@ def test_two_hosts_train_like_one_and_the_chief_alone_writes(tmp_path):
     assert "step/s" not in (tmp_path / "two" / "log1.txt").read_text()
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory) -> list[np.ndarray]:
-    """The weights of two hosts that nothing happened to."""
-    return finish_hosts(tmp_path_factory.mktemp("hosts") / "straight", SEGMENTATION_STEPS, P_NET_STEPS)
+def newest_checkpoint(folder: Path) -> int:
+    """Its step; 0 without one."""
+    paths = (folder / "segmentation.state").glob("ckpt-*.index")
+    return max((int(path.stem.split("-")[1]) for path in paths), default=0)
 
 
 def start_and_reach_a_checkpoint(folder: Path) -> list[subprocess.Popen]:
+    before = newest_checkpoint(folder)
     processes = start_hosts(folder, SEGMENTATION_STEPS, P_NET_STEPS)
-    while not list((folder / "segmentation.state").glob("ckpt-*.index")):
+    while newest_checkpoint(folder) == before:
         assert processes[0].poll() is None, (folder / "log0.txt").read_text()[-2000:]
         time.sleep(0.05)
     return processes
 
 
-def assert_continues(folder: Path, straight: list[np.ndarray]) -> None:
-    assert not (folder / "weights.npz").exists()
-    for a, b in zip(straight, finish_hosts(folder, SEGMENTATION_STEPS, P_NET_STEPS), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
-
-
 @pytest.mark.slow
-def test_a_lost_host_ends_the_others_and_all_continue_when_started_again(tmp_path, straight):
-    chief, other = start_and_reach_a_checkpoint(tmp_path)
+def test_hosts_that_are_lost_or_stopped_continue_when_started_again(tmp_path):
+    place = tmp_path / "stopped"
+    chief, other = start_and_reach_a_checkpoint(place)
     other.send_signal(signal.SIGKILL)
     assert chief.wait(timeout=TIMEOUT_S) == 1
-    assert "lost another of the 2 hosts at step" in (tmp_path / "log0.txt").read_text()
-    assert_continues(tmp_path, straight)
+    assert "lost another of the 2 hosts at step" in (place / "log0.txt").read_text()
 
-
-@pytest.mark.slow
-def test_sigterm_to_one_host_stops_all_with_their_state_saved(tmp_path, straight):
-    chief, other = start_and_reach_a_checkpoint(tmp_path)
+    chief, other = start_and_reach_a_checkpoint(place)
     other.terminate()
     assert [other.wait(timeout=TIMEOUT_S), chief.wait(timeout=TIMEOUT_S)] == [143, 143]
-    last = max(int(path.stem.split("-")[1]) for path in (tmp_path / "segmentation.state").glob("ckpt-*.index"))
-    assert last % 10 == 0 and last < SEGMENTATION_STEPS
+    last = newest_checkpoint(place)
+    assert last % 10 == 0 and last < SEGMENTATION_STEPS and not (place / "weights.npz").exists()
 
-    hosts = start_hosts(tmp_path, SEGMENTATION_STEPS, P_NET_STEPS, folder_of_other=tmp_path / "unshared")
+    hosts = start_hosts(place, SEGMENTATION_STEPS, P_NET_STEPS, folder_of_other=tmp_path / "unshared")
     assert [host.wait(timeout=TIMEOUT_S) for host in hosts] == [1, 1]
-    assert f"begins at step {last} and another one does not" in (tmp_path / "log0.txt").read_text()
+    assert f"begins at step {last} and another one does not" in (place / "log0.txt").read_text()
     assert "begins at step 0 and another one does not" in (tmp_path / "unshared" / "log1.txt").read_text()
 
-    assert_continues(tmp_path, straight)
+    continued = finish_hosts(place, SEGMENTATION_STEPS, P_NET_STEPS)
+    straight = finish_hosts(tmp_path / "straight", SEGMENTATION_STEPS, P_NET_STEPS)
+    for a, b in zip(straight, continued, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
 def test_tf_config_says_which_host_this_is(monkeypatch):
