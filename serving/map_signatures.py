@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from serving.signatures import STRINGS, Signatures, positions
-from serving.whole_pictures import cells_inside, network_inputs
+from serving.signatures import Signatures, positions
+from serving.whole_pictures import STRINGS, cells_inside, network_inputs
 from trainer.data import keys
 from trainer.inference.looks import Look
 from trainer.inference.views import all_views, mean_map

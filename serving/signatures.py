@@ -13,14 +13,12 @@ import tensorflow as tf
 from serving.palette_png import encode_palette_png
 from serving.prediction_counts import MASKS_AND_SCORES
 from serving.tiled_pictures import TiledPictures
-from serving.whole_pictures import IdsAt, WholePictures
+from serving.whole_pictures import STRINGS, IdsAt, WholePictures
 from trainer import categories
 from trainer.data import features
 from trainer.data.preprocessing import decode_mask
 from trainer.inference.looks import Look
 from trainer.metrics import BAND
-
-STRINGS = tf.TensorSpec([None], tf.string)
 
 Signatures = dict[str, tf.types.experimental.GenericFunction]
 
@@ -62,12 +60,15 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
     def encoded(ids_at: IdsAt, size: tf.Tensor) -> tf.Tensor:
         return encode_palette_png(ids_at(size), palette)
 
-    def masks(image_bytes: tf.Tensor, names: tf.Tensor) -> tf.Tensor:
-        return pictures.each_picture(image_bytes, names, encoded, (), tf.string)[0]
+    @tf.function(input_signature=[STRINGS, STRINGS])  # one graph for three signatures
+    def masks(image_bytes, names):
+        drawn, (_, area, confidence) = pictures.each_picture(image_bytes, names, encoded, (), tf.string)
+        return drawn, area, confidence
 
     @tf.function(input_signature=[STRINGS])
     def serving_default(image_bytes):
-        return {"mask_bytes": masks(image_bytes, positions(image_bytes))}
+        drawn, *_ = masks(image_bytes, positions(image_bytes))
+        return {"mask_bytes": drawn}
 
     @tf.function(input_signature=[STRINGS])
     def scores(image_bytes):
@@ -76,14 +77,14 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
 
     @tf.function(input_signature=[STRINGS])
     def masks_and_scores(image_bytes):
-        names = positions(image_bytes)
-        drawn, (_, area, confidence) = pictures.each_picture(image_bytes, names, encoded, (), tf.string)
+        drawn, area, confidence = masks(image_bytes, positions(image_bytes))
         return {"mask_bytes": drawn, "area": area, "confidence": confidence}
 
     @tf.function(input_signature=[STRINGS])
     def examples(examples):
         parsed = _parse(examples, features.KEY, features.IMAGE)
-        return {"key": parsed[features.KEY], "mask_bytes": masks(parsed[features.IMAGE], parsed[features.KEY])}
+        drawn, *_ = masks(parsed[features.IMAGE], parsed[features.KEY])
+        return {"key": parsed[features.KEY], "mask_bytes": drawn}
 
     @tf.function(input_signature=[STRINGS])
     def evaluate(examples):

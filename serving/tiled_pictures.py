@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
@@ -44,14 +45,7 @@ class TiledPictures:
         output: Any,
     ) -> tuple[Any, Scores]:
         def one(row: tuple[tf.Tensor, ...]) -> tuple[Any, Scores]:
-            picture, orientation = self._picture(*row[:2])
-            shape = tf.shape(picture)
-
-            def of_strip(cells: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-                return strip_on_pixels(cells, shape[1], _winners, _IDS), _totals(cells, number, shape)
-
-            strips, totals = self._look(picture, of_strip, (_IDS, self._totals_kinds()))
-            upright_ids = picture_of_strips(strips, shape[0])
+            upright_ids, orientation, totals = self._looked_at(*row[:2])
             return function(*_stored(upright_ids, orientation), *row[2:]), _scores(*totals)
 
         return each(one, (not_empty(image_bytes), names, *more), (output, self._totals_kinds()[:3]), parallel=1)
@@ -64,6 +58,26 @@ class TiledPictures:
             return _scores(*totals)
 
         return each(one, (not_empty(image_bytes), names), self._totals_kinds()[:3], parallel=1)
+
+    @cached_property
+    def _looked_at(self) -> Callable[..., Any]:
+        """(image_bytes, name) of one picture -> uint8 [H, W] upright ids, EXIF orientation, `_totals` of its strips.
+
+        One graph that all signatures of masks call.
+        """
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.string)] * 2)
+        def looked_at(image_bytes: tf.Tensor, name: tf.Tensor) -> tuple[Any, ...]:
+            picture, orientation = self._picture(image_bytes, name)
+            shape = tf.shape(picture)
+
+            def of_strip(cells: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+                return strip_on_pixels(cells, shape[1], _winners, _IDS), _totals(cells, number, shape)
+
+            strips, totals = self._look(picture, of_strip, (_IDS, self._totals_kinds()))
+            return picture_of_strips(strips, shape[0]), orientation, totals
+
+        return looked_at
 
     def _look(self, picture: tf.Tensor, of_strip: Finish, kinds: Any) -> Any:
         return look_in_tiles(picture, self._logits, self.num_classes, self.look, of_strip, kinds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +18,8 @@ from trainer.inference.views import segmentation_logits
 # Our choice: logits are resampled up to this side, ids beyond it (C float channels of 40 MP take 3 GB).
 MASK_SIDE = 1024
 _PARALLEL = 4  # our choice: images of one batch decoded or encoded at the same time; bounds memory
+
+STRINGS = tf.TensorSpec([None], tf.string)
 
 IdsAt = Callable[[tf.Tensor], tf.Tensor]  # int32 [2] H x W -> uint8 [H, W] ids, as the pixels are stored
 # Highest probability of each class float32 [B, C], mean probability [B, C], mean of the highest one [B]
@@ -56,18 +59,17 @@ class WholePictures:
         Returns:
           (function(ids_at, H x W of the stored pixels, *a row of `more`) as map_fn stacks it, what `scores` returns).
         """
-        inputs, valid, orientation, sizes = network_inputs(image_bytes, names, self.look, self.max_pixels)
+        logits, valid, orientation, sizes = self._looked_at(image_bytes, names)
 
         def one(row: tuple[tf.Tensor, ...]) -> Any:
             grid, valid, orientation, size, *more = row
             return function(lambda size: self._ids(grid, valid, orientation, size), size, *more)
 
-        logits = self._logits(inputs)
         return each(one, (logits, valid, orientation, sizes, *more), output), self._scores(logits, valid)
 
     def scores(self, image_bytes: tf.Tensor, names: tf.Tensor) -> Scores:
-        inputs, valid, *_ = network_inputs(image_bytes, names, self.look, self.max_pixels)
-        return self._scores(self._logits(inputs), valid)
+        logits, valid, *_ = self._looked_at(image_bytes, names)
+        return self._scores(logits, valid)
 
     def _scores(self, logits: tf.Tensor, valid: tf.Tensor) -> Scores:
         probabilities = tf.nn.softmax(logits)
@@ -80,8 +82,19 @@ class WholePictures:
             (tf.reduce_sum(winners * inside, [1, 2]) / count)[:, 0],
         )
 
-    def _logits(self, inputs: list[tf.Tensor]) -> tf.Tensor:
-        return segmentation_logits(self.network, inputs, self.look.mirror)
+    @cached_property
+    def _looked_at(self) -> Callable[..., Any]:
+        """(image_bytes, names) -> logits [B, g, g, C], and what `network_inputs` returns behind the inputs.
+
+        One graph that all signatures call, so that a model holds its network once.
+        """
+
+        @tf.function(input_signature=[STRINGS, STRINGS])
+        def looked_at(image_bytes: tf.Tensor, names: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            inputs, *about = network_inputs(image_bytes, names, self.look, self.max_pixels)
+            return segmentation_logits(self.network, inputs, self.look.mirror), *about
+
+        return looked_at
 
     def _ids(self, grid: tf.Tensor, valid: tf.Tensor, orientation: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         """Logits [g, g, C] -> uint8 [H, W] at `size`, in stored pixels."""
