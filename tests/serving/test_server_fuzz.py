@@ -147,6 +147,9 @@ def served(base):
             assert process.wait(TIMEOUT_S) == 0
 
 
+DRIPPING = 80  # slow clients; the server closes their connections, and they come again
+
+
 @pytest.mark.soak
 def test_10_000_mutated_requests_beside_slow_clients_and_reloads(saved_model, tmp_path):
     base, ended, versions = tmp_path / "transferseg", threading.Event(), [1]
@@ -162,7 +165,7 @@ def test_10_000_mutated_requests_beside_slow_clients_and_reloads(saved_model, tm
         shutil.rmtree(base / str(versions[-2]))
 
     def drip(rest_port: int) -> None:
-        clients = [socket.create_connection(("127.0.0.1", rest_port), timeout=TIMEOUT_S) for _ in range(80)]
+        clients = [socket.create_connection(("127.0.0.1", rest_port), timeout=TIMEOUT_S) for _ in range(DRIPPING)]
         while not ended.wait(1):
             for i, client in enumerate(clients):
                 try:
@@ -189,8 +192,8 @@ def test_10_000_mutated_requests_beside_slow_clients_and_reloads(saved_model, tm
         beside = [pool.submit(drip, rest_port), pool.submit(check_health, rest_port)]
         try:
             with SegmentationClient(f"127.0.0.1:{grpc_port}", timeout=TIMEOUT_S) as client:
-                client.predict([encode(draw(5000, 8000), "JPEG")])  # allocators keep the room of the largest for reuse
-            _, before = fuzz(2_000, seed=1)
+                client.predict([encode(draw(5000, 8000), "JPEG")] * 4)  # allocators keep the room of the largest
+            _, before = fuzz(5_000, seed=1)
             start = time.monotonic()
             one, after = fuzz(10_000, seed=2)
             took = time.monotonic() - start
@@ -200,4 +203,4 @@ def test_10_000_mutated_requests_beside_slow_clients_and_reloads(saved_model, tm
         for task in beside:
             task.result()
     print(f"{took:.0f} s, {versions[-1]} versions, before {before}, after {after}, {dict(one.outcomes)}")
-    assert after[0] < 1.1 * before[0] and after[1] <= before[1] + 20 and after[2] <= before[2] + 20
+    assert after[0] < 1.1 * before[0] and after[1] <= before[1] + DRIPPING + 20 and after[2] <= before[2] + 20
