@@ -2,7 +2,7 @@
 
 TRANSFERSEG := .venv/bin/transferseg
 PYTEST := .venv/bin/python -m pytest
-TWO := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+TWO := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 setup:            ## Python 3.10 and the locked packages in .venv
 	@./bootstrap.sh
