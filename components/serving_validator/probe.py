@@ -1,6 +1,6 @@
 """`python -m components.serving_validator.probe MODEL WORK`: the fresh process that loads a model and asks it.
 
-It knows nothing of this project's networks: TensorFlow, TF Serving's protobufs and numpy, as on a serving machine.
+It knows nothing of this project: TensorFlow, TF Serving's protobufs and numpy, as on a serving machine.
 
 WORK/images holds the images, files named good-*, odd-* (must be answered) and hostile-* (must be refused).
 Written: WORK/masks/<name>.png, the predictions of `serving_default`, and WORK/facts.json, see `probe`.
@@ -21,8 +21,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
-
-from trainer.memory import peak_memory_mb
 
 _WARMUP = "assets.extra/tf_serving_warmup_requests"
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core, but TF Serving has no Python
@@ -93,8 +91,15 @@ def probe(model: Path, work: Path, timed_calls: int) -> dict:
         "num_classes": None if scores is None else int(scores["scores"].shape[-1]),
         "finite_scores": scores is not None and all(bool(np.isfinite(value).all()) for value in scores.values()),
         "latency_ms": latency,
-        "memory_mb": peak_memory_mb(),
+        "memory_mb": _peak_memory_mb(),
     }
+
+
+def _peak_memory_mb() -> float:
+    """Of this process alone; `getrusage` begins with what the one that started it had taken."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    [kilobytes] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(kilobytes) / 1024
 
 
 def _warm_up(model: Path, signatures: dict, attempt: Callable) -> int:

@@ -83,7 +83,7 @@ def server(pushed):
     assert process.wait(TIMEOUT_S) == 0
 
 
-# Ways to be bad, one for each gate; tests/components/test_serving_validator.py has every other of the serving check.
+# Ways to be bad; of the serving check test_serving_validator.py has all, of scores test_mean_iou.py.
 # Each number of steps is a new p_net for the cache, which keeps every other stage.
 PLANTED = {
     "worse on weak": (
@@ -91,9 +91,9 @@ PLANTED = {
         {"gate.min_miou": 0, "gate.max_miou_drop": 1, "gate.min_weak_miou": 0},
         r"^weak-category mIoU changed by -[\d.]+ points against the blessed model; allowed is -5\.00",
     ),
-    "nan": (22, {}, r"^serving check: 1 weights hold NaN or infinity"),
 }
 MORE_PLANTED = {
+    "nan": (22, {}, r"^serving check: 1 weights hold NaN or infinity"),
     "worse": (20, {}, r"^mIoU is [\d.]+ %, [\d.]+ points below the threshold 40\.00 %"),
     "slow": (
         23,

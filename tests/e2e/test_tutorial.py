@@ -2,19 +2,17 @@
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import yaml
-from commands import ROOT, process_from_an_empty_home, transferseg
+from commands import ROOT, process_from_an_empty_home
 from discs import PATIENT
 from PIL import Image
-from stand_ins import seeing_discs, trainers
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.soak
 
 STAGE = {"steps": 100, "epochs": None, "batch_size": 8, "learning_rate": 0.1, "schedule": "poly", "clip_norm": 5.0}
 STAGE |= {"head_multiplier": 1.0, "optimizer": "sgd", "freeze_backbone": False}
@@ -53,16 +51,7 @@ def draw_photos(folder: Path) -> dict[str, np.ndarray]:
     return pink
 
 
-def run_with_made_networks(*words: str) -> subprocess.CompletedProcess:
-    """`run` in this process, its networks made, not trained."""
-    with trainers(**seeing_discs()):
-        return transferseg(*words)
-
-
-@pytest.mark.parametrize(
-    "run", [run_with_made_networks, pytest.param(process_from_an_empty_home, marks=pytest.mark.soak)]
-)
-def test_three_commands_from_pictures_and_tags_to_masks(run, tmp_path, monkeypatch):
+def test_three_commands_from_pictures_and_tags_to_masks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pink = draw_photos(tmp_path / "photos")
     page = (ROOT / "docs" / "tutorial.md").read_text()
@@ -75,7 +64,7 @@ def test_three_commands_from_pictures_and_tags_to_masks(run, tmp_path, monkeypat
     ]
     more = {"init": ["--weights", "null"], "run": [part for one in sets for part in ("--set", one)], "predict": []}
     for command in commands:
-        done = {"run": run}.get(command[1], process_from_an_empty_home)(*command[1:], *more[command[1]])
+        done = process_from_an_empty_home(*command[1:], *more[command[1]])
         assert done.returncode == 0, done.stdout + done.stderr
     assert "min_weak_miou: null" in (tmp_path / "transferseg.yaml").read_text()
     overlaps = []

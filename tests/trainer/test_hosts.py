@@ -80,7 +80,7 @@ def start_and_reach_a_checkpoint(folder: Path) -> list[subprocess.Popen]:
     return processes
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_hosts_that_are_lost_or_stopped_continue_when_started_again(tmp_path):
     place = tmp_path / "stopped"
     chief, other = start_and_reach_a_checkpoint(place)

@@ -17,6 +17,8 @@ def test_what_the_parent_held_does_not_count():
 
 
 def test_a_process_by_its_number():
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    program = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
         assert 1 < peak_memory_mb(process.pid) < 60 < peak_memory_mb()
         process.stdin.close()
