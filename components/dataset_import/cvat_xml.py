@@ -13,9 +13,10 @@ from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
 from components.dataset_import.regions import Box, Polygon, Region, Size, ellipse, placed
-from components.dataset_import.voc_xml import read_xml
+from components.dataset_import.voc_xml import read_xml, size_of
 from trainer.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.files import cut
 from trainer.errors import ImageFault, UserError, shown
 
 ANNOTATIONS, IMAGES = "annotations.xml", "images"
@@ -87,7 +88,10 @@ def _sample(
     tags -= {BACKGROUND, VOID}
     if not objects:
         return pictures.sample(name, tuple(names[index - 1] for index in sorted(tags)))
-    return pictures.sample(name, None, Drawing(objects, _size(entry), upright=True, tags=tuple(sorted(tags))))
+    sides = entry.get("height", ""), entry.get("width", "")
+    if (size := size_of(*sides)) is None:
+        raise ImageFault("size", f"the XML gives its height and width as {cut(sides[0])!r} and {cut(sides[1])!r}")
+    return pictures.sample(name, None, Drawing(objects, size, upright=True, tags=tuple(sorted(tags))))
 
 
 def _height(node: ElementTree.Element) -> float:
@@ -96,13 +100,6 @@ def _height(node: ElementTree.Element) -> float:
         return float(node.get("z_order") or 0)
     except ValueError:
         return 0.0
-
-
-def _size(entry: ElementTree.Element) -> Size:
-    sides = entry.get("height", ""), entry.get("width", "")
-    if not all(side.isdecimal() and int(side) for side in sides):
-        raise ImageFault("size", f"the XML gives its height and width as {sides[0]!r} and {sides[1]!r}")
-    return int(sides[0]), int(sides[1])
 
 
 def _object(node: ElementTree.Element, label: str, ids: Mapping[str, int]) -> Object:

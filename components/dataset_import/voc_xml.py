@@ -10,6 +10,7 @@ from components.dataset_import.regions import Box, Size
 from trainer.data.files import read_bytes
 from trainer.errors import ImageFault, one_line
 
+_DIGITS = 9  # of a side; Python refuses to read some thousands
 _FIRST = 1.0  # VOC counts pixels from 1, and a box holds its last pixel
 
 
@@ -51,5 +52,12 @@ def _object(node: ElementTree.Element, number: int, index: int) -> Object:
 
 def _size(root: ElementTree.Element) -> Size | None:
     """(height, width) that the boxes are drawn for; None where it is not said, or 0 as some tools have it."""
-    sides = [(root.findtext(f"size/{name}") or "").strip() for name in ("height", "width")]
-    return (int(sides[0]), int(sides[1])) if all(side.isdecimal() and int(side) for side in sides) else None
+    return size_of(root.findtext("size/height") or "", root.findtext("size/width") or "")
+
+
+def size_of(height: str, width: str) -> Size | None:
+    """A size as text says it; None if it says none."""
+    sides = height.strip(), width.strip()
+    if not all(side.isdecimal() and len(side) <= _DIGITS and int(side) for side in sides):
+        return None
+    return int(sides[0]), int(sides[1])

@@ -124,6 +124,12 @@ def test_what_cannot_be_used_is_named(inside, words, tmp_path):
         import_dataset(export(tmp_path, inside), tmp_path / "out", "train")
 
 
+@pytest.mark.parametrize("side", ["", "0", "-30", "9" * 5000])
+def test_a_size_that_is_none_is_named(side, tmp_path):
+    with pytest.raises(UserError, match="the XML gives its height and width as"):
+        import_dataset(export(tmp_path, DOG, size=(side, WIDTH)), tmp_path / "out", "train")
+
+
 def test_one_unusable_shape_costs_no_other(tmp_path):
     found = mask_of(export(tmp_path, DOG + '<polygon label="cat" points="1,1;2"/>'), tmp_path)
     assert (found[BLOCK] == 1).all() and (found[-1] == 255).all() and "polygon 2" in letters(tmp_path)
