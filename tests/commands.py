@@ -17,7 +17,7 @@ TIMEOUT_S = 1800  # for hangs alone: ten times what the longest command needs on
 
 
 def transferseg(*arguments: object) -> subprocess.CompletedProcess:
-    """Calls the command's `main` here: a process would first spend half a minute on importing TFX.
+    """Calls the command's `main` here: a process would first spend seconds on importing TFX.
 
     What the command sets for its process (log files, environment, precision, determinism) is undone afterwards.
     """
