@@ -1,7 +1,8 @@
 """`python -m benchmarks.quality CONFIG`: how good the method is on real images, beside what it must beat.
 
-Trains the CAM and the L-Nets of the config, resumable, and writes two tables to docs/results: foreground.json (L-Net on
-categories it has never seen) and weak_labels.json (weak labels against held-back masks), and both as quality.md.
+Trains the CAM and the L-Nets of the config, resumable, and writes tables to docs/results: foreground.json (L-Net on
+categories it has never seen) and weak_labels.json (weak labels against held-back masks), and both as quality.md; and
+boxes.json, labels of images that have boxes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import click
 
 from benchmarks.quality.foreground import foreground_rows
-from benchmarks.quality.labels import label_rows
+from benchmarks.quality.labels import box_rows, label_rows
 from benchmarks.quality.page import page
 from components.label_calibration.component import MAX_IMAGES
 from components.label_calibration.known_images import known_images, rehearsal_images
@@ -27,7 +28,7 @@ from trainer.categories import named_split
 @click.option("--splits", default="voc-split-1,voc-split-2,voc-split-3", show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("build/quality"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/results"), show_default=True)
-@click.option("--tables", default="foreground,labels", show_default=True, help="what is measured anew")
+@click.option("--tables", default="foreground,labels,boxes", show_default=True, help="what is measured anew")
 def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out: Path, tables: str) -> None:
     run = load_config(config, list(overrides))
     check_inputs(run)
@@ -37,10 +38,9 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
 
     any_split = next(iter(sets.values()))
     cam = str(networks.exported_cam(any_split))
-    foreground: dict[str, dict] = (
-        json.loads((out / "foreground.json").read_text()) if "foreground" not in tables else {}
-    )
-    labels: list[dict] = json.loads((out / "weak_labels.json").read_text()) if "labels" not in tables else []
+    foreground: dict[str, dict] = {}
+    labels: list[dict] = []
+    boxes: list[dict] = []
     for name, categories in sets.items():
         own = str(networks.exported_l_net(categories))
         if "foreground" in tables:
@@ -50,14 +50,23 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
                 known_images(cam, own, shown), known_images(cam, everything, shown), categories
             )
             _write(out / "foreground.json", foreground)
+        if not {"labels", "boxes"} & set(tables.split(",")):
+            continue
+        weak = list(known_images(cam, own, held_back(run, categories, evaluation=False, weak=True)))
+        if "boxes" in tables:
+            boxes += [{"split": name, **row} for row in box_rows(weak, categories)]
+            _write(out / "boxes.json", boxes)
         if "labels" not in tables:
             continue
         rehearsal = str(networks.exported_l_net(categories.rehearsal()))
         strong = held_back(run, categories, evaluation=False, weak=False)
         played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal, MAX_IMAGES)))
-        weak = list(known_images(cam, own, held_back(run, categories, evaluation=False, weak=True)))
         labels += [{"split": name, "seed": run.network.seed, **row} for row in label_rows(played, weak, categories)]
         _write(out / "weak_labels.json", labels)
+    if tables == "boxes":
+        return
+    foreground = foreground or json.loads((out / "foreground.json").read_text())
+    labels = labels or json.loads((out / "weak_labels.json").read_text())
     views = len(run.look("l_net").sides) * (1 + run.maps.mirror)
     lengths = f"CAM {run.cam.length}, L-Net {run.l_net.length}"
     setting = f"{run.network.backbone}, {run.network.image_size} pixels, maps from {views} views, {lengths}"

@@ -5,7 +5,7 @@ Every variant gets its own values from calibration on strong images, so that non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,14 +16,13 @@ from components.weak_labels.core.label_image import label_image
 from trainer.categories import Categories
 from trainer.data.boxes import TagBox
 from trainer.metrics import class_iou, confusion_matrix
+from trainer.threads import in_threads
 
 LabelFn = Callable[[KnownImage], np.ndarray]  # -> uint8 [H, W] of ids
 
 
 def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categories: Categories) -> list[dict]:
     """A row for each variant: mIoU over background and the weak categories, per class, and on single-tag images alone.
-
-    Boxes, which come from the truth, are used with the default values, as in a run; the band is theirs too.
 
     Args:
       strong: images to calibrate on, see `rehearsal_images`.
@@ -37,7 +36,6 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
     m_cut = _best_cut(strong, m_alone)
     variants: dict[str, LabelFn] = {
         "full method, calibrated": lambda image: _label(image, full.settings),
-        "full method, default values": lambda image: _label(image, start),
         "full method with ignore band": lambda image: _label(
             image, full.settings.model_copy(update={"ignore_band": LabelConfig().ignore_band})
         ),
@@ -45,10 +43,6 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
         "M thresholded, the tag": lambda image: m_alone(image, m_cut),
         "diffusion without M": lambda image: _label(_without_m(image), without_m.settings),
         "Eq. (2) as printed": lambda image: _label(image, degenerate),
-        "boxes": lambda image: _label(image, start, boxes_in(image.truth)),
-        "boxes with ignore band": lambda image: _label(image, LabelConfig(), boxes_in(image.truth)),
-        "boxes, one for each tag": lambda image: _label(image, start, boxes_in(image.truth, one_a_tag=True)),
-        "boxes filled": lambda image: boxes_filled(image.truth, boxes_in(image.truth)),
     }
     kept = {
         "full method, calibrated": {
@@ -59,8 +53,26 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
         "CAM thresholded": {"settings": {"cut": cam_cut}},
         "M thresholded, the tag": {"settings": {"cut": m_cut}},
     }
+    return [{**row, **kept.get(row["variant"], {})} for row in _rows(weak, variants, categories)]
+
+
+def box_rows(weak: Sequence[KnownImage], categories: Categories) -> list[dict]:
+    """Rows as `label_rows` has them, of the method with default values: with tags, and with boxes from the truth."""
+    plain, band = LabelConfig(ignore_band=0), LabelConfig()
+    variants: dict[str, LabelFn] = {
+        "tags": lambda image: _label(image, plain),
+        "tags with ignore band": lambda image: _label(image, band),
+        "boxes": lambda image: _label(image, plain, boxes_in(image.truth)),
+        "boxes with ignore band": lambda image: _label(image, band, boxes_in(image.truth)),
+        "boxes, one for each tag": lambda image: _label(image, plain, boxes_in(image.truth, one_a_tag=True)),
+        "boxes filled": lambda image: boxes_filled(image.truth, boxes_in(image.truth)),
+    }
+    return _rows(weak, variants, categories)
+
+
+def _rows(weak: Sequence[KnownImage], variants: Mapping[str, LabelFn], categories: Categories) -> list[dict]:
     return [
-        {"variant": name, "images": len(weak), **_scores(weak, variant, categories), **kept.get(name, {})}
+        {"variant": name, "images": len(weak), **_scores(weak, variant, categories)}
         for name, variant in variants.items()
     ]
 
@@ -100,8 +112,8 @@ def _scores(images: Sequence[KnownImage], variant: LabelFn, categories: Categori
     """Void pixels of the truth and of the labels do not count: neither trains a network."""
     number = categories.num_classes
     every, single = (np.zeros((number, number), np.int64) for _ in range(2))
-    for image in images:
-        confusion = confusion_matrix(image.truth, variant(image), number)[:, :-1]
+    for image, made in zip(images, in_threads(variant, images), strict=True):
+        confusion = confusion_matrix(image.truth, made, number)[:, :-1]
         every += confusion
         if len(image.tags) == 1:
             single += confusion

@@ -24,9 +24,6 @@ on strong images whose categories the L-Net used there has not seen. M alone can
 first gets everything; "one tag" leaves such images out. Void pixels of truth and label do not count, so an ignore band
 leaves hard pixels out.
 
-The rows of boxes have, beside the tags, boxes of all objects: those around the connected regions of the held-back masks
-(VOC's void borders part objects that touch), or one around all of a category. They use the default values.
-
 | variant | {splits} |
 |---|{rules}|
 """
