@@ -50,7 +50,7 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
                 known_images(cam, own, shown), known_images(cam, everything, shown), categories
             )
             _write(out / "foreground.json", foreground)
-        if not {"labels", "boxes"} & set(tables.split(",")):
+        if "labels" not in tables and "boxes" not in tables:
             continue
         weak = list(known_images(cam, own, held_back(run, categories, evaluation=False, weak=True)))
         if "boxes" in tables:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from commands import TIMEOUT_S
 from loopback_hosts import two_hosts
+from programs.train_both_stages import newest_checkpoint
 
 from trainer.config import NetworkConfig
 from trainer.errors import UserError
@@ -65,12 +66,6 @@ def test_two_hosts_train_like_one_and_the_chief_alone_writes(tmp_path):
     assert "step/s" not in (tmp_path / "two" / "log1.txt").read_text()
 
 
-def newest_checkpoint(folder: Path) -> int:
-    """Its step; 0 without one."""
-    paths = (folder / "segmentation.state").glob("ckpt-*.index")
-    return max((int(path.stem.split("-")[1]) for path in paths), default=0)
-
-
 def start_and_reach_a_checkpoint(folder: Path) -> list[subprocess.Popen]:
     before = newest_checkpoint(folder)
     processes = start_hosts(folder, SEGMENTATION_STEPS, P_NET_STEPS)
@@ -91,7 +86,7 @@ def test_hosts_that_are_lost_or_stopped_continue_when_started_again(tmp_path):
     chief, other = start_and_reach_a_checkpoint(place)
     other.terminate()
     assert [other.wait(timeout=TIMEOUT_S), chief.wait(timeout=TIMEOUT_S)] == [143, 143]
-    last = newest_checkpoint(place)
+    last, _ = newest_checkpoint(place)
     assert last % 10 == 0 and last < SEGMENTATION_STEPS and not (place / "weights.npz").exists()
 
     hosts = start_hosts(place, SEGMENTATION_STEPS, P_NET_STEPS, folder_of_other=tmp_path / "unshared")

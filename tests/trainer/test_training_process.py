@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import TIMEOUT_S
-from programs.train_both_stages import KILLED, MOMENTS
+from programs.train_both_stages import KILLED, MOMENTS, newest_checkpoint
 
 PROGRAM = Path(__file__).parent / "programs" / "train_both_stages.py"
 KILLS = 20
@@ -92,12 +92,3 @@ def wait_for_progress(process: subprocess.Popen, folder: Path) -> None:
     before = newest_checkpoint(folder)
     while newest_checkpoint(folder) == before and process.poll() is None:
         time.sleep(0.02)
-
-
-def newest_checkpoint(folder: Path) -> tuple[int, int]:
-    """(steps of the segmentation stage, steps of the P-Net stage)."""
-
-    def steps(name: str) -> int:
-        return max((int(path.stem.split("-")[1]) for path in folder.glob(f"{name}.state/ckpt-*.index")), default=0)
-
-    return steps("segmentation"), steps("p_net")

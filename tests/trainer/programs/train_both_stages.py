@@ -112,6 +112,15 @@ def write_records(path: Path, count: int) -> str:
     return str(path)
 
 
+def newest_checkpoint(folder: Path) -> tuple[int, int]:
+    """(steps of the segmentation stage, steps of the P-Net stage)."""
+
+    def steps(name: str) -> int:
+        return max((int(path.stem.split("-")[1]) for path in folder.glob(f"{name}.state/ckpt-*.index")), default=0)
+
+    return steps("segmentation"), steps("p_net")
+
+
 if __name__ == "__main__":
     for moment in sys.argv[5:]:
         end_at(moment)
