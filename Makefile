@@ -14,7 +14,7 @@ demo: setup       ## built-in data -> whole pipeline -> table, report, served mo
 test: setup       ## every test but the soak tests; about 15 minutes on two cores
 	@$(PYTEST) $(THREE)
 
-test-fast: setup  ## unit tests only
+test-fast: setup  ## unit tests only; two minutes
 	@$(PYTEST) $(THREE) -m "not slow and not e2e and not soak"
 
 soak: setup       ## what only many repetitions show: kills, fuzz, load, whole trainings; an hour or more

@@ -1,65 +1,115 @@
-"""Statistics of a label set and the reasons to refuse it. Records are those of `read_labels`; no TFX here."""
+"""Statistics of a label set and the reasons to refuse it; no TFX and no Beam here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from components.weak_label_gate.gate_config import LabelGateConfig
 from trainer.categories import BACKGROUND, VOID, Categories
 
-# Our choice: shares of the image, finer for small objects.
-_AREA_EDGES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
-_LEAST_CERTAIN = 12  # our choice: images quoted for review
+_MILLION = 1_000_000  # shares have six digits: as whole numbers their sums are the same in any order
+_NAMED = 12  # our choice: images that are named, of those something is wrong with
 
 
-def label_statistics(
-    records: Sequence[Mapping[str, Any]], inputs: Mapping[str, Sequence[int]], categories: Categories
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class LabelSums:
+    """Sums over images: `counts`, of (tag, what) pairs too, and the first keys of stale labels and of empty boxes."""
+
+    counts: Counter[Hashable] = field(default_factory=Counter)
+    stale: tuple[str, ...] = ()
+    empty_boxes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_image(cls, key: str, record: Mapping[str, Any] | None, tags: Sequence[int] | None) -> LabelSums:
+        """The sums of one image.
+
+        Args:
+          key: of the image.
+          record: its label's, if it has one: a dict of key, tags (ids), confidence, shares (id as text -> share of the
+            image's pixels) and, with boxes, boxes ([tag, share of the box that its label covers]).
+          tags: ids of the weak example that was to be labelled; None if there is none.
+        """
+        counts: Counter[Hashable] = Counter()
+        if tags is not None:
+            counts.update(["images", *((tag, "images") for tag in tags)])
+        if record is None:
+            return cls(counts)
+        shares = {int(name): round(_MILLION * share) for name, share in record["shares"].items()}
+        foreground = {i: share for i, share in shares.items() if i not in (BACKGROUND, VOID)}
+        boxes = [round(_MILLION * share) for _, share in record.get("boxes", ())]
+        counts += Counter(
+            labelled=1,
+            void=shares.get(VOID, 0),
+            background=shares.get(BACKGROUND, 0),
+            confidence=round(_MILLION * record["confidence"]),
+            empty=int(not any(foreground.values())),
+            boxes=len(boxes),
+            covered=sum(boxes),
+            empty_boxes=boxes.count(0),
+        )
+        for tag in record["tags"]:
+            area = foreground.get(tag, 0)
+            counts += Counter({(tag, "labelled"): 1, (tag, "present"): int(area > 0), (tag, "area"): area})
+        stale = int(tags is None or sorted(tags) != sorted(record["tags"]))
+        counts["stale"] = stale
+        return cls(counts, (key,) * stale, (key,) * (0 in boxes))
+
+    @classmethod
+    def merged(cls, sums: Iterable[LabelSums]) -> LabelSums:
+        """One for all of their images."""
+        counts: Counter[Hashable] = Counter()
+        stale: list[str] = []
+        empty_boxes: list[str] = []
+        for one in sums:
+            counts.update(one.counts)
+            stale = sorted([*stale, *one.stale])[:_NAMED]
+            empty_boxes = sorted([*empty_boxes, *one.empty_boxes])[:_NAMED]
+        return cls(counts, tuple(stale), tuple(empty_boxes))
+
+
+def label_statistics(sums: LabelSums, categories: Categories) -> dict[str, Any]:
     """What a label set looks like; JSON-ready. Shares are 0..1, means over images weigh every image alike.
 
-    Args:
-      records: dicts of key, tags (ids), confidence, shares (id as text -> share of the image's pixels); of images with
-        boxes also boxes ([tag, share of the box that its label covers]).
-      inputs: key -> tags of every weak example that was to be labelled.
-      categories: names by id.
-
     Returns:
-      images, labelled, coverage (labelled / images), foreground_share (of the pixels that are not void), void_share,
-      empty_share (images without any foreground), confidence (mean), areas (histogram over (image, tag) pairs: edges,
-      counts), least_certain (keys), unknown and changed (keys of records without an example, or with other tags), and
-      tags: name -> weak (bool), images (tagged), labelled (of these, with a label), present (of those, with pixels),
-      presence (present / labelled), mean_area (where present), tag_share (of all tags), pixel_share (of the
-      foreground). If there are boxes, also boxes: count, covered (mean share of a box), empty (boxes without a pixel of
-      their tag), images (keys of those).
+      images, labelled, foreground_share (of the pixels that are not void), void_share, empty_share (images without any
+      foreground), confidence (mean), stale (count, images: labels without an example, or with other tags; the first
+      are named), and tags: name -> weak (bool), images (tagged), labelled (of these, with a label), present (of those,
+      with pixels), presence (present / labelled), mean_area (where present). If there are boxes, also boxes: count,
+      covered (mean share of a box), empty (boxes without a pixel of their tag), images (the first of those).
     """
-    tags_of = {record["key"]: record["tags"] for record in records}
-    foreground = [_foreground(record, categories) for record in records]
-    void = np.array([record["shares"].get(str(VOID), 0.0) for record in records])
-    background = np.array([record["shares"].get(str(BACKGROUND), 0.0) for record in records])
-    least = sorted(records, key=lambda record: (record["confidence"], record["key"]))[:_LEAST_CERTAIN]
-    areas = [foreground[i].get(tag, 0.0) for i, record in enumerate(records) for tag in record["tags"]]
-    certain = float((1 - void).sum())
+    counts = sums.counts
+    labelled, certain = counts["labelled"], _MILLION * counts["labelled"] - counts["void"]
     statistics = {
-        "images": len(inputs),
-        "labelled": len(records),
-        "coverage": len(records) / len(inputs) if inputs else 0.0,
-        "foreground_share": float((1 - void - background).sum()) / certain if certain else 0.0,
-        "void_share": _mean(void),
-        "empty_share": _mean([not any(shares.values()) for shares in foreground]),
-        "confidence": _mean([record["confidence"] for record in records]),
-        "areas": {"edges": list(_AREA_EDGES), "counts": np.histogram(areas, _AREA_EDGES)[0].tolist()},
-        "least_certain": [record["key"] for record in least],
-        "unknown": sorted(set(tags_of) - set(inputs)),
-        "changed": sorted(key for key, tags in tags_of.items() if sorted(inputs.get(key, tags)) != sorted(tags)),
-        "tags": _tag_statistics(records, foreground, inputs, categories),
+        "images": counts["images"],
+        "labelled": labelled,
+        "foreground_share": _ratio(certain - counts["background"], certain),
+        "void_share": _ratio(counts["void"], _MILLION * labelled),
+        "empty_share": _ratio(counts["empty"], labelled),
+        "confidence": _ratio(counts["confidence"], _MILLION * labelled),
+        "stale": {"count": counts["stale"], "images": list(sums.stale)},
+        "tags": {
+            name: {
+                "weak": name in categories.weak,
+                "images": counts[tag, "images"],
+                "labelled": counts[tag, "labelled"],
+                "present": counts[tag, "present"],
+                "presence": _ratio(counts[tag, "present"], counts[tag, "labelled"]),
+                "mean_area": _ratio(counts[tag, "area"], _MILLION * counts[tag, "present"]),
+            }
+            for tag, name in enumerate(categories.names)
+            if counts[tag, "images"]
+        },
     }
-    if shares := [share for record in records for _, share in record.get("boxes", ())]:
-        empty = [record["key"] for record in records if any(not share for _, share in record.get("boxes", ()))]
-        boxes = {"count": len(shares), "covered": _mean(shares), "empty": shares.count(0), "images": sorted(empty)}
-        statistics["boxes"] = boxes
+    if boxes := counts["boxes"]:
+        statistics["boxes"] = {
+            "count": boxes,
+            "covered": _ratio(counts["covered"], _MILLION * boxes),
+            "empty": counts["empty_boxes"],
+            "images": list(sums.empty_boxes),
+        }
     return statistics
 
 
@@ -71,11 +121,10 @@ def failures(statistics: Mapping[str, Any], settings: LabelGateConfig) -> list[s
     if not s["labelled"]:
         return [f"none of the {s['images']} weak images has a label; see dead_letters.jsonl of the label step"]
     lines = []
-    if s["unknown"] or s["changed"]:
-        odd = [*s["unknown"], *s["changed"]]
+    if count := s["stale"]["count"]:
         lines.append(
-            f"stale: {len(odd)} labels do not belong to the present examples or their tags "
-            f"({', '.join(odd[:3])}{', ...' if len(odd) > 3 else ''}); label again"
+            f"stale: {count} labels do not belong to the present examples or their tags "
+            f"({', '.join(s['stale']['images'][:3])}{', ...' if count > 3 else ''}); label again"
         )
     if s["void_share"] > settings.max_void_share:
         lines.append(
@@ -111,37 +160,5 @@ def failures(statistics: Mapping[str, Any], settings: LabelGateConfig) -> list[s
     return lines
 
 
-def _tag_statistics(
-    records: Sequence[Mapping[str, Any]],
-    foreground: Sequence[Mapping[int, float]],
-    inputs: Mapping[str, Sequence[int]],
-    categories: Categories,
-) -> dict[str, dict[str, float]]:
-    all_tags = sum(len(tags) for tags in inputs.values())
-    all_pixels = sum(sum(shares.values()) for shares in foreground)
-    found = {}
-    for tag in sorted({tag for tags in inputs.values() for tag in tags}):
-        images = sum(tag in tags for tags in inputs.values())
-        pairs = zip(records, foreground, strict=True)
-        areas = [shares.get(tag, 0.0) for record, shares in pairs if tag in record["tags"]]
-        present = [area for area in areas if area > 0]
-        found[categories.names[tag]] = {
-            "weak": categories.names[tag] in categories.weak,
-            "images": images,
-            "labelled": len(areas),
-            "present": len(present),
-            "presence": len(present) / len(areas) if areas else 0.0,
-            "mean_area": _mean(present),
-            "tag_share": images / all_tags,
-            "pixel_share": sum(areas) / all_pixels if all_pixels else 0.0,
-        }
-    return found
-
-
-def _foreground(record: Mapping[str, Any], categories: Categories) -> dict[int, float]:
-    shares = {int(name): share for name, share in record["shares"].items()}
-    return {i: share for i, share in shares.items() if 0 < i < categories.num_classes}
-
-
-def _mean(values: Sequence[float] | np.ndarray) -> float:
-    return float(np.mean(values)) if len(values) else 0.0
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

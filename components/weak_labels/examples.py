@@ -16,7 +16,12 @@ def split_files(split_uri: str) -> list[str]:
     return sorted(tf.io.gfile.glob(f"{split_uri}/*.gz"))
 
 
+def label_files(uri: str) -> list[str]:
+    """The files of label records of an artifact."""
+    return sorted(tf.io.gfile.glob(f"{uri}/{LABELS}/*.jsonl"))
+
+
 def read_labels(uri: str) -> Iterator[dict[str, Any]]:
     """The records of all labels of an artifact, in the order of its examples; see `shards.LabelShard`."""
-    for path in sorted(tf.io.gfile.glob(f"{uri}/{LABELS}/*.jsonl")):
+    for path in label_files(uri):
         yield from read_lines(path)

@@ -13,7 +13,7 @@ from components.beam_masks.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.write_examples import read_rejected, read_summary
 from components.label_calibration.calibration_files import CURVES as CALIBRATION
 from components.mean_iou.metric import CONFUSION
-from components.weak_label_gate.label_statistics import label_statistics
+from components.weak_label_gate.label_statistics import LabelSums, label_statistics
 from components.weak_labels.examples import read_labels
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.images import Picture, colour, data_uri
@@ -124,7 +124,9 @@ def label_quality(labelled_uri: str | None, categories: Categories) -> dict[str,
         return None
     records, dead = list(read_labels(labelled_uri)), read_lines(f"{labelled_uri}/{DEAD_LETTERS}")
     inputs = {letter["key"]: () for letter in dead} | {record["key"]: record["tags"] for record in records}
-    statistics = label_statistics(records, inputs, categories)
+    labels = {record["key"]: record for record in records}
+    sums = (LabelSums.of_image(key, labels.get(key), tags) for key, tags in inputs.items())
+    statistics = label_statistics(LabelSums.merged(sums), categories)
     statistics["kept"] = json.loads(Path(labelled_uri, SUMMARY).read_text())["kept"]
     return statistics | {"dead": dead, "confidences": {record["key"]: record["confidence"] for record in records}}
 

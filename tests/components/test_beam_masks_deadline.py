@@ -12,6 +12,8 @@ from components.beam_masks.images import DEAD, Sample
 from components.beam_masks.masks import Result
 from components.beam_masks.networks import RunNetworks
 
+pytestmark = pytest.mark.slow  # waits for time limits
+
 
 def finish_but_hang_on_b(sample, image, outputs, image_sizes):
     if sample.key == "b":

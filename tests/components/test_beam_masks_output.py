@@ -26,6 +26,8 @@ from trainer.categories import from_lists
 from trainer.data.pictures import read_header
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow  # whole Beam jobs
+
 
 def predict(models, folder, output="out", **options):
     return predict_folder(models["segmentation"], folder / "images", folder / output, **options)

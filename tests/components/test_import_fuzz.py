@@ -20,6 +20,8 @@ from components.dataset_import.writer import _WriteSample, import_dataset
 from trainer.categories import VOC
 from trainer.errors import ImageFault, UserError, shown
 
+pytestmark = pytest.mark.slow  # hundreds of mutated datasets
+
 WHOLE = 20  # every so many cases are a whole import
 SEED = [
     Picture(

@@ -20,6 +20,8 @@ from components.dataset_import.writer import import_dataset
 from trainer.categories import VOC
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow  # many random datasets
+
 
 @st.composite
 def datasets(draw, number):

@@ -18,6 +18,8 @@ from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.shards import LabelShard
 from trainer.data import features
 
+pytestmark = pytest.mark.slow  # whole Beam jobs
+
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
@@ -134,7 +136,7 @@ def test_images_that_an_insertion_shifts_are_found(label):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [pytest.param(300, 10, marks=pytest.mark.slow), pytest.param(9_900, 100, marks=pytest.mark.soak)],
+    [(300, 10), pytest.param(9_900, 100, marks=pytest.mark.soak)],
 )
 def test_of_many_images_only_the_new_ones_are_labelled(label, old, new):
     records = [weak(i) for i in range(old + new)]

@@ -7,9 +7,11 @@ import pytest
 from labelling_samples import CATEGORIES, encode, scene
 from PIL import Image
 
-from components.weak_label_gate.label_statistics import label_statistics
+from components.weak_label_gate.label_statistics import LabelSums, label_statistics
 from components.weak_labels.label_folder import label_folder
 from trainer.errors import UserError
+
+pytestmark = pytest.mark.slow  # whole Beam jobs
 
 HEADER = "image,category,x1,y1,x2,y2\n"
 
@@ -89,7 +91,7 @@ def test_statistics_count_boxes_and_name_the_empty_ones():
     record = {"tags": [2], "confidence": 0.5, "shares": shares}
     records = [{"key": "a", **record, "boxes": [[2, 0.5], [2, 0.0]]}, {"key": "b", **record, "boxes": [[2, 1.0]]}]
     records.append({"key": "c", **record})
-    inputs = dict.fromkeys("abc", (2,))
-    found = label_statistics(records, inputs, CATEGORIES)
+    sums = [LabelSums.of_image(record["key"], record, (2,)) for record in records]
+    found = label_statistics(LabelSums.merged(sums), CATEGORIES)
     assert found["boxes"] == {"count": 3, "covered": 0.5, "empty": 1, "images": ["a"]}
-    assert "boxes" not in label_statistics(records[2:], {"c": (2,)}, CATEGORIES)
+    assert "boxes" not in label_statistics(sums[2], CATEGORIES)

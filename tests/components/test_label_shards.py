@@ -29,6 +29,8 @@ from trainer.data.json_lines import read_lines
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
 
+pytestmark = pytest.mark.slow  # whole Beam jobs
+
 PROGRAM = Path(__file__).parent / "programs" / "label_shard.py"
 
 
@@ -176,7 +178,6 @@ def test_results_keep_their_order_while_pictures_are_finished_at_once(label, net
     assert keys == [f"w{i:03}" for i in range(20)]
 
 
-@pytest.mark.slow
 def test_a_kill_in_the_middle_and_two_workers_at_once(label, models, shard, tmp_path):
     wanted = label(shard, "wanted")[2]
     folder, store = place(tmp_path / "killed"), tmp_path / "store"

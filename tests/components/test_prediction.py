@@ -20,6 +20,8 @@ from trainer.data.pictures import readable
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 
+pytestmark = pytest.mark.slow  # whole Beam jobs
+
 
 def test_masks_are_the_model_s_own(models, tmp_path):
     write_scenes(tmp_path, 5)

@@ -14,6 +14,8 @@ from components.weak_labels.label_folder import label_folder
 from serving.model import find_saved_model
 from serving.saved_model import load_saved_model
 
+pytestmark = pytest.mark.slow  # whole Beam jobs
+
 NETWORK = transferseg.NetworkConfig(backbone="tiny", weights=None, image_size=65, precision="float32")
 BLACK = np.zeros((4, 4, 3), np.uint8)
 STAGE = transferseg.StageConfig(steps=3, batch_size=4, optimizer="adam", learning_rate=0.003)

@@ -23,6 +23,8 @@ from trainer.categories import VOID, palette
 from trainer.data import features
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow  # whole Beam jobs
+
 
 def label(models, folder, output="out", **options):
     arguments = {"l_net": models["l_net"], "cam": models["cam"], **options}
@@ -244,7 +246,6 @@ def test_categories_no_network_knows(models, tmp_path):
         assert ((mask == tag) & truth)[certain].sum() / ((mask == tag) | truth)[certain].sum() > 0.7
 
 
-@pytest.mark.slow
 def test_two_processes_give_the_same_files(models, tmp_path):
     write_scenes(tmp_path, 20)
     (tmp_path / "images" / "s007.png").write_bytes(b"broken")
@@ -255,7 +256,7 @@ def test_two_processes_give_the_same_files(models, tmp_path):
 
 @pytest.mark.parametrize(
     ("copies", "kills"),
-    [pytest.param(1, [60], marks=pytest.mark.slow), pytest.param(10, [100, 700, 1300], marks=pytest.mark.soak)],
+    [(1, [60]), pytest.param(10, [100, 700, 1300], marks=pytest.mark.soak)],
 )
 def test_inputs_of_every_kind_survive_kills(models, tmp_path, copies, kills):
     """`kills`: how many masks there are when the process is killed."""

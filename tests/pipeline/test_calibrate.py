@@ -9,6 +9,8 @@ from components.weak_labels.core.label_config import read_label_settings
 from pipeline.cli import cli
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow  # labels many times
+
 CONFIG = """
 dataset: {root: %s}
 categories: {strong: [ant, bee], weak: [cow]}

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
 from finished_run import CATEGORIES, CONFIG, summary_of
 
 from pipeline.report.model_card import model_card, write_model_card
 from pipeline.report.summary import percent
 from serving.saved_model import MODEL_CARD
+
+pytestmark = pytest.mark.slow  # whole cards
 
 SERVING = {"latency_ms": 12.3, "memory_mb": 456.7, "load_s": 1.0, "agreement": 0.999}
 

@@ -10,6 +10,8 @@ from labelling_samples import encode, scene
 
 from pipeline.notebook import NOTEBOOK, PAGE, SECTION, written
 
+pytestmark = pytest.mark.slow  # runs all the page says
+
 
 @pytest.fixture
 def after_the_tutorial(tmp_path, models, monkeypatch) -> Path:

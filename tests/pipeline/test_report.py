@@ -15,6 +15,8 @@ from pipeline.report.summary import RunSummary, summarise
 from trainer.categories import palette
 from trainer.data import features
 
+pytestmark = pytest.mark.slow  # whole pages
+
 
 def test_the_page_needs_nothing_else_and_is_small(page):
     assert len(page.source) < 4_000_000

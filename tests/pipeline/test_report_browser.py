@@ -81,6 +81,7 @@ def test_the_graph_has_a_box_for_each_component_and_no_edge_that_others_imply():
     assert lay_out(chain(("a", []), ("b", []))) is None
 
 
+@pytest.mark.slow
 def test_lineage_goes_from_the_last_model_to_the_images(finished):
     steps = lineage(finished)
     assert [step.component for step in steps] == [

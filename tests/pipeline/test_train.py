@@ -25,6 +25,8 @@ from pipeline.train import train_stage
 from serving.export import read_categories
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow  # trains
+
 STAGE = {"steps": 2, "batch_size": 2}
 
 
@@ -110,7 +112,6 @@ def start_on(config, examples, tmp_path, place, **options) -> subprocess.Popen:
     return subprocess.Popen(command, env=os.environ | place, **options)
 
 
-@pytest.mark.slow
 def test_a_host_lost_before_the_first_step_is_one_line(config, examples, tmp_path):
     here, there = two_hosts()
     program = "import os; from trainer.training.hosts import over_hosts; over_hosts(); os._exit(9)"
@@ -121,7 +122,6 @@ def test_a_host_lost_before_the_first_step_is_one_line(config, examples, tmp_pat
     assert "lost another of the 2 hosts" in shown and "Traceback" not in shown
 
 
-@pytest.mark.slow
 def test_a_taken_port_is_one_line(config, examples, tmp_path):
     here, _ = two_hosts()
     own = json.loads(here["TF_CONFIG"])["cluster"]["worker"][0]
@@ -131,7 +131,6 @@ def test_a_taken_port_is_one_line(config, examples, tmp_path):
     assert chief.returncode == 2 and "this one's port is taken" in shown and "Traceback" not in shown
 
 
-@pytest.mark.slow
 def test_every_host_has_the_model_when_it_ends(config, examples, tmp_path):
     chief, other = [start_on(config, examples, tmp_path, place) for place in two_hosts()]
     assert other.wait(timeout=TIMEOUT_S) == 0

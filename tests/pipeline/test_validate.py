@@ -13,6 +13,8 @@ from PIL import Image
 from pipeline.cli import cli
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 
+pytestmark = pytest.mark.slow  # whole datasets
+
 STRONG, WEAK = list(DEMO_STRONG), list(DEMO_WEAK)
 
 

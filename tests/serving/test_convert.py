@@ -14,6 +14,8 @@ from serving import convert
 from trainer.data.preprocessing import decode_image, to_network_input
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow  # converts whole models
+
 SIZE = 65
 
 

@@ -229,6 +229,7 @@ def test_folders_named_like_a_pattern_are_restored_and_loaded(net, saved_model, 
         assert "serving_default" in load_saved_model(tmp_path / name).signatures
 
 
+@pytest.mark.slow
 def test_mixed_precision_networks_are_exported_and_restored(tmp_path):
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
@@ -255,6 +256,7 @@ def test_l_net_maps_are_sigmoids_of_the_grid(tmp_path):
     np.testing.assert_array_equal(answer["valid"][0], valid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["l_net", "cam"])
 def test_maps_are_means_over_all_views(kind, tmp_path):
     net = build_segmentation("tiny", 1, None, 0) if kind == "l_net" else build_cam("tiny", 4, None, 0)

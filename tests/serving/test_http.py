@@ -152,6 +152,7 @@ def test_beyond_all_connections_the_one_that_waits_longest_goes(small, monkeypat
         assert clients[0].recv(1) == b""
 
 
+@pytest.mark.slow
 def test_too_many_predictions_at_once_are_refused(saved_model):
     server = serve(saved_model, grpc_port=0, rest_port=0, max_calls=1)
     large = encode(draw(1500, 2000), "JPEG")
@@ -170,6 +171,7 @@ def test_too_many_predictions_at_once_are_refused(saved_model):
     assert (503, True) in codes and codes <= {(503, True), (400, False)}
 
 
+@pytest.mark.slow
 def test_clients_that_ask_on_while_the_server_stops_lose_no_answer(saved_model):
     server = serve(saved_model, grpc_port=0, rest_port=0)
     url = f"http://127.0.0.1:{server.rest_port}{STATUS}"
@@ -201,6 +203,7 @@ def test_clients_that_ask_on_while_the_server_stops_lose_no_answer(saved_model):
         connect(server)
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_says_so_to_health_checks(saved_model):
     server = serve(saved_model, grpc_port=0, rest_port=0)
     with connect(server) as connection:

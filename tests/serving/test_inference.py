@@ -18,6 +18,8 @@ from trainer.inference.one_image import predict_on_pixels
 from trainer.inference.tiles import number_of_tiles
 from trainer.models.large_fov import build_segmentation
 
+pytestmark = pytest.mark.slow  # exports networks of every look
+
 NATIVE = Look(size=SIZE, native=True)
 VIEWS = Look(size=SIZE, native=True, scales=(0.75, 1.0, 1.5), mirror=True)
 TILES = Look(size=SIZE, native=True, overlap=17)

@@ -52,6 +52,7 @@ def test_other_texts_are_refused(text, message):
         read_counts(text)
 
 
+@pytest.mark.slow
 def test_one_look_gives_the_masks_and_the_scores(signatures):
     images = tf.constant([encode(draw(40, 60, 1)), encode(draw(90, 30, 2), "JPEG")])
     both = signatures["masks_and_scores"](image_bytes=images)
@@ -64,6 +65,7 @@ def test_one_look_gives_the_masks_and_the_scores(signatures):
         np.testing.assert_allclose(both[name], scores[name], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_server_counts_what_it_predicts(saved_model, signatures):
     """Every picture that gets a mask, once, and none of the warm-up; the answer itself stays as it was."""
     running = serve(saved_model.parent, grpc_port=0, rest_port=0)

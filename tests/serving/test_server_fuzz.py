@@ -126,6 +126,7 @@ def check_answers(grpc_port: int) -> None:
         assert read_mask(client.predict([IMAGE])[0]).shape == (40, 60)
 
 
+@pytest.mark.slow
 def test_300_mutated_requests(server):
     fuzz = Fuzz(server.grpc_port, server.rest_port, seed=0)
     fuzz.run(300)

@@ -17,6 +17,8 @@ from serving.client import SegmentationClient
 from serving.local_server.server import serve
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow  # waits for servers
+
 IMAGE = encode(draw(40, 60))
 
 

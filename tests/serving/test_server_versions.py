@@ -18,6 +18,8 @@ from serving.local_server.models import State, VersionManager
 from serving.local_server.server import serve
 from trainer.errors import UserError
 
+pytestmark = pytest.mark.slow  # waits for servers
+
 IMAGE = encode(draw(40, 60))
 
 

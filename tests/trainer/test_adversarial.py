@@ -104,6 +104,7 @@ def fresh():
     config.disable_op_determinism()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"accumulate": 2}, {"xla": True}])
 def test_parts_and_xla_change_no_update(options, fresh):
     prepare(NetworkConfig(backbone="tiny", weights=None, image_size=65, precision="float32", xla="xla" in options))

@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from backbone_contract import (
     BackboneContract,
@@ -14,6 +15,8 @@ from keras.src.applications import efficientnet
 from tensorflow import keras
 
 from trainer.models import efficientnet_lite0
+
+pytestmark = pytest.mark.slow  # whole networks
 
 
 def test_every_backbone_is_under_contract():

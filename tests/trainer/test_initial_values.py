@@ -59,6 +59,7 @@ def test_what_fits_or_comes_from_a_file_is_left_alone():
         assert changed == ({"second"} if names else set())
 
 
+@pytest.mark.slow
 def test_precision_does_not_change_the_values():
     weights = []
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):

@@ -42,6 +42,7 @@ def test_shapes_types_and_ranges(records):
     assert set(np.unique(batch["labels"])) <= {0, 1, 255}
 
 
+@pytest.mark.slow
 def test_same_seed_same_batches_other_seed_others(records):
     first, second, other = take(records, 12), take(records, 12), take(records, 12, seed=6)
     for a, b in zip(first, second, strict=True):
@@ -50,6 +51,7 @@ def test_same_seed_same_batches_other_seed_others(records):
     assert any((a["key"] != b["key"]).any() for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [1, 4, 7])
 def test_a_later_start_continues_the_same_sequence_over_epochs(records, start):
     whole, rest = take(records, 12), take(records, 12 - start, start_step=start)

@@ -17,6 +17,8 @@ from trainer.models.large_fov import build_segmentation
 from trainer.models.weight_files import FILES, check_weights
 from trainer.models.weights import read_h5
 
+pytestmark = pytest.mark.slow  # whole networks
+
 
 def smooth_images(size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, size // 8, size // 8, 3)).repeat(8, 1).repeat(8, 2) * 1.0
@@ -57,7 +59,6 @@ def test_vgg_without_top_learns_at_the_papers_rates_from_features_as_large_as_im
     assert losses[0] == pytest.approx(math.log(21), rel=0.1) and max(losses) < 1.2 * math.log(21), losses
 
 
-@pytest.mark.slow
 def test_vgg_with_top_is_subsampled(tmp_path):
     """Random full-size VGG-16 weights in Keras' file layout; fc6 takes taps 0, 3, 6 and every 4th channel."""
     rng = np.random.default_rng(0)

@@ -14,6 +14,8 @@ from trainer.optimizers import make_optimizer
 from trainer.training.devices import prepare
 from trainer.training.loop import make_train_step
 
+pytestmark = pytest.mark.slow  # compiles whole networks
+
 SIZE, CLASSES = 33, 5
 
 
