@@ -81,7 +81,10 @@ def read_cvat(root: str, images: str | None = None, *, follow_links: bool = Fals
       UserError: neither annotations.xml nor labelmap.txt, something wrong in it, or the export has no pictures.
     """
     xml, table = join(root, ANNOTATIONS), join(root, "labelmap.txt")
-    is_xml = epath.Path(xml).is_file() and not epath.Path(table).is_file()
+    if not (epath.Path(table).is_file() or epath.Path(xml).is_file()):
+        exports = "the folder of an unpacked 'CVAT for images 1.1' or 'Segmentation mask 1.1'"
+        raise UserError(f"{root}: holds neither {ANNOTATIONS} nor labelmap.txt; give {exports}")
+    is_xml = not epath.Path(table).is_file()
     colours, names = (None, ()) if is_xml else read_colours(table)
     inside = join(root, IMAGES if is_xml else voc.IMAGES)
     try:

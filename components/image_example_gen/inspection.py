@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.beam_masks.job import write_json_lines
 from components.image_example_gen import voc
 from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.write_examples import Shard, read_shard
@@ -27,7 +27,7 @@ _PLAIN = 4.0  # our choice: deviation of a thumbnail's pixels below which it say
 
 
 class InspectShard(beam.DoFn):
-    """Shard -> a JSON line for each of its images.
+    """Shard -> a JSON-ready entry for each of its images.
 
     Keys: key, evaluation, split, tags and thumbnail, digest (null if unreadable), stage and reason (null if good).
     """
@@ -35,7 +35,7 @@ class InspectShard(beam.DoFn):
     def __init__(self, settings: DatasetConfig, categories: Categories):
         self.settings, self.categories = settings, categories
 
-    def process(self, shard: Shard) -> Iterable[str]:
+    def process(self, shard: Shard) -> Iterable[dict]:
         for job, result in read_shard(shard, self.settings, self.categories):
             entry = {"key": job.key, "evaluation": shard.evaluation, "digest": None, "thumbnail": None}
             if isinstance(result, ImageFault):
@@ -44,7 +44,7 @@ class InspectShard(beam.DoFn):
                 entry |= {"split": result.split, "tags": result.tags, "stage": None, "reason": None}
             if entry["stage"] not in ("image", "list"):
                 entry |= _look(self.settings.root, job.key)
-            yield json.dumps(entry)
+            yield entry
 
 
 def inspect(
@@ -55,8 +55,8 @@ def inspect(
         with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
             entries = pipeline | beam.Create(list(shards)) | beam.Reshuffle()
             entries = entries | beam.ParDo(InspectShard(settings, categories))
-            _ = entries | beam.io.WriteToText(f"{folder}/entries", num_shards=1, shard_name_template="")
-        found = read_lines(Path(folder, "entries"))
+            write_json_lines(entries, f"{folder}/entries.jsonl", "Entries")
+        found = read_lines(Path(folder, "entries.jsonl"))
     order = {
         (shard.evaluation, job.key): i for shard in shards for i, job in enumerate(shard.jobs, 1000 * shard.number)
     }

@@ -149,3 +149,8 @@ def test_other_files_are_refused(text, words, tmp_path):
     (tmp_path / "annotations.xml").write_text(text)
     with pytest.raises(UserError, match=words):
         read_cvat(str(tmp_path))
+
+
+def test_a_folder_that_is_no_export_is_told_which_files_make_one(tmp_path):
+    with pytest.raises(UserError, match=r"holds neither annotations\.xml nor labelmap\.txt"):
+        read_cvat(str(tmp_path))
