@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Backbone = Literal["vgg16", "resnet50", "mobilenet_v2", "efficientnet_lite0", "mobilenet", "tiny"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
@@ -16,9 +16,18 @@ _OF_SGD = ("momentum", "weight_decay", "head_multiplier")
 
 
 class Strict(BaseModel):
-    """Base of every settings class: frozen, no unknown keys."""
+    """Base of every settings class: frozen, no unknown keys, no number that is infinite, or yes or no."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """pydantic takes true for 1."""
+        kinds = get_args(annotation := cls.model_fields[info.field_name].annotation) or (annotation,)
+        if isinstance(value, bool) and bool not in kinds and (int in kinds or float in kinds):
+            raise ValueError("must be a number, not yes or no")
+        return value
 
 
 def refuse_unread(settings: Strict, names: Sequence[str], why: str) -> None:

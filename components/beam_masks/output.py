@@ -12,12 +12,12 @@ from pathlib import Path
 
 from components.beam_masks.lock import locked
 from components.beam_masks.masks import is_own, mask_path, remove_unfinished
+from trainer.data.files import LOCK
 from trainer.errors import UserError, one_line, shown
 
 DEAD_LETTERS = "dead_letters.jsonl"
 SUMMARY = "summary.json"
 SCRATCH = ".unfinished"  # folder in the output while the job runs; on a file system that all workers see
-_LOCK = ".transferseg.lock"
 _FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
 
 
@@ -37,7 +37,7 @@ def claimed(output: str | Path, images: str | Path | None, job: str) -> Iterator
         raise UserError(f"{output}: is the folder of images; masks would overwrite them; give another output")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with locked(output, f"another {job}", "--output", _LOCK):
+        with locked(output, f"another {job}", "--output", LOCK):
             try:
                 yield output
             finally:

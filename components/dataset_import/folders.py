@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from etils import epath
 
 from components.beam_masks.faults import dead_letter
 from components.dataset_import.cvat_xml import ANNOTATIONS, IMAGES, read_cvat_xml
-from components.dataset_import.items import Contents, PictureFolder
+from components.dataset_import.items import Contents, Drawn, PictureFolder
 from components.dataset_import.mask_decoding import BINARY, MaskFile, SbdMask, by_picture, in_order, pair, read_colours
 from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
 from trainer.categories import VOC
+from trainer.data.boxes import BoxesTable, TagBox, clipped, read_boxes_table
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import is_dir, join, walk
 from trainer.data.masks import Colour, are_binary
 from trainer.data.names import MASK_ENDINGS, Pictures, stem_of, suffix_of
+from trainer.data.pictures import Header
 from trainer.data.tags_table import TagsTable, read_tags_table
 from trainer.errors import ImageFault, UserError, some
 
@@ -108,25 +112,28 @@ def read_folder(
     names: Sequence[str] | None,
     *,
     colours: str | None = None,
+    boxes: str | None = None,
     follow_links: bool = False,
 ) -> Contents:
-    """A folder of pictures, with a folder of masks of the same stems, a tags file `image,tags`, or both.
+    """A folder of pictures, with a folder of masks of the same stems, a table of tags, one of boxes, or several.
 
     Args:
       images: folder.
       masks: folder of masks, see trainer.data.masks; ids are those of `names`. It may be `images` itself: then the
         masks are its .png files beside pictures of another suffix.
       tags: CSV; pictures it does not list take their tags from the mask.
-      names: categories by id; None: those of `colours`, or the tags in order of appearance.
+      names: categories by id; None: those of `colours`, or the tags, then the boxes', in order of appearance.
       colours: table of the masks' colours, see `masks.read_colours`.
+      boxes: CSV, see trainer.data.boxes; what has a box is a tag too.
       follow_links: see `trainer.data.files.walk`.
 
     Raises:
-      UserError: masks without names, neither masks nor tags, or a tag that is none of the names.
+      UserError: masks without names, neither masks nor tables, or a tag that is none of the names.
     """
-    if masks is None and tags is None:
-        raise UserError("give --masks, --tags or both: pictures alone say nothing")
+    if masks is None and tags is None and boxes is None:
+        raise UserError("give --masks, --tags or --boxes: pictures alone say nothing")
     table = read_tags_table(tags).strict() if tags else None
+    boxed = read_boxes_table(boxes).strict() if boxes else None
     meanings = None
     if colours:
         meanings, own = read_colours(colours)
@@ -135,13 +142,33 @@ def read_folder(
     if not names:
         if masks:
             raise UserError("masks hold ids: give the categories' names with --categories a,b,c (id 1, 2, 3)")
-        names = [clean_name(name, str(tags)) for name in table.names]
-        check_distinct(names, str(tags))
-    elif table and (unknown := table.faults_of_names(names)):
-        first = {what: line for line, what in reversed(unknown)}  # of each tag
-        told = some([f"{tags}: line {line}: {what}" for what, line in sorted(first.items(), key=lambda item: item[1])])
-        raise UserError(f"{told}; correct the tag, or add it to the categories, behind those that masks use")
-    return _paired(_beside(images, masks, follow_links), masks, names, meanings, table, follow_links)
+        tables = " and ".join(path for path in (tags, boxes) if path)
+        given = [*(table.names if table else ()), *((row.category for row in boxed.rows) if boxed else ())]
+        names = [clean_name(name, tables) for name in dict.fromkeys(given)]
+        if listed := next((name for name in names if "," in name), None):
+            raise UserError(
+                f"{tables}: the tag '{listed}' holds a comma; tags are separated by |. If it is one name, give "
+                "--categories a file with all names, one a line"
+            )
+        check_distinct(names, tables)
+    for one in (table, boxed):
+        if one and (unknown := one.faults_of_names(names)):
+            first = {what: line for line, what in reversed(unknown)}  # of each tag
+            ordered = sorted(first.items(), key=lambda item: item[1])
+            told = some([f"{one.path}: line {line}: {what}" for what, line in ordered])
+            raise UserError(f"{told}; correct the tag, or add it to the categories, behind those that masks use")
+    return _paired(_beside(images, masks, follow_links), masks, names, meanings, table, boxed, follow_links)
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """A Mask that has the boxes of a table alone."""
+
+    boxes: tuple[TagBox, ...]
+
+    def __call__(self, picture: Header) -> Drawn:
+        inside = tuple(clipped(box, *picture.size) for box in self.boxes)
+        return Drawn(np.zeros(picture.size, np.uint8), tuple(sorted({box.tag for box in inside})), boxes=inside)
 
 
 def _beside(images: str, masks: str | None, follow_links: bool) -> PictureFolder:
@@ -158,9 +185,10 @@ def _paired(
     names: Sequence[str],
     colours: Mapping[Colour, int] | None,
     table: TagsTable | None = None,
+    boxes: BoxesTable | None = None,
     follow_links: bool = False,
 ) -> Contents:
-    """Pictures with the mask of the same stem, the tags of their line, or a dead letter."""
+    """Pictures with the mask of the same stem, the tags of their line, the boxes of theirs, or a dead letter."""
     faults, notes = list(pictures.faults), []
     files = _files(masks, follow_links) if masks else []
     listed = set(pictures.files.paths)
@@ -169,22 +197,24 @@ def _paired(
         files = [file for file in files if suffix_of(file, (".png",)) and MASK_ENDINGS.sub("", stem_of(file)) in stems]
         listed -= set(files)
     found, odd = pair(files, Pictures(listed))
-    pictures.files.claim(row.image for row in (table.rows if table else ()))
+    pictures.files.claim(row.image for one in (table, boxes) if one for row in one.rows)
     rows, unused = table.by_image(pictures.files.find) if table else ({}, [])
     odd += [(row.image, ImageFault("read", f"{table.path}: line {row.line}: {fault}")) for row, fault in unused]
     faults += [dead_letter(name, fault) for name, fault in odd]
     refused = {name for name, _ in odd}
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    boxed, lost = boxes.by_image(pictures.files.find, ids) if boxes else ({}, [])
+    faults += [dead_letter(f"{boxes.path}: line {line}", ImageFault("read", what)) for line, what in lost]
     if masks and colours is None and len(names) == 1 and are_binary(join(masks, file) for file in found.values()):
         colours = BINARY
         notes.append(f"masks are black and white: 255 is {names[0]}, not void")
     samples = []
     for name in sorted(listed - refused):
         tags = rows[name].tags if name in rows else None
-        if name in found:
-            mask = MaskFile(join(masks, found[name]), len(names), colours)
-            samples.append(pictures.sample(name, tags, mask))
-        elif tags is not None:
-            samples.append(pictures.sample(name, tags))
+        mask = MaskFile(join(masks, found[name]), len(names), colours) if name in found else None
+        own = _Boxes(boxed[name]) if name in boxed else None
+        if mask or own or tags is not None:
+            samples.append(pictures.sample(name, tags, mask, own))
         else:
             faults.append(dead_letter(name, ImageFault("tags", "has neither a mask nor a line in the tags file")))
     return Contents(tuple(names), samples, faults, notes)

@@ -18,8 +18,8 @@ from components.dataset_import.brush import Brush
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
 from components.dataset_import.regions import Box, Pixels, Polygon, Region
-from trainer.categories import BACKGROUND, VOID
-from trainer.data.category_names import check_distinct, clean_name, is_background
+from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import is_dir, join, read_bytes, read_json, walk
 from trainer.data.masks import read_mask
 from trainer.errors import ImageFault, UserError
@@ -99,16 +99,18 @@ def read_label_studio(
             faults.append(dead_letter(key, fault))
         except UserError as error:
             raise UserError(f"{annotations}: {error}") from None
-    names = tuple(sorted({n for items in read.values() for item in items for n in item.names if not is_background(n)}))
+    labels = {name for items in read.values() for item in items for name in item.names}
+    names = tuple(sorted(name for name in labels if special_id(name) is None))
     check_distinct(names, annotations)
     return Contents(names, [_sample(key, items, names, pictures) for key, items in read.items()], faults)
 
 
 def _sample(key: str, items: Sequence[_Item], names: tuple[str, ...], pictures: PictureFolder) -> ImportedPicture:
     def index(name: str) -> int:
-        return BACKGROUND if is_background(name) else names.index(name) + 1
+        special = special_id(name)
+        return names.index(name) + 1 if special is None else special
 
-    tags = sorted({index(name) for item in items if item.is_tag for name in item.names} - {BACKGROUND})
+    tags = sorted({index(name) for item in items if item.is_tag for name in item.names} - {BACKGROUND, VOID})
     objects = []
     for item in items:
         if not item.is_tag:
@@ -149,6 +151,8 @@ def _items(task: dict, label: str) -> list[_Item]:
     if not isinstance(results, list):
         raise ImageFault("tags", f"{label}: its result is no list")
     for number, result in enumerate(results, start=1):
+        if isinstance(result, dict) and result.get("type") == "relation":
+            continue  # between two regions, which come on their own
         if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
             raise ImageFault("tags", f"{label}: result {number} has no value")
         kind = str(result.get("type"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from trainer.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import join, read_json
 from trainer.data.masks import read_mask
-from trainer.data.names import stem_of, suffix_of
+from trainer.data.names import plain, stem_of, suffix_of
 from trainer.errors import ImageFault, UserError
 
 
@@ -49,7 +50,9 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
         if not is_labelme(data):
             continue
         try:
-            name = pictures.files.get(stem_of(path, (".json",))) or pictures.files.find(str(data["imagePath"]))
+            beside = os.path.normpath(join(os.path.dirname(path) or ".", plain(str(data["imagePath"]))))
+            found = map(pictures.files.get, (stem_of(path, (".json",)), beside))
+            name = next(filter(None, found), None) or pictures.files.find(str(data["imagePath"]))
             if name in read:
                 raise ImageFault("tags", f"another JSON file is about {name} too; keep one")
             read[name] = data
@@ -60,7 +63,8 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
     names = {clean_name(label, join(root, of)) for label, of in labels if isinstance(label, str) and label.strip()}
     names = tuple(sorted(name for name in names if special_id(name) is None))
     if not names:
-        raise UserError(f"{root}: no JSON file of labelme's with a labelled shape")
+        first = f"; {faults[0]['key']}: {faults[0]['reason']}" if faults else ""
+        raise UserError(f"{root}: no JSON file of labelme's with a labelled shape{first}")
     check_distinct(names, root)
     faults += [
         dead_letter(name, ImageFault("tags", "has no JSON file of labelme's"))

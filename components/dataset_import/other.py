@@ -17,9 +17,9 @@ from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, Drawn, ImportedPicture
 from components.dataset_import.regions import Box, Pixels, Polygon
-from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.boxes import TagBox
-from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.category_names import clean_name
 from trainer.data.files import read_bytes
 from trainer.data.masks import encode_grey, fit
 from trainer.data.pictures import Header, read_header
@@ -55,7 +55,7 @@ def read_other(root: str, format_: str, split: str | None = None, *, follow_link
     if not items:
         raise UserError(f"{root}: holds nothing of the subset {split}; it has {', '.join(sorted(dataset.subsets()))}")
     labels = dataset.categories().get(datumaro.AnnotationType.label)
-    names, ids = _names([label.name for label in labels.items] if labels else [], root)
+    names, ids = ids_of_classes([clean_name(label.name, root) for label in labels.items] if labels else [], root)
     samples, faults = [], []
     for item in items:
         try:
@@ -77,21 +77,6 @@ class _Ready:
     def __call__(self, picture: Header) -> Drawn:
         with Image.open(io.BytesIO(self.png)) as image:
             return Drawn(fit(np.array(image), picture), self.shown, self.dropped, self.boxes)
-
-
-def _names(given: list[str], root: str) -> tuple[tuple[str, ...], list[int]]:
-    """(names by id, Datumaro's index -> id)."""
-    names: list[str] = []
-    ids = []
-    for name in (clean_name(name, root) for name in given):
-        special = special_id(name)
-        if special is None:
-            names.append(name)
-        ids.append(len(names) if special is None else special)
-    check_distinct(names, root)
-    if not names:
-        raise UserError(f"{root}: Datumaro finds no categories there")
-    return tuple(names), ids
 
 
 def _sample(item: Any, names: tuple[str, ...], ids: list[int], inside: str | None) -> ImportedPicture:

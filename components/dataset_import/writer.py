@@ -187,9 +187,10 @@ class _WriteSample(beam.DoFn):
         drawn = None if sample.mask is None else sample.mask(header)
         boxed = None if sample.boxes is None else sample.boxes(header)
         drawings = [one for one in (drawn, boxed) if one is not None]
-        if sample.tags is None and drawn is None:
+        if sample.tags is None and not drawings:
             raise ImageFault("tags", "has neither tags nor a mask")
-        tags = set(sample.tags) if sample.tags is not None else {self.names[i - 1] for i in drawn.shown}
+        telling = [one for one in (drawn if sample.tags is None else None, boxed) if one is not None]
+        tags = {*(sample.tags or ()), *(self.names[i - 1] for one in telling for i in one.shown)}
         if unknown := sorted(tags - set(self.names)):
             raise ImageFault("tags", f"tag '{unknown[0]}' is none of the dataset's categories")
         note = {"name": shown(sample.name), "digest": hashlib.sha256(given).hexdigest()}

@@ -167,17 +167,27 @@ def _yolo(root: str, list_: str | None, follow_links: bool):
 
 @_importer(
     "folder",
-    "Pictures with a folder of masks, a CSV `image,tags`, or both.",
+    "Pictures with a folder of masks, a CSV of tags, one of boxes, or several.",
     _IMAGES,
     _MASKS,
     click.option("--tags", metavar="CSV", help="columns image,tags; tags separated by |"),
+    click.option("--boxes", metavar="CSV", help="columns image,category,x1,y1,x2,y2; pixels of the stored picture"),
     click.option("--colours", metavar="FILE", help="what the masks' colours mean: lines name:red,green,blue"),
     _CATEGORIES,
 )
-def _folder(images: str, masks: str | None, tags: str | None, colours: str | None, categories: str, follow_links: bool):
+def _folder(
+    images: str,
+    masks: str | None,
+    tags: str | None,
+    boxes: str | None,
+    colours: str | None,
+    categories: str,
+    follow_links: bool,
+):
     from components.dataset_import.folders import read_folder
 
-    return read_folder(images, masks, tags, names_of(categories), colours=colours, follow_links=follow_links)
+    names = names_of(categories)
+    return read_folder(images, masks, tags, names, colours=colours, boxes=boxes, follow_links=follow_links)
 
 
 @_importer(

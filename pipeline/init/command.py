@@ -12,7 +12,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
-from components.dataset_import.writer import FAULTS, import_dataset
+from components.dataset_import.writer import FAULTS, TAGS, import_dataset
+from components.image_example_gen import voc
 from pipeline.config.run_config import load_config
 from pipeline.init.asked import Asked
 from pipeline.init.dataset import Found, look
@@ -21,7 +22,7 @@ from pipeline.init.recognise import NamesMissing, names_in, recognise
 from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.categories import VOC, VOC_SPLITS
-from trainer.errors import UserError
+from trainer.errors import UserError, shown
 
 _MAX_DEAD_SHARE = 0.1  # our choice, as import's: more unreadable pictures have a common cause
 
@@ -46,6 +47,9 @@ def init(asked: Asked, console: Console) -> Path:
     if not parts:
         root = place
         _say(console, f"{root}: VOC's layout, used as it is")
+        if number := _only_in_xml(root):
+            whole = f"transferseg import voc --root {shlex.quote(str(root))} --output all, then transferseg init all"
+            _say(console, f"  {number} pictures have an XML alone, which is not read; to have these too: {whole}")
     for part in parts:
         done = import_dataset(part.read(), root, part.split, replace=True)
         _say(
@@ -74,6 +78,14 @@ def init(asked: Asked, console: Console) -> Path:
     return asked.config
 
 
+def _only_in_xml(root: Path) -> int:
+    """How many pictures of VOC's layout would have tags and boxes if they were imported."""
+    if (root / TAGS).exists():
+        return 0
+    told = {path.stem for path in (root / "Annotations").glob("*.xml")}
+    return len(told.intersection(voc.keys(root)) - {path.stem for path in (root / voc.MASKS).iterdir()})
+
+
 def _say(console: Console, text: str) -> None:
     """A line in which no text from data is taken for markup."""
     console.print(text, highlight=False, soft_wrap=True, markup=False)
@@ -95,8 +107,8 @@ def _render(asked: Asked, root: Path, found: Found) -> str:
         loader=PackageLoader("pipeline.init", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("config.yaml.jinja").render(
-        source=asked.folder,
-        path=asked.config,
+        source=shown(str(asked.folder)),
+        path=shown(str(asked.config)),
         name=_name(asked.config.stem),
         root=_scalar(str(root.resolve())),
         found=found,
@@ -128,4 +140,5 @@ def _inline(names: Sequence[str]) -> str:
 
 
 def _scalar(value: str | None) -> str:
-    return yaml.safe_dump(value).split("\n")[0]
+    style = None if value is None or value.isprintable() else '"'  # which keeps all on one line
+    return yaml.safe_dump(value, width=float("inf"), default_style=style).split("\n")[0]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 from components.dataset_import.coco import read_coco
@@ -20,6 +21,7 @@ from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.yolo import read_yolo
 from components.image_example_gen import voc
 from trainer.categories import VOID
+from trainer.data.boxes import is_boxes_table
 from trainer.data.category_names import read_names
 from trainer.data.files import read_bytes, read_json
 from trainer.data.masks import ids_in, read_mask
@@ -36,6 +38,7 @@ KNOWN = (
 _DEPTH = 3  # our choice: folders of folders that an archive may have been unpacked into
 _JSON_FILES = 50  # our choice: of one export, in one folder
 _LOOKED_AT = 300  # our choice: masks that are opened to count ids
+_BESIDE_INSTANCES = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # of COCO's own files
 _SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -140,9 +143,12 @@ def _sbd(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 def _json(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     """Label Studio exports and COCO files, Roboflow's folders of them too.
 
-    Of several COCO files of one split the one named instances* is taken.
+    Of COCO's own files of a split instances* is taken, which has what the others have.
+
+    Raises:
+      UserError: two other files are about the same pictures: only a person knows which of them is right.
     """
-    found: dict[str, Part] = {}
+    found: dict[str, dict[Path, tuple[set, Part]]] = defaultdict(dict)
     for path in _json_files(folder):
         try:
             data = read_json(path, "a JSON file")
@@ -155,15 +161,24 @@ def _json(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
             images = _folder_of(folder, texts)
             yield Part("Label Studio", split, lambda path=path, images=images: read_label_studio(str(path), images))
         elif isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data) and data["images"]:
-            if split in found and not path.stem.startswith("instances"):
-                continue
             entries = data["images"] if isinstance(data["images"], list) else []
             texts = [entry.get("file_name") for entry in entries[:20] if isinstance(entry, dict)]
             images = _folder_of(path.parent if path.parent.name in _SPLITS else folder, texts)
             first = next(iter(data["annotations"] or ()), {})
             masks = str(path.with_suffix("")) if isinstance(first, dict) and "segments_info" in first else None
-            found[split] = Part("COCO", split, lambda p=path, i=images, m=masks: read_coco(str(p), i, m))
-    yield from found.values()
+            shown = {str(entry.get("file_name")) for entry in entries if isinstance(entry, dict)}
+            part = Part("COCO", split, lambda p=path, i=images, m=masks: read_coco(str(p), i, m))
+            found[split][path] = shown, part
+    for files in found.values():
+        if any(path.stem.startswith("instances") for path in files):
+            files = {path: file for path, file in files.items() if not path.stem.startswith(_BESIDE_INSTANCES)}
+        for (one, (shown, _)), (other, (also, _)) in combinations(files.items(), 2):
+            if both := shown & also:
+                raise UserError(
+                    f"{one} and {other.name} are both about {min(both)}: take one of them away, or begin with "
+                    f"transferseg import coco --annotations {shlex.quote(str(one))}"
+                )
+        yield from (part for _, part in files.values())
 
 
 def _json_files(folder: Path) -> Iterator[Path]:
@@ -222,14 +237,15 @@ def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = next((folder / name for name in ("masks", "labels") if (folder / name).is_dir()), None)
     tables = sorted(folder.glob("*.csv"))
-    tags = next((path for path in tables if is_tags_table(path)), None)
+    tags = next((str(path) for path in tables if is_tags_table(path)), None)
+    boxes = next((str(path) for path in tables if is_boxes_table(path)), None)
     if masks is None and not tables:
         return
     inside = [folder / name for name in ("images", "pictures", "photos") if (folder / name).is_dir()]
     images = inside[0] if inside else folder
     if not any(suffix_of(path.name) for path in images.rglob("*")):
         return
-    if tables and tags is None:
+    if tables and tags is None and boxes is None:
         read_tags_table(tables[0])  # says what is wrong with it
     if masks is not None and names is None:
         number = _highest_id(masks)
@@ -241,7 +257,7 @@ def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     yield Part(
         "pictures",
         "train",
-        lambda: read_folder(str(images), str(masks) if masks else None, str(tags) if tags else None, names),
+        lambda: read_folder(str(images), str(masks) if masks else None, tags, names, boxes=boxes),
     )
 
 

@@ -223,7 +223,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_comes_in(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"masks": None, "tags": None}, "give --masks, --tags or both"),
+        ({"masks": None, "tags": None}, "give --masks, --tags or --boxes"),
         ({"masks": "masks", "tags": None}, "give the categories' names with --categories"),
         ({"masks": None, "tags": "gone.csv"}, "no such file"),
         ({"masks": None, "tags": "bad.csv"}, "line 1 must be the header image,tags"),

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 from test_import_objects import BLOCK, HEIGHT, WIDTH, coco, photo
 
-from components.dataset_import.folders import read_voc
+from components.dataset_import.folders import read_folder, read_voc
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
 from components.dataset_import.tfrecords import read_tfrecords
@@ -16,6 +16,7 @@ from components.dataset_import.writer import import_dataset
 from components.dataset_import.yolo import read_yolo
 from trainer.data import features
 from trainer.data.boxes import TagBox, read_boxes_table
+from trainer.errors import UserError
 
 BLOCK_BOX = (10, 5, 30, 15)
 
@@ -212,3 +213,25 @@ def test_records_of_our_own_keep_their_boxes(orientation, tmp_path):
         writer.write(example.SerializeToString())
     _, found = brought_in(read_tfrecords(str(tmp_path / "a.tfrecord"), ["dog", "cat"]), tmp_path)
     assert sorted(found) == [("a", "cat", (1, 2, 3.5, 4)), ("a", "dog", (10, 5, WIDTH, 15))]
+
+
+def test_a_table_of_boxes_beside_pictures_is_read_and_is_a_tag(tmp_path):
+    photo(tmp_path / "photos/a.jpg")
+    photo(tmp_path / "photos/b.jpg", seed=1)
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,cat\n")
+    (tmp_path / "boxes.csv").write_text("image,category,x1,y1,x2,y2\nb.jpg,dog,10,5,30,15\nc.jpg,dog,1,1,2,2\n")
+    tables = {"tags": str(tmp_path / "tags.csv"), "boxes": str(tmp_path / "boxes.csv")}
+    contents = read_folder(str(tmp_path / "photos"), None, names=None, **tables)
+    done, rows = brought_in(contents, tmp_path)
+    assert rows == [("b", "dog", BLOCK_BOX)] and done["categories"] == ["cat", "dog"]
+    assert (tmp_path / "out/tags.csv").read_text() == "image,tags\na,cat\nb,dog\n"
+    assert done["dead"] == 1 and "line 3: no picture 'c.jpg'" in done["first_fault"]
+
+
+def test_commas_part_decimals_in_tables_of_semicolons_alone(tmp_path):
+    table = tmp_path / "boxes.csv"
+    table.write_text("image;category;x1;y1;x2;y2\na.jpg;dog;1,5;2;3;4,5\n")
+    assert read_boxes_table(table).strict().rows[0].corners == (1.5, 2, 3, 4.5)
+    table.write_text('image,category,x1,y1,x2,y2\na.jpg,dog,"1,200","1,300","2,100","2,400"\n')
+    with pytest.raises(UserError, match="line 2: x1 is '1,200', must be a number of pixels"):
+        read_boxes_table(table).strict()

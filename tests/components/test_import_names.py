@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -304,3 +305,39 @@ def test_a_missing_picture_takes_no_other_entry_s_picture(tmp_path, missing, the
     assert letter["key"] == missing and "no picture" in letter["reason"]
     alone = coco(tmp_path, [entry(0, missing)]) if missing.partition("/")[0] != "x" else None
     assert alone is None or [sample.name for sample in alone.samples] == [there]  # else the folders are just others
+
+
+def test_what_an_earlier_import_or_run_wrote_below_the_pictures_is_none_of_them(tmp_path):
+    photo(tmp_path / "a.jpg")
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,dog\n")
+    (tmp_path / "runs/first").mkdir(parents=True)
+    (tmp_path / "runs/first/metadata.sqlite").touch()
+    photo(tmp_path / "runs/first/curves.jpg", seed=1)
+    for _ in range(2):
+        contents = read_folder(str(tmp_path), None, str(tmp_path / "tags.csv"), None)
+        done = import_dataset(contents, tmp_path / "data", "train")
+        assert (done["images"], done["dead"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ('a.jpg,"dog, cat"', "the tag 'dog, cat' holds a comma; tags are separated by |"),
+        ("a.jpg,dog|void", "'void' is no category"),
+    ],
+)
+def test_tags_that_are_no_categories_are_refused(rows, words, tmp_path):
+    photo(tmp_path / "photos/a.jpg")
+    (tmp_path / "tags.csv").write_text(f"image,tags\n{rows}\n")
+    with pytest.raises(UserError, match=re.escape(words)):
+        read_folder(str(tmp_path / "photos"), None, str(tmp_path / "tags.csv"), None)
+
+
+def test_a_tag_background_says_that_there_is_nothing(tmp_path):
+    photo(tmp_path / "photos/a.jpg")
+    photo(tmp_path / "photos/b.jpg", seed=1)
+    (tmp_path / "tags.csv").write_text("image,tags\na.jpg,background\nb.jpg,dog\n")
+    for _ in range(2):
+        contents = read_folder(str(tmp_path / "photos"), None, str(tmp_path / "tags.csv"), None)
+        assert import_dataset(contents, tmp_path / "out", "train")["categories"] == ["dog"]
+    assert (tmp_path / "out/tags.csv").read_text() == "image,tags\na,\nb,dog\n"

@@ -286,3 +286,73 @@ def test_yolo_polygons_boxes_and_bad_lines(tmp_path):
     assert "line 6: a coordinate is not a finite number" in reasons[2]
     done = import_dataset(read_yolo(str(tmp_path), "val"), tmp_path / "val", "val")
     assert (done["images"], done["empty_masks"]) == (1, 1)  # no file of labels: nothing to see
+
+
+def yolo(place, names, labels, **more):
+    """labels: path of a picture -> its lines."""
+    for number, (path, lines) in enumerate(labels.items()):
+        photo(place / "images" / f"{path}.jpg", seed=number)
+        text = place / "labels" / f"{path}.txt"
+        text.parent.mkdir(parents=True, exist_ok=True)
+        text.write_text(lines)
+    (place / "data.yaml").write_text(json.dumps({"names": names, **more}))
+    return place
+
+
+_POLYGON = ".25 .16667 .75 .16667 .75 .5 .25 .5"
+
+
+def test_yolo_classes_that_mean_background_or_void_shift_no_id(tmp_path):
+    lines = f"0 0 0 1 0 1 1 0 1\n2 {_POLYGON}\n3 .1 .7 .4 .7 .4 .9 .1 .9\n"
+    root = yolo(tmp_path, ["background", "cat", "dog", "ignore"], {"train/a": lines, "val/b": lines})
+    for split in ("train", "val"):
+        done = import_dataset(read_yolo(str(root), split), tmp_path / "out", split)
+        assert done["categories"] == ["cat", "dog"]
+    for mask in (tmp_path / "out/SegmentationClass").iterdir():
+        ids = np.array(Image.open(mask))
+        assert (ids[BLOCK] == 2).all() and ids[24, 8] == 255 and ids[0, 0] == 0
+    assert (tmp_path / "out/tags.csv").read_text() == "image,tags\ntrain_a,dog\nval_b,dog\n"
+
+
+def test_yolo_keypoints_are_boxes(tmp_path):
+    root = yolo(tmp_path, ["cat"], {"a": f"0 .5 {1 / 3} .5 {1 / 3} .1 .1 2 .9 .9 2\n"}, kpt_shape=[2, 3])
+    _, mask, rows, letters = brought_in(read_yolo(str(root)), tmp_path)
+    assert rows == ["a,cat"] and not letters and ((mask == 255) == BLOCK).all()
+    assert (tmp_path / "out/boxes.csv").read_text().split("\n")[1].startswith("a,cat,10,")
+
+
+def test_yolo_pictures_of_a_split_are_where_data_yaml_says_and_others_are_told_of(tmp_path):
+    labels = dict.fromkeys(["train/a", "extra/b", "val/c", "more/d"], f"0 {_POLYGON}\n")
+    where = {
+        "path": "../datasets/mine",
+        "train": ["images/train", "../datasets/mine/images/extra"],
+        "val": "images/val",
+    }
+    contents = read_yolo(str(yolo(tmp_path, ["cat"], labels, **where)), "train")
+    assert [sample.name for sample in contents.samples] == ["images/extra/b.jpg", "images/train/a.jpg"]
+    assert contents.notes == ["1 pictures lie in no split's folder and are not read, e.g. images/more/d.jpg"]
+
+
+def test_a_label_that_means_void_is_void_and_relations_are_passed_over(tmp_path):
+    corner = [[0, 80], [20, 80], [20, 100], [0, 100]]
+    unclear = {"id": "u", "type": "polygonlabels", "value": {"points": corner, "polygonlabels": ["ignore"]}}
+    relation = {"type": "relation", "from_id": "d", "to_id": "u", "direction": "right"}
+    contents = label_studio(tmp_path, [DOG, unclear, relation])
+    done, mask, rows, letters = brought_in(contents, tmp_path)
+    assert done["categories"] == ["dog"] and rows == ["a,dog"] and not letters
+    assert (mask[BLOCK] == 1).all() and (mask[25:, :7] == 255).all()
+    assert import_dataset(contents, tmp_path / "out", "train", replace=True)["categories"] == ["dog"]
+
+
+def test_labelme_files_in_a_folder_beside_their_pictures(tmp_path):
+    photo(tmp_path / "images/a.jpg")
+    shape = {"label": "dog", "points": [[10, 5], [30, 5], [30, 15], [10, 15]]}
+    data = {"imagePath": "../images/a.jpg", "imageHeight": HEIGHT, "imageWidth": WIDTH, "shapes": [shape]}
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann/note of a.json").write_text(json.dumps(data))
+    _, mask, rows, _ = brought_in(read_labelme(str(tmp_path)), tmp_path)
+    assert rows == ["images_a,dog"] or rows == ["a,dog"]
+    assert ((mask == 1) == BLOCK).all()
+    (tmp_path / "ann/note of a.json").write_text(json.dumps({**data, "imagePath": "../../other.jpg"}))
+    with pytest.raises(UserError, match="with a labelled shape; ann/note of a.json: .*leads out of the folder"):
+        read_labelme(str(tmp_path))

@@ -1,5 +1,6 @@
 """`transferseg init`: every kind of folder becomes a config that loads; what it cannot know it says."""
 
+import json
 import re
 import shlex
 import sys
@@ -314,3 +315,69 @@ def test_what_cannot_be_known_is_said(prepare, message, tmp_path):
 def tags_alone(folder):
     foreign.write_images(foreign.drawn_originals(1), folder)
     (folder / "tags.csv").write_text("image,tags\ndrawn_0.jpg,kite\n")
+
+
+def test_a_second_init_inside_the_pictures_folder_reads_none_of_its_own_output(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos)
+    arguments = ["init", ".", "--categories", "even,odd,kite", "--weights", "null"]
+    for more in ([], ["--force"]):
+        done = CliRunner().invoke(cli, [*arguments, *more], catch_exceptions=False)
+        assert done.exit_code == 0 and "pictures, 24 images (train), 20 with a mask" in done.output, done.output
+
+
+def test_boxes_beside_the_tags_are_used(photos, tmp_path):
+    [named] = [row.split(",")[0] for row in (photos / "list.csv").read_text().splitlines() if row.endswith(",kite")][:1]
+    (photos / "where.csv").write_text(f"image,category,x1,y1,x2,y2\n{named},kite,1,1,9,9\n")
+    assert init(tmp_path, photos, "--categories", "even,odd,kite").exit_code == 0
+    assert (tmp_path / "data/boxes.csv").read_text().split("\n")[1].split(",")[1:] == ["kite", "1", "1", "9", "9"]
+
+
+def coco_file(path, names, first=0):
+    images = [{"id": i, "file_name": name, "width": 8, "height": 8} for i, name in enumerate(names)]
+    for i, name in enumerate(names, first):
+        picture = path.parent.parent / "images" / name
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        if not picture.exists():
+            Image.fromarray(np.random.default_rng(i).integers(0, 255, (8, 8, 3), np.uint8)).save(picture)
+    made = [
+        {"id": i, "image_id": i, "category_id": 1 + i % 2, "bbox": [1, 1, 5, 5], "area": 25}
+        | ({} if i % 2 else {"segmentation": [[1, 1, 6, 1, 6, 6, 1, 6]]})
+        for i in range(len(names))
+    ]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": made, "categories": categories}))
+
+
+def test_all_coco_files_of_a_split_are_read(tmp_path):
+    folder = tmp_path / "set"
+    coco_file(folder / "annotations/batch1.json", [f"a{i}.png" for i in range(8)])
+    coco_file(folder / "annotations/batch2.json", [f"b{i}.png" for i in range(8)], first=8)
+    done = init(tmp_path, folder)
+    assert done.exit_code == 0 and done.output.count("COCO, 8 images (train)") == 2, done.output
+    assert len(list((tmp_path / "data/JPEGImages").iterdir())) == 16
+    coco_file(folder / "annotations/batch3.json", ["a0.png"])
+    with pytest.raises(UserError, match="batch1.json and batch3.json are both about a0.png: take one of them away"):
+        init(tmp_path, folder, "--force")
+    (folder / "annotations/batch1.json").rename(folder / "annotations/instances_a.json")
+    (folder / "annotations/batch3.json").rename(folder / "annotations/captions_a.json")
+    assert init(tmp_path, folder, "--force").output.count("COCO, 8 images (train)") == 2
+
+
+@pytest.mark.parametrize("folder", ["a folder of " + 60 * "x" + " with/the second season", "two\nlines"])
+def test_any_path_stays_whole_in_the_config(photos, tmp_path, folder):
+    place = tmp_path / folder
+    place.mkdir(parents=True)
+    assert init(place, photos, "--categories", "even,odd,kite").exit_code == 0
+    assert load_config(place / "mine.yaml").dataset.root == str(place / "data")
+
+
+def test_voc_with_masks_for_some_pictures_and_xml_for_others_says_so(originals, tmp_path):
+    foreign.voc(originals, tmp_path / "voc")
+    (tmp_path / "voc/tags.csv").unlink(missing_ok=True)
+    picture = next((tmp_path / "voc/JPEGImages").iterdir())
+    (tmp_path / "voc/JPEGImages/alone.jpg").write_bytes(picture.read_bytes() + b"\0")
+    (tmp_path / "voc/Annotations").mkdir(exist_ok=True)
+    (tmp_path / "voc/Annotations/alone.xml").write_text("<annotation/>")
+    done = init(tmp_path, tmp_path / "voc", "--weak", originals[0].tags[0])
+    assert "1 pictures have an XML alone, which is not read" in done.output, done.output

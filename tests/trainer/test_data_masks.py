@@ -1,7 +1,10 @@
 """Masks by kind of file: whatever people's tools write becomes the same ids, or is refused by name."""
 
 import io
+import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -133,3 +136,59 @@ def test_a_mask_of_another_size_is_refused_with_both(size, words):
 def test_ids_and_grey_masks():
     assert ids_in(IDS) == (1, 3) and ids_in(np.full((2, 2), 255, np.uint8)) == ()
     np.testing.assert_array_equal(read_mask(encode_grey(IDS), 3), IDS)
+
+
+def raw_grey(bits, ids):
+    """A grey PNG of 2 or 4 bits, which Pillow cannot write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", *ids.shape[::-1], bits, 0, 0, 0, 0)
+    rows = (np.packbits(np.unpackbits(row[:, np.newaxis], axis=1)[:, -bits:].ravel()).tobytes() for row in ids)
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_greys_of_few_bits_are_the_ids_they_say(bits):
+    np.testing.assert_array_equal(read_mask(raw_grey(bits, VISIBLE), 20), VISIBLE)
+
+
+@pytest.mark.parametrize("used", [(0, 1), (0, 2), (0, 1, 2)])
+@pytest.mark.parametrize("second", [(255, 255, 255), (0, 128, 0)], ids=["white", "VOC's green"])
+def test_a_palette_means_the_same_whichever_of_its_entries_a_mask_uses(used, second):
+    ids = np.resize(np.array(used, np.uint8), (6, 8))
+    mask = palette_image(ids, [(0, 0, 0), second, (255, 0, 0)])
+    np.testing.assert_array_equal(read_mask(file(mask), 2), ids)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_an_index_that_is_transparent_is_background(kind):
+    ids = np.where(VISIBLE == 0, 2, VISIBLE)
+    clear = file(palette_image(ids, OWN), kind, transparency=2, optimize=False)
+    np.testing.assert_array_equal(read_mask(clear, 3), VISIBLE)
+
+
+def test_other_transparent_values_are_background():
+    ids = np.where(VISIBLE == 0, 2, VISIBLE)
+    np.testing.assert_array_equal(read_mask(file(Image.fromarray(ids), transparency=2), 3), VISIBLE)
+    alpha = bytes([255, 255, 0, 255])  # of each index
+    np.testing.assert_array_equal(read_mask(file(palette_image(ids, OWN[:4]), transparency=alpha), 3), VISIBLE)
+    colour = Image.fromarray(palette()[ids])
+    np.testing.assert_array_equal(read_mask(file(colour, transparency=tuple(map(int, palette()[2]))), 3), VISIBLE)
+
+
+def test_channels_of_16_bits_are_read_if_they_hold_8():
+    wide = cv2.imencode(".png", palette()[VISIBLE][..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    np.testing.assert_array_equal(read_mask(wide, 20), VISIBLE)
+    ids = cv2.imencode(".png", np.dstack([VISIBLE.astype(np.uint16)] * 3))[1].tobytes()
+    with pytest.raises(ImageFault, match="channels of 16 bits; save it as grey"):
+        read_mask(ids, 20)
+
+
+def test_equal_channels_hold_void_beside_ids_but_black_and_white_say_nothing():
+    np.testing.assert_array_equal(read_mask(file(Image.fromarray(np.dstack([IDS] * 3))), 20), IDS)
+    white = np.where(IDS == 1, 255, 0).astype(np.uint8)
+    with pytest.raises(ImageFault, match=r"the colour \(255, 255, 255\)"):
+        read_mask(file(Image.fromarray(np.dstack([white] * 3))), 20)

@@ -119,6 +119,10 @@ class BoxesTable:
         csv_table.refuse(self.path, self.faults)
         return self
 
+    def faults_of_names(self, known: Sequence[str]) -> csv_table.Faults:
+        """(line number, what is wrong) of categories that are none of the known names."""
+        return tuple(csv_table.unknown(((row.line, row.category) for row in self.rows), known))
+
     def by_image(
         self, find: Callable[[str], T], ids: Mapping[str, int]
     ) -> tuple[dict[T, tuple[TagBox, ...]], list[tuple[int, str]]]:
@@ -129,7 +133,7 @@ class BoxesTable:
           ids: the known categories.
         """
         found: dict[T, list[TagBox]] = {}
-        faults = [*self.faults, *csv_table.unknown(((row.line, row.category) for row in self.rows), list(ids))]
+        faults = [*self.faults, *self.faults_of_names(list(ids))]
         wrong = {line for line, _ in faults}
         for row in self.rows:
             try:
@@ -140,6 +144,11 @@ class BoxesTable:
             if row.line not in wrong:
                 found.setdefault(image, []).append(TagBox(ids[row.category], *row.corners))
         return {image: tuple(boxes) for image, boxes in found.items()}, sorted(faults)
+
+
+def is_boxes_table(path: str | Path) -> bool:
+    """Whether a file begins with the header."""
+    return csv_table.has_header(path, HEADER)
 
 
 def read_boxes_table(path: str | Path) -> BoxesTable:
@@ -163,9 +172,11 @@ def write_boxes_table(boxes: Mapping[str, Iterable[tuple[str, Corners]]]) -> byt
     )
 
 
-def _row(line: int, cells: list[str]) -> Row:
+def _row(line: int, cells: list[str], delimiter: str) -> Row:
     if len(cells) != len(HEADER) or not cells[0].strip() or not cells[1].strip():
         raise UserError(f"expected {','.join(HEADER)}, a box a line")
+    if delimiter != ",":  # such tables have decimal commas; in others a comma parts thousands, or is a slip
+        cells = [*cells[:2], *(cell.replace(",", ".") for cell in cells[2:])]
     corners = tuple(_number(name, cell) for name, cell in zip(HEADER[2:], cells[2:], strict=True))
     if fault := box_fault(corners):
         raise UserError(fault)
@@ -186,6 +197,6 @@ def box_fault(corners: Sequence[float]) -> str | None:
 
 def _number(name: str, cell: str) -> float:
     try:
-        return float(cell.strip().replace(",", "."))  # decimal commas stand in tables of semicolons
+        return float(cell)
     except ValueError:
         raise UserError(f"{name} is '{cut(cell, 20)}', must be a number of pixels") from None

@@ -47,7 +47,11 @@ def clean_name(name: object, where: str) -> str:
 
 
 def check_distinct(names: Sequence[str], where: str) -> None:
-    """Raises UserError if two names are the same, or differ in case alone, or if they are more than masks hold."""
+    """Raises UserError if names mean background or void, are the same or differ in case alone, or are too many."""
+    if odd := next((name for name in names if is_background(name) or is_void(name)), None):
+        raise UserError(
+            f"{where}: '{odd}' is no category: background is id 0, void is id 255; put background first, or take it off"
+        )
     seen: dict[str, str] = {}
     for name in names:
         other = seen.get(name.casefold())
@@ -68,10 +72,6 @@ def names_by_id(names: Sequence[object], where: str) -> list[str]:
     found = [clean_name(name, where) for name in names]
     if found and is_background(found[0]):
         found = found[1:]
-    if odd := next((name for name in found if is_background(name) or is_void(name)), None):
-        raise UserError(
-            f"{where}: '{odd}' is no category: background is id 0, void is id 255; put background first, or take it off"
-        )
     check_distinct(found, where)
     return found
 

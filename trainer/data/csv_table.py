@@ -19,14 +19,14 @@ T = TypeVar("T")
 
 
 def read_lines(
-    path: str | Path, header: Sequence[str], parse: Callable[[int, list[str]], T]
+    path: str | Path, header: Sequence[str], parse: Callable[[int, list[str], str], T]
 ) -> tuple[tuple[T, ...], Faults]:
     """Reads a table; blank lines are skipped.
 
     Args:
       path: the CSV.
       header: names of its columns, which line 1 must give in any case.
-      parse: (line number, cells) -> a row; its UserErrors become faults.
+      parse: (line number, cells, delimiter) -> a row; its UserErrors become faults.
 
     Raises:
       UserError: no such file, no text, or another header.
@@ -41,7 +41,7 @@ def read_lines(
         try:
             cells = next(csv.reader([line], delimiter=delimiter, strict=True), [])
             if any(cell.strip() for cell in cells):
-                rows.append(parse(number, cells))
+                rows.append(parse(number, cells, delimiter))
         except csv.Error as error:
             is_open = "end of data" in str(error)
             faults.append((number, "a quote is opened and not closed on the same line" if is_open else str(error)))

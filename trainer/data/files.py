@@ -6,12 +6,14 @@ import json
 import os
 import reprlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from trainer.errors import ImageFault, UserError, one_line, shown
 
+LOCK = ".transferseg.lock"  # in each folder that an import, `label` or `predict` writes
+_RUN = "metadata.sqlite"  # in the work folder of a run
 _FOLDERS_OF_TOOLS = ("__MACOSX", "@eaDir")  # copies and thumbnails that archivers and file servers leave
 
 
@@ -119,6 +121,8 @@ def read_json(path: str | Path, what: str) -> Any:
 def walk(folder: str | Path, follow_links: bool = False) -> tuple[list[str], list[tuple[str, str]]]:
     """The files below a folder, sorted, hidden ones and tools' own folders passed over.
 
+    Ours too: what an earlier import, job or run has written below the folder is none of its pictures.
+
     Args:
       folder: local or remote.
       follow_links: take files and folders that links lead to, wherever those lie.
@@ -130,31 +134,38 @@ def walk(folder: str | Path, follow_links: bool = False) -> tuple[list[str], lis
         import tensorflow as tf
 
         base = str(folder).rstrip("/")
-        found = [
-            f"{place[len(base) :].strip('/')}/{name}" for place, _, names in tf.io.gfile.walk(base) for name in names
-        ]
-        return sorted(path.strip("/") for path in found if not _is_hidden(path)), []
+        folders = {place[len(base) :].strip("/"): names for place, _, names in tf.io.gfile.walk(base)}
+        ours = tuple(f"{place}/" for place, names in folders.items() if place and _is_ours(names))
+        found = (f"{place}/{name}" for place, names in folders.items() for name in names)
+        return sorted(path.strip("/") for path in found if not _is_hidden(path) and not path.startswith(ours)), []
     root, out = os.path.realpath(folder), []
     seen = {root}
 
     def inside(place: str, prefix: str) -> Iterator[str]:
-        with os.scandir(place) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if _is_hidden(entry.name):
-                    continue
-                target = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                leads_out = entry.is_symlink() and not target.startswith(root + os.sep)
-                if leads_out and not follow_links:
-                    out.append((prefix + entry.name, "a link that leads out of the folder; --follow-links takes it"))
-                elif entry.is_dir():
-                    real = os.path.realpath(entry.path)
-                    if real not in seen and not (entry.is_symlink() and not leads_out):
-                        seen.add(real)
-                        yield from inside(entry.path, f"{prefix}{entry.name}/")
-                else:
-                    yield prefix + entry.name
+        with os.scandir(place) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
+        if prefix and _is_ours([entry.name for entry in entries]):
+            return
+        for entry in entries:
+            if _is_hidden(entry.name):
+                continue
+            target = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+            leads_out = entry.is_symlink() and not target.startswith(root + os.sep)
+            if leads_out and not follow_links:
+                out.append((prefix + entry.name, "a link that leads out of the folder; --follow-links takes it"))
+            elif entry.is_dir():
+                real = os.path.realpath(entry.path)
+                if real not in seen and not (entry.is_symlink() and not leads_out):
+                    seen.add(real)
+                    yield from inside(entry.path, f"{prefix}{entry.name}/")
+            else:
+                yield prefix + entry.name
 
     return sorted(inside(str(folder), "")) if os.path.isdir(folder) else [], out
+
+
+def _is_ours(names: Collection[str]) -> bool:
+    return LOCK in names or _RUN in names
 
 
 def _is_hidden(path: str) -> bool:

@@ -1,8 +1,9 @@
 """Mask files -> category ids, by kind of file; and masks turned to the pixels of their picture.
 
-Kinds: grey of 1 to 16 bits, with or without alpha, and RGB of equal channels hold ids. A palette's indices are ids,
-unless its colours are VOC's in another order (an optimiser sorted them), or a table of colours is given. Other RGB
-masks need the table; VOC's colour map is the default. Transparent pixels are background.
+Kinds: grey of 1 to 16 bits, of 8 bits with or without alpha, and RGB of equal channels hold ids. A palette's indices
+are ids, unless all its colours, used or not, are VOC's, or all are greys that are ids (an optimiser sorted them), or a
+table of colours is given. Other RGB masks need the table; VOC's colour map is the default. Transparent pixels are
+background.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -22,6 +24,7 @@ from trainer.errors import ImageFault, one_line
 Colour = tuple[int, int, int]
 
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads greys of 2 and 4 bits over 0..255
 
 
 def voc_colours(num_categories: int) -> dict[Colour, int]:
@@ -67,8 +70,11 @@ def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None
         with Image.open(io.BytesIO(data)) as image:
             image.verify()  # checksums and the end, which decoding alone does not look at
         with Image.open(io.BytesIO(data)) as image:
+            stored = str(image.tile[0].args if isinstance(image.tile[0].args, str) else image.tile[0].args[0])
             image.load()
-            ids = _ids(image, num_categories, colours)
+            if ";16" in stored and image.mode in ("RGB", "RGBA", "LA"):
+                _refuse_cut_values(data)
+            ids = _ids(image, num_categories, colours, _GREY_STEPS.get(stored[:3], 1))
     except ImageFault:
         raise
     except Exception as error:  # Pillow raises many kinds on damaged files
@@ -156,9 +162,16 @@ def encode_grey(mask: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _ids(image: Image.Image, num_categories: int, colours: Mapping[Colour, int] | None) -> np.ndarray:
-    """Any number type [H, W]."""
-    alpha = _alpha(image)
+def _refuse_cut_values(data: bytes) -> None:
+    """Raises ImageFault if channels of 16 bits, of which Pillow keeps the upper 8, say something in the lower."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or (pixels % 257).any():  # 8 bits are widened by this factor
+        raise ImageFault("mask", "its mask has channels of 16 bits; save it as grey, or with 8 bits a channel")
+
+
+def _ids(image: Image.Image, num_categories: int, colours: Mapping[Colour, int] | None, grey_step: int) -> np.ndarray:
+    """Any number type [H, W]. `grey_step`: between two of the file's greys as Pillow has them."""
+    alpha = _alpha(image, grey_step)
     if image.mode == "P":
         ids = _of_palette(image, num_categories, colours)
     elif image.mode == "1" and colours is None:
@@ -166,7 +179,7 @@ def _ids(image: Image.Image, num_categories: int, colours: Mapping[Colour, int] 
     elif image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L"):
         pixels = np.array(image.convert("L") if image.mode == "1" else image)
         grey = pixels[..., 0] if pixels.ndim == 3 else pixels
-        ids = grey if colours is None else _of_colours(np.stack([grey] * 3, -1), colours, alpha)
+        ids = grey // grey_step if colours is None else _of_colours(np.stack([grey] * 3, -1), colours, alpha)
     elif image.mode in ("RGB", "RGBA"):
         ids = _of_rgb(np.array(image)[..., :3], num_categories, colours, alpha)
     else:
@@ -174,9 +187,17 @@ def _ids(image: Image.Image, num_categories: int, colours: Mapping[Colour, int] 
     return ids if alpha is None else np.where(alpha, ids, BACKGROUND)
 
 
-def _alpha(image: Image.Image) -> np.ndarray | None:
-    """bool [H, W], False where the mask is transparent; None where it has no alpha channel."""
-    return np.array(image.getchannel("A")) > 0 if image.mode in ("LA", "RGBA") else None
+def _alpha(image: Image.Image, grey_step: int) -> np.ndarray | None:
+    """bool [H, W], False where the mask is transparent; None where nothing says that anything is."""
+    if image.mode in ("LA", "RGBA"):
+        return np.array(image.getchannel("A")) > 0
+    clear = image.info.get("transparency")  # the index, grey or colour that is transparent; or the alpha of each index
+    if clear is None:
+        return None
+    pixels = np.array(image)
+    if isinstance(clear, bytes):
+        return np.frombuffer(clear.ljust(256, b"\xff"), np.uint8)[pixels] > 0
+    return (pixels != clear).any(-1) if pixels.ndim == 3 else pixels // grey_step != clear
 
 
 def _of_palette(image: Image.Image, num_categories: int, colours: Mapping[Colour, int] | None) -> np.ndarray:
@@ -186,7 +207,7 @@ def _of_palette(image: Image.Image, num_categories: int, colours: Mapping[Colour
     if used.size and used[-1] >= len(entries):
         raise ImageFault("mask", f"its mask uses palette entry {used[-1]} of {len(entries)}")
     if colours is None:
-        shown = {tuple(map(int, entries[i])) for i in used}
+        shown = {tuple(map(int, entry)) for entry in entries}  # of used ones alone, two masks might be read in two ways
         grey = {(i, i, i): i for i in [*range(num_categories + 1), VOID]}
         tables = (voc_colours(num_categories), grey)
         colours = next((table for table in tables if len(shown) > 1 and shown <= set(table)), None)
@@ -202,9 +223,11 @@ def _of_rgb(
 ) -> np.ndarray:
     grey = pixels[..., 0]
     opaque = pixels if alpha is None else pixels[alpha]
-    is_grey = bool((opaque == opaque[..., :1]).all())
-    if colours is None and is_grey and (opaque.max(initial=0) <= num_categories or num_categories == 0):
-        return grey
+    if colours is None and bool((opaque == opaque[..., :1]).all()):
+        used = _used(opaque)
+        highest = max((i for i in used if i != VOID), default=BACKGROUND)
+        if num_categories == 0 or (highest <= num_categories and (highest != BACKGROUND or VOID not in used)):
+            return grey  # black and white alone say not whether white is void
     return _of_colours(pixels, voc_colours(num_categories) if colours is None else colours, alpha)
 
 

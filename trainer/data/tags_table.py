@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trainer.data import csv_table
+from trainer.data.category_names import is_background
 from trainer.errors import ImageFault, UserError, shown
 
 HEADER = ("image", "tags")
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: its number, the image as it is named there, its tags without repeats."""
+    """A line of the table: its number, the image as it is named there, its tags without repeats and background."""
 
     line: int
     image: str
@@ -86,8 +87,8 @@ def write_tags_table(rows: Mapping[str, Iterable[str]]) -> bytes:
     return csv_table.written(HEADER, ((image, SEPARATOR.join(tags)) for image, tags in sorted(rows.items())))
 
 
-def _row(line: int, cells: list[str]) -> Row:
+def _row(line: int, cells: list[str], delimiter: str) -> Row:
     if len(cells) != 2 or not cells[0].strip():
         raise UserError("expected image,tags with tags separated by |")
     tags = dict.fromkeys(csv_table.category(tag) for tag in cells[1].split(SEPARATOR))
-    return Row(line, cells[0].strip(), tuple(tag for tag in tags if tag))
+    return Row(line, cells[0].strip(), tuple(tag for tag in tags if tag and not is_background(tag)))
