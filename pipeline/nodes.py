@@ -23,6 +23,7 @@ from tfx.proto import infra_validator_pb2, pusher_pb2, trainer_pb2
 from tfx.types import BaseChannel, Channel, standard_artifacts
 from tfx.utils import path_utils
 
+from components.beam_masks.job import model_digest
 from components.data_gate.component import DataGate
 from components.image_example_gen.records import STRONG, WEAK
 from components.label_calibration.component import LabelCalibration
@@ -35,6 +36,7 @@ from trainer.categories import Categories
 from trainer.data import features
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
+from trainer.models.weight_files import content_of
 
 # Trainer -> (the run_fn and section of the config that it follows, splits it reads)
 TRAINERS = {
@@ -104,6 +106,7 @@ def trainer_config(
     """A run_fn's `custom_config` (see components.trainers.run_fns)."""
     return {
         "network": config.network.model_dump(mode="json"),
+        "weights_content": content_of(config.network.weights),
         "stage": getattr(config, section).model_dump(mode="json"),
         "look": config.look(section).model_dump(mode="json"),
         "max_pixels": config.inference.max_pixels if section in ("segmentation", "p_net") else MAX_PIXELS,
@@ -115,9 +118,12 @@ def trainer_config(
 
 def imported(name: str, path: str) -> Importer:
     """A network of an earlier run, in place of the Trainer `name`."""
+    folder = exported_folder(f"{name}_from", path)
+    state = None if "://" in folder else {"content": model_digest(path_utils.serving_model_path(folder))}
     return Importer(
-        source_uri=exported_folder(f"{name}_from", path),
+        source_uri=folder,
         artifact_type=standard_artifacts.Model,
+        custom_properties=state,  # another network in the same folder is another artifact
         output_key="model",
     ).with_id(name)
 
@@ -203,7 +209,7 @@ def evaluator(
         eval_config=make_eval_config(
             categories,
             minimum=minimum if gate else None,
-            max_drop=drops if gate else None,
+            max_drop=drops if gate and not config.gate.accept else None,
             added=config.categories.added,
         ),
     ).with_id(name)

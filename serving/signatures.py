@@ -8,6 +8,8 @@ pixels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import tensorflow as tf
 
 from serving.palette_png import encode_palette_png
@@ -16,6 +18,7 @@ from serving.tiled_pictures import TiledPictures
 from serving.whole_pictures import STRINGS, IdsAt, WholePictures
 from trainer import categories
 from trainer.data import features
+from trainer.data.pictures import MAX_PIXELS
 from trainer.data.preprocessing import decode_mask
 from trainer.inference.looks import Look
 from trainer.metrics import BAND
@@ -44,7 +47,7 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
       net: float32 [B, S, S, 3] RGB in 0..255 -> logits [B, g, g, C].
       num_classes: C, background included.
       look: how it looks at pictures.
-      max_pixels: images with more pixels are refused.
+      max_pixels: images with more pixels are refused; by `evaluate` only those with more than a dataset may hold.
     """
     palette = categories.palette()
 
@@ -56,6 +59,8 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
         pictures = WholePictures(network, look, max_pixels)
     else:
         pictures = TiledPictures(network, num_classes, look, max_pixels)
+
+    judged = pictures if max_pixels >= MAX_PIXELS else replace(pictures, max_pixels=MAX_PIXELS)
 
     def encoded(ids_at: IdsAt, size: tf.Tensor) -> tf.Tensor:
         return encode_palette_png(ids_at(size), palette)
@@ -100,7 +105,7 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
 
         counts, keys = tf.TensorSpec([num_classes**2], tf.int64), parsed[features.KEY]
         more = (parsed[features.MASK], keys)
-        (confusion, boundary), (_, area, confidence) = pictures.each_picture(
+        (confusion, boundary), (_, area, confidence) = judged.each_picture(
             parsed[features.IMAGE], keys, count, more, (counts, counts)
         )
         return {"key": keys, "confusion": confusion, "boundary": boundary, "area": area, "confidence": confidence}

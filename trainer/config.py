@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -15,10 +15,19 @@ Scale = tuple[float, float] | Literal["native"]
 _OF_SGD = ("momentum", "weight_decay", "head_multiplier")
 
 
+S = TypeVar("S", bound="Strict")
+
+
 class Strict(BaseModel):
     """Base of every settings class: frozen, no unknown keys, no number that is infinite, or yes or no."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def model_copy(self: S, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> S:
+        """pydantic's, which would take keys that are no fields and forget them."""
+        if unknown := set(update or ()) - set(self.model_fields):
+            raise TypeError(f"{type(self).__name__} has no fields {sorted(unknown)}")
+        return super().model_copy(update=update, deep=deep)
 
     @field_validator("*", mode="before")
     @classmethod

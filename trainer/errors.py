@@ -10,6 +10,9 @@ Stage = Literal["list", "read", "decode", "size", "image", "mask", "tags", "obje
 
 _REASON_LENGTH = 300  # characters
 _SHOWN = 5  # faults that a message names
+_GRAPH = re.compile(  # lines of TensorFlow's about its graph: nodes, frames of tracebacks, their code
+    r"Graph execution error:|Detected at node|Node: |<stack traces|\s*\[\[\{\{node|\d+ root error|\s+File \"|\s{4}|\s*$"
+)
 _TENSORFLOW_NOISE = re.compile(r"\{\{.*?\}\} ?| \[Op:.*$")  # where in the graph: nothing a person can use
 
 
@@ -35,8 +38,14 @@ def one_line(reason: str | Exception) -> str:
     """A message, shortened and printable: of an exception the first line, or the name of its class."""
     text = str(reason).strip()
     if isinstance(reason, Exception):
-        text = next(iter(text.splitlines()), type(reason).__name__)
+        text = telling_line(text) or type(reason).__name__
     return shown(_TENSORFLOW_NOISE.sub("", text)[:_REASON_LENGTH])
+
+
+def telling_line(text: str) -> str:
+    """The first line of a message that speaks of the input; TensorFlow puts lines about its graph before it."""
+    lines = text.splitlines()
+    return next((line for line in lines if not _GRAPH.match(line)), next(iter(lines), ""))
 
 
 def shown(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from components.image_example_gen.write_examples import SHARD_SIZE
+from trainer.data.features import SHARD_SIZE
 
 SIZES = (10_000, 1_000_000, 100_000_000)
 PRICE, WORKERS, WEAK_SHARE, MAX_EVAL = 0.04, 64, 0.75, 10_000  # dollars a core-hour; the others are no measurements

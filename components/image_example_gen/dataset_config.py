@@ -163,5 +163,6 @@ def fingerprint(settings: DatasetConfig) -> str:
     if settings.boxes_path:
         add(settings.boxes_path)
     if settings.corrected:
-        add(voc.list_path(root, settings.corrected))
+        for path in voc.spans(root, settings.corrected).values():
+            add(path)
     return digest.hexdigest()

@@ -22,12 +22,12 @@ from components.image_example_gen.tags import Tags, read_tags
 from trainer.categories import Categories
 from trainer.data import features
 from trainer.data.boxes import TagBox
+from trainer.data.features import SHARD_SIZE
 from trainer.data.json_lines import read_lines, to_lines
 from trainer.errors import ImageFault, UserError
 from trainer.progress import progress
 from trainer.threads import in_threads
 
-SHARD_SIZE = 64  # our choice: images a shard, about 6 MB of VOC; a worker labels a shard at a time
 SUMMARY = "summary.json"
 REJECTED = "rejected.jsonl"
 

@@ -17,6 +17,7 @@ from trainer.metrics import class_iou, mean_iou, scores
 CONFUSION, BOUNDARY = "confusion", "boundary"  # outputs of the signature, int64 [C * C]
 AREA, CONFIDENCE = "area", "confidence"  # likewise, float32 [C] and []; models of earlier versions have neither
 TABLE = "predictions"
+_NOTHING = 1e-9  # TFMA's change thresholds refuse every model after one of exactly 0: it divides by that
 
 _Counts = tuple[np.ndarray, np.ndarray]  # int64 [2, C, C] of pixels, the table of counts
 
@@ -117,7 +118,8 @@ class _ConfusionCombiner(beam.CombineFn):
             TABLE: table,
         }
         known = class_iou(confusion)[: self._known]
-        values["known_miou"] = mean_iou(known)
-        values["known_weak_miou"] = mean_iou(known[[i for i in self._categories.weak_ids if i < self._known]])
+        weak = known[[i for i in self._categories.weak_ids if i < self._known]]
+        for name, iou in (("known_miou", known), ("known_weak_miou", weak)):  # what the gate compares
+            values[name] = np.maximum(mean_iou(iou), _NOTHING)
         values.update({f"iou/{category}": iou for category, iou in result.per_class.items()})
         return {self._keys[key]: value for key, value in values.items()}

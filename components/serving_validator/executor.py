@@ -14,12 +14,15 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.beam_masks.networks import describe
 from components.image_example_gen.records import EVAL
 from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
 from components.weak_labels.examples import split_files
 from trainer.categories import Categories
 from trainer.data.features import image_of, read_examples
+from trainer.data.pictures import holds_more
+from trainer.errors import UserError
 
 REPORT = "serving_check.json"
 BLESSED = "blessed"  # the custom property that TFX's Pusher reads
@@ -39,23 +42,31 @@ class Executor(base_executor.BaseExecutor):
         Args:
           input_dict:
             - model: the trained and exported model.
-            - examples: ImageExampleGen's artifact; the first images of its split eval are sent.
+            - examples: ImageExampleGen's artifact; the first images of its split eval that the model takes are sent.
             - infra_blessing: optional, the InfraValidator's; without its blessing this one is withheld too.
           output_dict:
             - blessing: InfraBlessing, as the Pusher reads it; gets serving_check.json (see checks.ServingReport).
           exec_properties:
             - settings: JSON of ServingCheckConfig.
             - categories: JSON of Categories.to_dict().
+
+        Raises:
+          UserError: the model takes none of the images.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         settings = ServingCheckConfig.model_validate_json(exec_properties["settings"])
         files = split_files(artifact_utils.get_split_uri(input_dict["examples"], EVAL))
-        images = [image_of(example) for example in itertools.islice(read_examples(files), settings.images)]
+        folder = path_utils.serving_model_path(model.uri)
+        limit = describe(folder).max_pixels
+        known = (image_of(example) for file in files for example in read_examples(file))
+        images = list(itertools.islice((image for image in known if not holds_more(image, limit)), settings.images))
+        if not images:
+            raise UserError(f"inference.max_pixels: no picture of the evaluation list has {limit} or fewer; raise it")
         with tempfile.TemporaryDirectory() as work:
             report = check_model(
-                Path(path_utils.serving_model_path(model.uri)),
+                Path(folder),
                 images,
                 Categories.from_dict(json.loads(exec_properties["categories"])),
                 settings,

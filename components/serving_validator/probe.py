@@ -24,6 +24,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 _WARMUP = "assets.extra/tf_serving_warmup_requests"
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}  # core, but TF Serving has no Python
+_GRAPH = ("Graph execution error:", "Detected at node", "<stack traces", "[[{{node")
 _NOISE = 0.001  # our choice: share of pixels on a class boundary that another batch size may decide the other way
 
 
@@ -159,7 +160,9 @@ def _example(key: str, image: bytes) -> bytes:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """That speaks of the input; TensorFlow puts lines about its graph before it."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.strip().startswith(_GRAPH)]
+    return (lines or [type(error).__name__])[0][:300]
 
 
 if __name__ == "__main__":

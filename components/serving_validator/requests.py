@@ -26,10 +26,12 @@ def odd_images(real: bytes) -> dict[str, bytes]:
 
 def hostile_images(real: bytes) -> dict[str, bytes]:
     """Bytes that must be refused with INVALID_ARGUMENT."""
+    with Image.open(io.BytesIO(real)) as image:
+        whole = _encode(image.convert("RGB"), "JPEG")  # the file itself may go on behind its picture, as phones' do
     return {
         "hostile-empty": b"",
         "hostile-text": b"this is no image",
-        "hostile-cut": real[: len(real) // 3],
+        "hostile-cut": whole[: len(whole) // 3],
         "hostile-bomb": png_claiming(100_000, 100_000),
         "hostile-zeros": bytes(4096),
     }

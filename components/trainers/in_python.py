@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from trainer.training.session import RunFolders
 
 Kind = Literal["segmentation", "l_net", "cam"]
 _STAGES = {"segmentation": stages.SEGMENTATION, "l_net": stages.L_NET, "cam": stages.CAM}
-_EXAMPLES, _MODEL, _KEPT = "examples.tfrecord.gz", "model", 8  # our choice: images whose predictions go into the export
+_EXAMPLES, _MODEL, _KEPT = "examples", "model", 8  # our choice: images whose predictions go into the export
 
 
 def train(
@@ -40,7 +41,7 @@ def train(
 ) -> Path:
     """Trains one network. A call that was killed continues when it is made again with the same arguments.
 
-    Writes `<workdir>/model` (the SavedModel), run/ (history.csv and curves), examples.tfrecord.gz and checkpoints/.
+    Writes `<workdir>/model` (the SavedModel), run/ (history.csv and curves), examples/ and checkpoints/.
 
     Args:
       examples: (image, mask) or (image, tags) of each picture, gone through once; a tf.data.Dataset must end (`take`).
@@ -73,7 +74,7 @@ def train(
     folders = RunFolders(kind, str(workdir / "run"), str(workdir / "checkpoints" / state))
     policy = tf.keras.mixed_precision.global_policy()
     try:
-        net = stages.train(_STAGES[kind], [str(workdir / _EXAMPLES)], known, network, stage, folders)
+        net = stages.train(_STAGES[kind], [f"{workdir / _EXAMPLES}/*"], known, network, stage, folders)
         _export(net, kind, workdir, known, network, stage)
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)  # the precision was this network's, not the caller's next
@@ -94,7 +95,7 @@ def _export(
     if kind != "segmentation":
         export_maps(net, workdir / _MODEL, kind=kind, metadata=about, **shared)
         return
-    examples = features.read_examples(str(workdir / _EXAMPLES))
+    examples = features.read_examples(str(min((workdir / _EXAMPLES).iterdir())))
     images = [features.image_of(example) for example in islice(examples, _KEPT)]
     export_segmentation(
         net,
@@ -106,15 +107,27 @@ def _export(
     )
 
 
-def _write_examples(examples: Iterable[tuple[Any, Any]], categories: Categories, path: Path, needs_masks: bool) -> str:
-    """Writes tf.Examples (trainer/data/features.py) and returns their digest."""
+def _write_examples(
+    examples: Iterable[tuple[Any, Any]], categories: Categories, folder: Path, needs_masks: bool
+) -> str:
+    """Writes tf.Examples (trainer/data/features.py) into some files, since training unpacks them whole.
+
+    Returns:
+      Their digest.
+    """
     digest, useful = hashlib.sha256(), 0
-    with tf.io.TFRecordWriter(str(path), features.GZIP) as writer:
-        for example, has_use in _checked(examples, categories, needs_masks):
-            record = example.SerializeToString(deterministic=True)
-            digest.update(record)
-            writer.write(record)
-            useful += has_use
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
+    folder.mkdir()
+    checked = _checked(examples, categories, needs_masks)
+    for number in count():
+        if not (several := list(islice(checked, features.SHARD_SIZE))):
+            break
+        with tf.io.TFRecordWriter(f"{folder}/{number:06}.gz", features.GZIP) as writer:
+            for example, has_use in several:
+                record = example.SerializeToString(deterministic=True)
+                digest.update(record)
+                writer.write(record)
+                useful += has_use
     if not useful:
         wanted = "a mask" if needs_masks else "a tag, or a mask that shows a category"
         raise UserError(f"none of the examples has {wanted}: there is nothing to learn from")

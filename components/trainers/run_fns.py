@@ -26,6 +26,7 @@ from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.data import features
 from trainer.data.input_pipeline import read_records
+from trainer.data.pictures import holds_more
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 from trainer.training.checkpoints import read_history
@@ -117,7 +118,7 @@ def _export_maps(
 
 def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig) -> None:
     if hosts().chief:
-        images = _first_images(fn_args.train_files, _PREDICTED_IMAGES)
+        images = _first_images(fn_args.train_files, _PREDICTED_IMAGES, fn_args.custom_config["max_pixels"])
         export_segmentation(
             net,
             fn_args.serving_model_dir,
@@ -157,6 +158,6 @@ def _metadata(fn_args: FnArgs) -> dict:
     return {**own, "lineage": lineage, "training": rows[-1] if rows else {}}
 
 
-def _first_images(patterns: list[str], number: int) -> list[bytes]:
-    examples = features.read_examples(read_records(patterns)[:1])
-    return [features.image_of(example) for example in islice(examples, number)]
+def _first_images(patterns: list[str], number: int, max_pixels: int) -> list[bytes]:
+    images = (features.image_of(e) for file in read_records(patterns) for e in features.read_examples(file))
+    return list(islice((image for image in images if not holds_more(image, max_pixels)), number))

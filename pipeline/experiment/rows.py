@@ -6,11 +6,12 @@ import math
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from components.beam_masks.lock import locked
 from components.image_example_gen.dataset_config import check_dataset
 from pipeline.config.run_config import RunConfig
 from pipeline.experiment.evaluation import score
@@ -28,6 +29,10 @@ from trainer.inference.looks import Look
 OWN = "own"
 _FOUND_AGAIN_S = 10  # our choice: a row that takes less was there already
 CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
+
+
+def with_seed(config: RunConfig, seed: int) -> RunConfig:
+    return config.model_copy(update={"network": config.network.model_copy(update={"seed": seed})})
 
 
 def run_experiment(
@@ -55,19 +60,34 @@ def run_experiment(
       ratio_to_full, wall_s (of the last training step of the method), config_hash.
 
     Raises:
-      UserError: unknown method or split, or the dataset's ids are not those of a split's categories.
+      UserError: unknown method or split, the dataset's ids are not those of a split's categories, or another experiment
+        is going on in `workdir`.
     """
     unknown = [name for name in methods if name.removesuffix(CRF) not in METHODS]
     if unknown:
         raise UserError(f"--methods {','.join(unknown)}: unknown; known: {', '.join(METHODS)}, each also with {CRF}")
-    about = {"config": config.name, "network": _network(config), "hardware": _hardware()}
-    rows: list[Row] = []
     resolved = resolve(config, splits)
     for categories in resolved.values():
         check_dataset(config.dataset, categories)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with locked(workdir, "an experiment"):
+        return _run(config, methods, resolved, seeds, workdir, out, console)
+
+
+def _run(
+    config: RunConfig,
+    methods: Sequence[str],
+    resolved: Mapping[str, Categories],
+    seeds: Sequence[int],
+    workdir: Path,
+    out: Path,
+    console: Console,
+) -> list[Row]:
+    about = {"config": config.name, "network": _network(config), "hardware": _hardware()}
+    rows: list[Row] = []
     left = _plan(config, [(split, method, seed) for seed in seeds for split in resolved for method in methods], workdir)
     for seed in seeds:
-        networks = ExperimentSteps(config.model_copy(update={"seed": seed}), workdir)
+        networks = ExperimentSteps(with_seed(config, seed), workdir)
         for split, categories in resolved.items():
             for method in methods:
                 name, start = name_of(split, method, seed), time.monotonic()

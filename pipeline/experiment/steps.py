@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import apache_beam as beam
@@ -17,6 +18,7 @@ import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_masks.faults import first_of
+from components.image_example_gen.dataset_config import fingerprint
 from components.image_example_gen.records import EVAL, STRONG, WEAK
 from components.image_example_gen.write_examples import read_list, read_summary, refuse_if_too_bad, write_shards
 from components.weak_labels.examples import split_files
@@ -29,6 +31,7 @@ from trainer.categories import Categories
 from trainer.config import StageConfig, Strict
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
+from trainer.models.weight_files import content_of
 from trainer.training.devices import prepare
 from trainer.training.session import RunFolders
 from trainer.training.stages import CAM, L_NET, Stage, train
@@ -51,9 +54,7 @@ class ExperimentSteps:
 
         Its file seconds.txt says how long that took.
         """
-        config = self.config
-        deciding = [config.dataset.model_dump(mode="json"), config.network.model_dump(mode="json")]
-        text = json.dumps([name, deciding, [_plain(item) for item in identity]], sort_keys=True)
+        text = json.dumps([name, self._shared, [_plain(item) for item in identity]], sort_keys=True)
         folder = self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         if not folder.exists():
             partial = folder.with_name(folder.name + ".partial")
@@ -64,6 +65,13 @@ class ExperimentSteps:
                 file.write(f"{time.monotonic() - start:.1f}\n")
             os.replace(partial, folder)
         return folder
+
+    @cached_property
+    def _shared(self) -> list:
+        """What decides every step: the dataset as it is now, the network, its weights."""
+        dataset, network = self.config.dataset, self.config.network
+        settings = [dataset.model_dump(mode="json"), network.model_dump(mode="json")]
+        return [*settings, fingerprint(dataset), content_of(network.weights)]
 
     def trained(self, name: str, train: Train, *identity: object) -> Path:
         """As `step`, for a network: the folder holds net.weights.h5 and the curves. A killed training continues."""

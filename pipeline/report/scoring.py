@@ -24,6 +24,7 @@ from pipeline.report import facts
 from trainer.categories import VOID, Categories
 from trainer.data import features
 from trainer.data.features import image_of, key_of, read_examples
+from trainer.data.pictures import holds_more
 from trainer.data.preprocessing import decode_mask
 from trainer.metrics import confusion_matrix, scores
 
@@ -82,8 +83,9 @@ def scored_pictures(workdir: Path, config: RunConfig, components: list[Component
 
 
 def predict(model: str, examples: Iterator[tf.train.Example], categories: Categories):
-    """(example, predicted ids uint8 [H, W] with void for unknown classes, confidence 0..1) of each."""
+    """(example, predicted ids uint8 [H, W] with void for unknown classes, confidence 0..1) of each the model takes."""
     networks = Networks([model], BATCH_SIZE, None)
+    examples = (example for example in examples if not holds_more(image_of(example), networks.limit))
     ask = networks.signature("scores")
     while batch := list(itertools.islice(examples, BATCH_SIZE)):
         images = [image_of(example) for example in batch]

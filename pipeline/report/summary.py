@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_model_analysis as tfma
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from components.beam_masks.output import SUMMARY as LABEL_COUNTS
@@ -189,7 +190,7 @@ def print_summary(summary: RunSummary, categories: Categories, console: Console)
     strong = set(categories.strong)
     for name, value in summary.per_class.items():
         kind = "" if name == "background" else "masks" if name in strong else "tags"
-        row = [name, kind, percent(value)]
+        row = [escape(name), kind, percent(value)]
         table.add_row(*row, *([percent(summary.strong_only_per_class.get(name))] if compare else []))
     table.add_section()
     means = {"mean of those with masks": summary.strong_miou, "mean of those with tags": summary.weak_miou}

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from components.beam_masks.faults import TooManyFaults
 from components.beam_masks.lock import locked
+from components.beam_masks.masks import write_atomic
 from components.trainers.run_fns import RUN_ID
 from pipeline.config.run_config import RunConfig, check_inputs, dump_config
 from pipeline.execution.local_runner import CHECKPOINTS, ComponentRun, LocalRunner, build
@@ -22,6 +23,7 @@ from pipeline.report.evidence import gather
 from pipeline.report.pushed import describe
 from pipeline.report.summary import RunSummary, duration, print_summary, summarise
 from pipeline.run.closing import print_closing
+from pipeline.run.history import forget
 from pipeline.run.plan import Remaining, count, known_rates, plan, print_plan
 from pipeline.run.prometheus import publish, run_metrics
 from pipeline.run.quiet import log_to_file
@@ -56,7 +58,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
 def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> RunSummary:
     categories = config.categories.resolve()
     dag = build(config, workdir)
-    (workdir / "config.yaml").write_text(dump_config(config))
+    write_atomic(str(workdir / "config.yaml"), dump_config(config).encode())
     lines = RunLines(run_id)
     log_to_file(workdir / "run.log", lines)
     os.environ[RUN_ID] = run_id
@@ -83,6 +85,7 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Run
     runner = LocalRunner(run_id, on_start, on_end)
     start = time.monotonic()
     try:
+        forget(config, workdir)
         runner.run(dag)
         shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # every stage is an artifact now
     except (UserError, TooManyFaults):

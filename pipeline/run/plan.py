@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from components.beam_masks.masks import write_atomic
 from components.image_example_gen import voc
 from components.image_example_gen.write_examples import plan_shards
 from pipeline.config.run_config import RunConfig
@@ -113,13 +115,13 @@ def probe(config: RunConfig) -> Rates:
 def known_rates(config: RunConfig, workdir: Path) -> Rates:
     """`probe`'s, kept in the work folder: a rerun in it asks no second time."""
     path, of = workdir / PROBE, config.network.model_dump(mode="json")
-    if path.exists():
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not there, or cut short
         known = json.loads(path.read_text())
         if known["of"] == of:
             return Rates(**known["rates"])
     rates = probe(config)
     workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"of": of, "rates": asdict(rates)}) + "\n")
+    write_atomic(str(path), json.dumps({"of": of, "rates": asdict(rates)}).encode())
     return rates
 
 

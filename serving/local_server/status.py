@@ -5,6 +5,8 @@ import re
 import grpc
 import tensorflow as tf
 
+from trainer.errors import telling_line
+
 Code = grpc.StatusCode
 
 # TF Serving's mapping (tensorflow_serving/model_servers/http_server.cc).
@@ -20,7 +22,6 @@ HTTP_STATUS = {
     Code.UNAVAILABLE: 503,
 }
 _BY_NUMBER = {code.value[0]: code for code in Code}
-_NOISE = re.compile(r"Graph execution error:|Detected at node|<stack traces|\s*\[\[\{\{node|\d+ root error|\s*$")
 _LONGEST = 1000  # characters; gRPC sends messages as metadata, of which clients take 8 KB
 
 
@@ -43,7 +44,6 @@ def invalid(message: str) -> ServingError:
 
 def from_tensorflow(error: tf.errors.OpError) -> ServingError:
     """Keeps the code and the one line of the message that speaks of the input; drops node names and traces."""
-    lines = [line for line in error.message.splitlines() if not _NOISE.match(line)]
-    line = lines[0] if lines else error.message
+    line = telling_line(error.message)
     asserted = re.match(r"assertion failed: \[(.*)\]$", line)
     return ServingError(_BY_NUMBER.get(error.error_code, Code.UNKNOWN), asserted[1] if asserted else line)

@@ -274,6 +274,16 @@ def test_the_fingerprint_follows_the_files_that_are_used(demo):
         assert fingerprint(settings) != before
 
 
+def test_the_fingerprint_follows_every_span_of_corrected_masks(demo):
+    settings = DatasetConfig(root=str(demo), corrected="corrected-{SPAN}")
+    keys = voc.list_keys(demo, "train")
+    before = []
+    for number, key in enumerate(keys[:2], start=1):
+        voc.list_path(demo, f"corrected-{number}").write_text(f"{key}\n")
+        before.append(fingerprint(settings))
+    assert before[0] != before[1]
+
+
 def test_real_voc_images_are_split_by_the_papers_rule(tmp_path):
     data = os.environ.get("TRANSFERSEG_DATA")
     if not data:

@@ -10,13 +10,13 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.image_example_gen.write_examples import SHARD_SIZE
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import read_labels, split_files
 from components.weak_labels.executor import Executor
 from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.shards import LabelShard
 from trainer.data import features
+from trainer.data.features import SHARD_SIZE
 
 pytestmark = pytest.mark.slow  # whole Beam jobs
 

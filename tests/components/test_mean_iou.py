@@ -176,3 +176,38 @@ def test_tfma_over_real_masks_equals_the_formula_over_all_pixels(real_data, tmp_
     of_weak = slices[((features.SUPERVISION, "weak"),)]
     assert of_weak["miou"] == pytest.approx(scores(weak_confusion, categories).miou, abs=1e-6)
     assert ((features.SIZE, "medium"),) in slices
+
+
+def judged(minimum, drop, before, now):
+    """Whether TFMA's own validator lets a model pass that stands against a blessed one."""
+    from tensorflow_model_analysis.evaluators import metrics_validator
+    from tensorflow_model_analysis.metrics import metric_types
+
+    config = tfma.utils.update_eval_config_with_defaults(
+        make_eval_config(CATEGORIES, minimum=minimum, max_drop=drop), has_baseline=True
+    )
+    name = {spec.is_baseline: spec.name for spec in config.model_specs}
+
+    def key(metric, model, is_diff=False):
+        return metric_types.MetricKey(metric, model_name=model, is_diff=is_diff, example_weighted=None)
+
+    values = {}
+    for metric in drop:
+        values |= {key(metric, name[False]): now, key(metric, name[True]): before}
+        values[key(metric, name[False], True)] = now - before
+    return metrics_validator.validate_metrics(((), values), config).validation_ok
+
+
+def test_a_blessed_model_that_scores_nothing_keeps_no_better_one_out():
+    """One of other classes, or one that misses every weak category; TFMA divides by what it scores."""
+    [computation] = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong)).computations(
+        model_names=[""]
+    )
+    combiner = computation.combiner
+    counts = combiner.add_input(combiner.create_accumulator(), Inputs(np.ones(9), np.ones(9)))
+    values = {key.name: value for key, value in combiner.extract_output(counts).items()}
+    limits = {"known_miou": 0.3}, {"known_miou": 0.01}
+    assert judged(*limits, values["known_miou"], 0.6)
+    assert not judged(*limits, values["known_miou"], 0.2)
+    assert judged(*limits, 0.61, 0.605) and not judged(*limits, 0.62, 0.605)
+    assert judged({"known_weak_miou": 0.0}, {"known_weak_miou": 0.01}, values["known_weak_miou"], 0.1)

@@ -106,6 +106,15 @@ def pairs(count=8):
         yield image, mask
 
 
+def test_examples_are_written_so_many_a_file_as_training_unpacks_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(in_python.features, "SHARD_SIZE", 3)
+    for _ in range(2):  # the second call finds the files of the first
+        in_python._write_examples(pairs(), in_python.from_lists(["ant", "bee"], []), tmp_path / "examples", True)
+        files = sorted((tmp_path / "examples").iterdir())
+        numbers = [len(list(in_python.features.read_examples(str(file)))) for file in files]
+        assert numbers == [3, 3, 2]
+
+
 class Stopped(Exception):
     """Instead of training."""
 

@@ -16,9 +16,11 @@ from tfx.types import standard_artifacts
 from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
 from components.serving_validator.executor import REPORT, Executor
+from components.serving_validator.requests import hostile_images, size_of
 from serving.export import export_segmentation
 from trainer.categories import Categories
 from trainer.data import features
+from trainer.errors import UserError
 from trainer.inference.looks import Look
 
 pytestmark = pytest.mark.slow  # each starts a process
@@ -185,25 +187,55 @@ def test_the_probe_needs_nothing_of_this_project():
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("other_blessed, blessed", [(None, 1), (1, 1), (0, 0)])
-def test_the_executor_blesses_for_the_pusher(good, other_blessed, blessed, tmp_path):
-    model, examples, blessing = standard_artifacts.Model(), standard_artifacts.Examples(), None
-    model.uri, examples.uri = str(tmp_path / "model"), str(tmp_path / "examples")
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "Format-Serving").symlink_to(good)
-    (tmp_path / "examples" / "Split-eval").mkdir(parents=True)
+def execute(model_folder, images, place, other_blessed=None):
+    """What the executor says of a model: (blessed, reasons)."""
+    model, examples, blessing = (
+        kind() for kind in (standard_artifacts.Model, standard_artifacts.Examples, standard_artifacts.InfraBlessing)
+    )
+    model.uri, examples.uri, blessing.uri = str(place / "model"), str(place / "examples"), str(place)
+    (place / "model").mkdir()
+    (place / "model" / "Format-Serving").symlink_to(model_folder)
+    (place / "examples" / "Split-eval").mkdir(parents=True)
     examples.split_names = '["eval"]'
-    with tf.io.TFRecordWriter(str(tmp_path / "examples/Split-eval/eval-00000-of-00001.gz"), "GZIP") as writer:
-        for i, image in enumerate(IMAGES):
-            writer.write(features.make_example(str(i), image, 40, 60, [1]).SerializeToString())
-    blessing = standard_artifacts.InfraBlessing()
-    blessing.uri = str(tmp_path)
+    with tf.io.TFRecordWriter(str(place / "examples/Split-eval/eval-00000-of-00001.gz"), "GZIP") as writer:
+        for i, image in enumerate(images):
+            writer.write(features.make_example(str(i), image, *size_of(image), [1]).SerializeToString())
     inputs = {"model": [model], "examples": [examples]}
     if other_blessed is not None:
         inputs["infra_blessing"] = [standard_artifacts.InfraBlessing()]
         inputs["infra_blessing"][0].set_int_custom_property("blessed", other_blessed)
     values = {"settings": QUICK.model_dump_json(), "categories": json.dumps(CATEGORIES.to_dict())}
     Executor().Do(inputs, {"blessing": [blessing]}, values)
-    assert blessing.get_int_custom_property("blessed") == blessed
-    reasons = json.loads((tmp_path / REPORT).read_text())["reasons"]
+    return blessing.get_int_custom_property("blessed"), json.loads((place / REPORT).read_text())["reasons"]
+
+
+@pytest.mark.parametrize("other_blessed, blessed", [(None, 1), (1, 1), (0, 0)])
+def test_the_executor_blesses_for_the_pusher(good, other_blessed, blessed, tmp_path):
+    found, reasons = execute(good, IMAGES, tmp_path, other_blessed)
+    assert found == blessed
     assert ("docker" in "".join(reasons)) == (blessed == 0)
+
+
+def test_a_model_is_sent_no_picture_above_its_limit(tmp_path):
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(IMAGES[1])).resize((100, 100)).save(buffer, "PNG")
+    large = buffer.getvalue()
+    model = export(build(), tmp_path / "model of small pictures", max_pixels=5000)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "none").mkdir()
+    assert execute(model, [large, IMAGES[0]], tmp_path / "one")[1] == []
+    with pytest.raises(UserError, match="no picture of the evaluation list has 5000 or fewer; raise it"):
+        execute(model, [large], tmp_path / "none")
+
+
+def test_a_picture_with_a_film_behind_it_is_cut_all_the_same():
+    """Phones append one; a third of such a file may hold the whole picture."""
+    cut = hostile_images(IMAGES[0] + b"\0" * 3 * len(IMAGES[0]))["hostile-cut"]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.decode_image(cut)
+
+
+def test_what_a_model_refuses_is_told_by_what_was_wrong_with_the_picture(tmp_path):
+    model = export(build(), tmp_path / "small", max_pixels=1000)
+    report = check(model, tmp_path)
+    assert any("pixels; the limit is 1000" in reason for reason in report.reasons), report.reasons

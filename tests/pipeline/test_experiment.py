@@ -8,11 +8,15 @@ import yaml
 from click.testing import CliRunner
 from tiny_config import tiny_values
 
+from components.beam_masks.lock import locked
 from pipeline.cli import cli
+from pipeline.config.run_config import load_config
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from pipeline.experiment import steps
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.result_table import markdown, with_ratios
+from pipeline.experiment.rows import with_seed
+from pipeline.experiment.steps import ExperimentSteps
 from trainer.errors import UserError
 from trainer.models.large_fov import build_segmentation
 from trainer.training.stages import SEGMENTATION, train
@@ -70,10 +74,31 @@ def test_every_method_gives_a_row_and_a_second_run_the_same_table(place, monkeyp
     page = (place / "out" / "table2.md").read_text()
     assert "| p-net-direct |" in page and f"**{DEMO_STRONG[0]}**" in page and f"**{DEMO_WEAK[0]}**" not in page
 
-    made = {path.name: path.stat().st_mtime_ns for path in (place / "work").iterdir()}
+    made = {path.name: path.stat().st_mtime_ns for path in (place / "work").iterdir() if path.is_dir()}
     assert run(place, "--methods", ",".join(methods)).exit_code == 0
-    assert {path.name: path.stat().st_mtime_ns for path in (place / "work").iterdir()} == made
+    assert {path.name: path.stat().st_mtime_ns for path in (place / "work").iterdir() if path.is_dir()} == made
     assert json.loads((place / "out" / "table2.json").read_text()) == rows
+
+
+def test_seeds_weights_and_the_dataset_as_it_is_decide_a_step(place, tmp_path):
+    config = load_config(place / "config.yaml")
+
+    def names() -> list[str]:
+        made = (ExperimentSteps(with_seed(config, seed), tmp_path) for seed in (0, 1))
+        return [one.step("cam", lambda partial: None).name for one in made]
+
+    first = names()
+    assert len({*first}) == 2 and names() == first
+    listed = place / "data/ImageSets/Segmentation/train.txt"
+    lines = listed.read_text()
+    listed.write_text("\n".join(lines.split("\n")[:-2]) + "\n")
+    assert not {*names()} & {*first}
+    listed.write_text(lines)
+
+
+def test_two_experiments_do_not_share_a_folder(place, tmp_path):
+    with locked(tmp_path, "an experiment"), pytest.raises(UserError, match="an experiment is going on in this folder"):
+        run(place, "--methods", "full", "--workdir", str(tmp_path))
 
 
 def test_an_unknown_method_is_named(place):

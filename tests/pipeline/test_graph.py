@@ -90,3 +90,25 @@ def test_calibration_uses_an_l_net_of_its_own_and_feeds_the_label_step(root):
     assert upstream(nodes["l_net_rehearsal"]) == {"examples", "data_gate"}
     assert '"strong": ["ring", "leaf"]' in nodes["l_net_rehearsal"].exec_properties["custom_config"]
     assert upstream(nodes["weak_labels"]) == {"examples", "cam", "l_net", "calibration"}
+
+
+def test_an_accepted_model_is_compared_with_none(root, nodes):
+    accepted = nodes_of(root, gate={"accept": "for the fair"})
+    before, now = (made["evaluator"].exec_properties["eval_config"] for made in (nodes, accepted))
+    assert "change_threshold" in before and "change_threshold" not in now
+    assert "value_threshold" in now  # without any, nothing would be blessed
+
+
+def test_other_contents_of_the_same_file_are_other_inputs(root, tmp_path):
+    weights = tmp_path / "weights.h5"
+    network = {"backbone": "mobilenet_v2", "weights": str(weights)}
+    exported = tmp_path / "l_net/Format-Serving"
+    (exported / "variables").mkdir(parents=True)
+    seen = []
+    for content in ("one", "two"):
+        weights.write_text(content)
+        (exported / "saved_model.pb").write_text(content)
+        made = nodes_of(root, network=network, l_net_from=str(tmp_path / "l_net"))
+        imported = made["l_net"].outputs["model"].additional_custom_properties  # of the artifact that TFX looks for
+        seen.append((made["cam"].exec_properties["custom_config"], dict(imported)))
+    assert seen[0][0] != seen[1][0] and seen[0][1] != seen[1][1]

@@ -74,6 +74,9 @@ def test_the_probe_measures_this_machine_once_a_work_folder(tmp_path):
     rates = known_rates(config, tmp_path / "run")
     assert min(rates.forward, rates.head, rates.full, rates.read) > 0
     assert (tmp_path / "run" / PROBE).is_file() and known_rates(config, tmp_path / "run") == rates
+    for cut in ("", "{}", '{"of": '):  # of a run that was killed, or of an earlier version
+        (tmp_path / "run" / PROBE).write_text(cut)
+        assert known_rates(config, tmp_path / "run").read > 0
     screen = io.StringIO()
     print_plan(plan(config, counts, rates), counts, Console(file=screen, width=100))
     assert "12 pictures" in screen.getvalue() and "segmentation" in screen.getvalue()

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from finished_run import CATEGORIES, Page, artifact, summary_of, write_split, written_report
 from PIL import Image
+from rich.console import Console
 from tfx.types import standard_artifacts
 
 from pipeline.execution.local_runner import ComponentRun
-from pipeline.report.summary import RunSummary, summarise
-from trainer.categories import palette
+from pipeline.report.summary import RunSummary, print_summary, summarise
+from trainer.categories import from_lists, palette
 from trainer.data import features
 
 pytestmark = pytest.mark.slow  # whole pages
@@ -124,3 +125,11 @@ def test_no_label_at_all_and_no_component(finished, tmp_path):
     labels = ComponentRun("weak_labels", outputs={"examples": artifact(standard_artifacts.Examples, empty)})
     assert "0 of 0" in Page(written_report(tmp_path, [*finished[:3], labels], RunSummary())).text
     assert "Not finished" in Page(written_report(tmp_path, [], RunSummary())).text
+
+
+def test_names_of_categories_are_no_markup_on_screen():
+    per_class = {"background": 0.9, "door [/window]": 0.5, "sign [stop]": 0.4}
+    screen = io.StringIO()
+    categories = from_lists(["door [/window]"], ["sign [stop]"])
+    print_summary(RunSummary(per_class=per_class, miou=0.6), categories, Console(file=screen, width=100))
+    assert "door [/window]" in screen.getvalue() and "sign [stop]" in screen.getvalue()

@@ -1,17 +1,23 @@
 """What a clean-up takes and what it leaves, on a real metadata store."""
 
 import json
+import shutil
 import sqlite3
 
 import pytest
 from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2
 from small_pipeline import PAYLOAD, run_small
+from tfx.orchestration.metadata import Metadata
 
 from components.beam_masks.lock import locked
 from components.weak_labels.examples import LABELS
 from components.weak_labels.label_store import LabelStore, labels_in
 from pipeline.cli import cli
+from pipeline.config.metadata import MetadataConfig
+from pipeline.config.run_config import load_config
+from pipeline.execution.metadata_store import connect
+from pipeline.run.history import forget
 from pipeline.run.retention import clean
 from trainer.data.json_lines import to_lines
 from trainer.errors import UserError
@@ -181,3 +187,29 @@ def test_where_no_run_has_been(workdir):
     with pytest.raises(UserError, match="no run has been here"):
         clean(workdir, keep=1, keep_versions=1)
     assert sorted(path.name for path in workdir.iterdir()) == ["checkpoints", "config.yaml"]
+
+
+def test_a_version_that_somebody_removed_is_pushed_again(workdir):
+    run_small(workdir)
+    config = load_config(workdir / "config.yaml")
+    forget(config, workdir)
+    assert set(run_small(workdir).values()) == {"cached"}
+    [version] = (workdir / "serving/small").iterdir()
+    shutil.rmtree(version)
+    forget(config, workdir)
+    again = run_small(workdir)
+    assert (again["evaluator"], again["pusher"]) == ("cached", "done")
+    assert len(numbers(workdir, "serving/small/*")) == 1
+
+
+def test_a_refused_serving_check_is_made_again_and_a_refused_model_not(workdir):
+    run_small(workdir, good=0)
+    with Metadata(connect(MetadataConfig(), workdir)) as handle:
+        [model] = handle.store.get_artifacts_by_type("Model")
+        model.custom_properties["blessed"].int_value = 0  # as the check leaves it, which this pipeline has not
+        handle.store.put_artifacts([model])
+    forget(load_config(workdir / "config.yaml"), workdir)
+    again = run_small(workdir, good=0)
+    assert (again["examples"], again["p_net"]) == ("cached", "done")
+    forget(load_config(workdir / "config.yaml"), workdir)
+    assert run_small(workdir, good=0)["evaluator"] == "cached"

@@ -70,9 +70,8 @@ def test_a_warm_start_begins_where_the_base_model_ended(config, examples, tmp_pa
     (strong / "Split-strong").symlink_to(examples / "Split-strong")
     (strong / "labels").mkdir()
     base = train_stage(config, "segmentation", strong, tmp_path / "base", None)
-    still = config.model_copy(
-        update={"seed": 5, "segmentation": config.segmentation.model_copy(update={"learning_rate": 1e-9})}
-    )
+    slow, seeded = config.segmentation.model_copy(update={"learning_rate": 1e-9}), {"seed": 5}
+    still = config.model_copy(update={"network": config.network.model_copy(update=seeded), "segmentation": slow})
     warm = train_stage(still, "segmentation", strong, tmp_path / "warm", base)
     cold = train_stage(still, "segmentation", strong, tmp_path / "cold", None)
     np.testing.assert_allclose(kernel(warm), kernel(base), atol=1e-5)

@@ -178,6 +178,20 @@ def test_the_limit_of_pixels_is_the_model_s_own(net):
         plain_masks(net, TILES, [IMAGES[3]], max_pixels=4000)
 
 
+@pytest.mark.parametrize("look", [TILES, Look(size=SIZE)], ids=["tiles", "whole"])
+def test_pictures_above_the_models_limit_are_judged_all_the_same(net, look):
+    """An evaluation list may hold some; what is served refuses them."""
+    truth = np.zeros(SIZES[3], np.uint8)
+    example = features.make_example("large", IMAGES[3], *SIZES[3], [], encode(truth)).SerializeToString()
+    small, all_sizes = (
+        segmentation_signatures(net, CATEGORIES.num_classes, look, max_pixels=limit) for limit in (1000, 40_000_000)
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the limit is 1000"):
+        small["examples"](examples=tf.constant([example]))
+    mine, theirs = (found["evaluate"](examples=tf.constant([example])) for found in (small, all_sizes))
+    np.testing.assert_array_equal(mine["confusion"], theirs["confusion"])
+
+
 def test_native_maps_say_which_part_of_the_input_is_image(tmp_path):
     net = build_segmentation("tiny", 1, None, 0)
     look = MapsConfig(extra_scales=[1.5]).look(SIZE, native=True)

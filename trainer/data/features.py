@@ -37,6 +37,7 @@ SUPERVISION = "supervision"
 
 HUMAN, GENERATED, NONE = b"human", b"generated", b"none"
 
+SHARD_SIZE = 64  # our choice: examples a file, about 6 MB of VOC; a worker labels a file at a time
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # of record files; JPEGs do not shrink more
 
 PARSE_SPEC = {

@@ -71,6 +71,12 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     return Header(height, width, orientation, kind)
 
 
+def holds_more(data: bytes, max_pixels: int) -> bool:
+    """Whether a picture, one of a dataset, has more than so many pixels."""
+    header = read_header(data)
+    return header.width * header.height > max_pixels
+
+
 def _orientation(image: Image.Image, data: bytes) -> int:
     """EXIF's, 1..8, from the header; of a PNG without unpacking it, which Pillow does to look behind its pixels."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def check_weights(backbone: str, weights: str | None) -> None:
             f"weights: no file {weights}; give the path of a Keras .h5 of {backbone}, as {FILES[backbone]}; "
             "or imagenet, which downloads it; or null"
         )
+
+
+def content_of(weights: str | None) -> str | None:
+    """Hex digest of the file that `weights` names; None where it names none of this machine's.
+
+    The published files are the same everywhere.
+    """
+    path = Path(weights or "")
+    return hashlib.sha256(path.read_bytes()).hexdigest() if weights and path.is_file() else None
 
 
 def no_download(backbone: str, reason: str) -> UserError:
