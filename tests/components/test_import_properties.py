@@ -133,7 +133,7 @@ def check_import(root, before, dataset, split, place):
             contradicted += 1
         else:
             check_kept(picture, found, kind, before, after, split, names, letters)
-    told = [unquote(letter["key"] + letter["reason"]) for letter in after.letters]  # URLs stand there as they were given
+    told = [unquote(letter["key"] + letter["reason"]) for letter in after.letters]  # URLs stand there
     for picture in dead:
         assert any(picture.stem in text for text in told), picture
     assert done["images"] == len(usable) - contradicted
