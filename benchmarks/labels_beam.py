@@ -58,7 +58,7 @@ def rows() -> list[dict]:
 
 def _measure(root: Path, how: str, count: int) -> dict:
     """Labels `count` images in a fresh process: rate (images/s), rss_mb (peak), startup_s (to the first mask)."""
-    output = root / f"{how}{count}"
+    output = Path(tempfile.mkdtemp(dir=root)) / "masks"  # new each time: what is labelled already is not made again
     environment = {**os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-m", "benchmarks.labels_beam", how, str(root), str(count), str(output)]
     started = time.time()

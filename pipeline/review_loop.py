@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -117,7 +118,7 @@ def _task(name: str, mask: np.ndarray, confidence: float, categories: Categories
     """A Label Studio task whose prediction is the label; the image is served as a local file."""
     result = brush_results(mask, {i: name for i, name in enumerate(categories.names) if i})
     prediction = {"model_version": "weak labels", "score": confidence, "result": result}
-    return {"data": {"image": f"/data/local-files/?d=images/{name}"}, "predictions": [prediction]}
+    return {"data": {"image": f"/data/local-files/?d=images/{quote(name)}"}, "predictions": [prediction]}
 
 
 def _label_config(categories: Categories) -> str:

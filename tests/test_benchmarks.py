@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,15 @@ import pytest
 
 from benchmarks import labels_beam, labels_core, serving, training, training_input, training_step
 from benchmarks.__main__ import GROUPS, main
+from benchmarks.quality.labels import label_rows
 from benchmarks.scale import __main__ as scale
 from benchmarks.scale.page import SIZES, page, work
+from trainer.categories import Categories
 from trainer.models.large_fov import build_segmentation
+
+sys.path.insert(0, str(Path(__file__).parent / "components"))
+
+from test_label_calibration import scene
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -43,6 +50,13 @@ def test_the_scale_page_is_what_its_script_makes_of_the_measured_figures():
     by_hand = (7500 * measured["seconds"]["weak_labels"] + 20_000 * measured["seconds"]["examples"]) / 3600
     by_hand += 10_000 * measured["seconds"]["evaluator"] / 3600
     assert ten_thousand["beam_hours"] == pytest.approx(by_hand * measured["cores"])
+
+
+def test_the_published_variants_of_weak_labels_are_those_that_are_made():
+    published = json.loads((FOLDER.parent / "docs/results/weak_labels.json").read_text())
+    categories = Categories(("a", "b", "c", "d", "e"), ("a", "c", "d"))
+    made = label_rows([scene(0)], [scene(1)], categories)
+    assert {row["variant"] for row in made} == {row["variant"] for row in published}
 
 
 @pytest.fixture

@@ -48,11 +48,26 @@ def test_links_to_files_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def _code_in(page: Path) -> str:
+    """The lines between fences of a page."""
+    inside, lines = False, []
+    for line in page.read_text().splitlines():
+        if line.startswith("```"):
+            inside = not inside
+        elif inside:
+            lines.append(line)
+    assert not inside, "a fence is left open"
+    return "\n".join(lines)
+
+
+def test_code_is_found_behind_fences_of_every_kind():
+    assert "transferseg serve --model" in _code_in(ROOT / "README.md")
+    assert "transferseg review import" in _code_in(ROOT / "docs/label-studio.md")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_in_the_docs_exist_with_their_options(page):
-    blocks = re.findall(r"```\n(.*?)```", page.read_text(), re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    for line in lines:
+    for line in _code_in(page).replace("\\\n", " ").splitlines():
         words = line.split("#")[0].split()
         if words[:1] != ["transferseg"] or len(words) < 2:
             continue
@@ -60,9 +75,9 @@ def test_commands_in_the_docs_exist_with_their_options(page):
         if getattr(command, "commands", None):
             command = command.commands[words[2]]
         known = {option for parameter in command.params for option in parameter.opts}
-        options = [word.split("=")[0] for word in words if word.startswith("--") and word != "--"]
-        before_beam = options[: words.index("--")] if "--" in words else options
-        assert set(before_beam) <= known, (line, set(before_beam) - known)
+        before_beam = words[: words.index("--")] if "--" in words else words
+        options = {word.split("=")[0] for word in before_beam if word.startswith("--")}
+        assert options <= known, (line, options - known)
 
 
 def test_the_networks_page_has_every_backbone_and_its_file():

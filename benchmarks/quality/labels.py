@@ -36,6 +36,7 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
     m_cut = _best_cut(strong, m_alone)
     variants: dict[str, LabelFn] = {
         "full method, calibrated": lambda image: _label(image, full.settings),
+        "full method, default values": lambda image: _label(image, start),
         "full method with ignore band": lambda image: _label(
             image, full.settings.model_copy(update={"ignore_band": LabelConfig().ignore_band})
         ),

@@ -165,7 +165,7 @@ def train(
 @click.argument("config", type=PATH)
 @click.option("--methods", default="full,strong-only,wssl,ae,l-net,p-net,p-net-direct", show_default=True)
 @click.option("--splits", default="1,2,3", show_default=True, help="numbers of VOC's splits, or own: the config's")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="how many: 0, 1, ...")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="how many, from network.seed on")
 @click.option("--workdir", type=PATH, help="networks and labels [default: build/experiment-<name of the config>]")
 @click.option("--out", type=PATH, help="where the tables go [default: results in the workdir]")
 @click.option("--figures", type=PATH, help="also draw the paper's Figures 3 and 6 into this folder")
@@ -199,7 +199,9 @@ def experiment(
     fetch(loaded.network.backbone, loaded.network.weights)
     names = [f"voc-split-{name}" if name.isdigit() else name for name in splits.split(",")]
     workdir = workdir or Path("build") / f"experiment-{loaded.name}"
-    run_experiment(loaded, methods.split(","), names, range(seeds), workdir, out or workdir / "results", console())
+    first = loaded.network.seed
+    several, tables = range(first, first + seeds), out or workdir / "results"
+    run_experiment(loaded, methods.split(","), names, several, workdir, tables, console())
     if figures:
         from pipeline.experiment.figures import draw_figures
         from pipeline.experiment.rows import resolve

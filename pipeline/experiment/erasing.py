@@ -57,7 +57,7 @@ def labelled(networks: ExperimentSteps, categories: Categories, saliency: bool =
             labels = dict(_with_saliency(net, weak, labels, networks.config.look("l_net").one_view))
         write_labels([weak], labels, partial)
 
-    learned = [networks.config.l_net] if saliency else []
+    learned = [networks.config.l_net, networks.config.look("l_net").one_view] if saliency else []
     folder = networks.step("ae_labels", make, categories, [folder.name for folder in regions], *learned)
     return f"{folder}/*.gz"
 
@@ -81,7 +81,7 @@ def _cut(networks: ExperimentSteps, cam: Path, strong: str, categories: Categori
         pairs = activations_of(net, [strong], networks.config.look("cam").one_view)
         (partial / "cut.txt").write_text(str(best_cut(pairs, categories.num_classes)))
 
-    identity = (categories, networks.config.cam)
+    identity = (categories, networks.config.cam, networks.config.look("cam").one_view)
     return float((networks.step("ae_cut", make, *identity) / "cut.txt").read_text())
 
 
@@ -97,7 +97,8 @@ def _regions(
             found[example.key] = region_ids(example.activations, example.tags, cut)
         write_regions(partial, found)
 
-    return networks.step("ae_regions", make, networks.within(seen), cut, number, networks.config.cam)
+    look = networks.config.look("cam").one_view
+    return networks.step("ae_regions", make, networks.within(seen), cut, number, networks.config.cam, look)
 
 
 def _erased(networks: ExperimentSteps, everything: list[str], regions: list[Path]) -> str:

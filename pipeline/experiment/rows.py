@@ -13,7 +13,7 @@ from rich.console import Console
 
 from components.beam_masks.lock import locked
 from components.image_example_gen.dataset_config import check_dataset
-from pipeline.config.run_config import RunConfig
+from pipeline.config.run_config import CategoriesConfig, RunConfig
 from pipeline.experiment.evaluation import score
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.pace import name_of, plan_rows
@@ -29,6 +29,11 @@ from trainer.inference.looks import Look
 OWN = "own"
 _FOUND_AGAIN_S = 10  # our choice: a row that takes less was there already
 CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
+
+
+def _of_split(config: RunConfig, split: str) -> RunConfig:
+    """The config of a `run` on that split."""
+    return config if split == OWN else config.model_copy(update={"categories": CategoriesConfig(split=split)})
 
 
 def with_seed(config: RunConfig, seed: int) -> RunConfig:
@@ -50,7 +55,7 @@ def run_experiment(
       config: of one run; its categories are replaced by each split's, its seed by each seed.
       methods: names in METHODS, also with "+crf".
       splits: named splits, or "own" for the config's categories.
-      seeds: seeds.
+      seeds: in place of the config's.
       workdir: networks, labels and scores; a second call finds them again.
       out: where table2.json and table2.md go.
       console: gets a line for each row.
@@ -60,12 +65,15 @@ def run_experiment(
       ratio_to_full, wall_s (of the last training step of the method), config_hash.
 
     Raises:
-      UserError: unknown method or split, the dataset's ids are not those of a split's categories, or another experiment
-        is going on in `workdir`.
+      UserError: unknown method or split, a config of other networks than an experiment's own, the dataset's ids are not
+        those of a split's categories, or another experiment is going on in `workdir`.
     """
     unknown = [name for name in methods if name.removesuffix(CRF) not in METHODS]
     if unknown:
         raise UserError(f"--methods {','.join(unknown)}: unknown; known: {', '.join(METHODS)}, each also with {CRF}")
+    for key in ("calibrate", "cam_from", "l_net_from", "warm_start"):
+        if getattr(config, key):
+            raise UserError(f"{key}: an experiment trains all its networks, and labels by `labels`; leave it out")
     resolved = resolve(config, splits)
     for categories in resolved.values():
         check_dataset(config.dataset, categories)
@@ -98,7 +106,7 @@ def _run(
                 row = {"split": split, "method": method, "seed": seed, "strong": list(categories.strong)}
                 row |= {name: _known(getattr(found, name)) for name in (*MEANS, "boundary_miou")}
                 row["per_class"] = {name: _known(value) for name, value in found.per_class.items()}
-                row |= {"wall_s": seconds_of(trained), "config_hash": training_hash(networks.config)}
+                row |= {"wall_s": seconds_of(trained), "config_hash": training_hash(_of_split(networks.config, split))}
                 rows.append(row)
                 means = ", ".join(f"{name} {row[name]:.3f}" for name in MEANS if row[name] is not None)
                 console.print(f"    {means}", highlight=False)
@@ -109,7 +117,7 @@ def _run(
 
 
 def _plan(config: RunConfig, rows: Sequence[tuple[str, str, int]], workdir: Path) -> Remaining:
-    everything = config.model_copy(update={"compare_strong_only": True, "cam_from": None, "l_net_from": None})
+    everything = config.model_copy(update={"compare_strong_only": True})
     return plan_rows(rows, plan(everything, count(config), known_rates(config, workdir)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.config.run_config import RunConfig
+from pipeline.config.run_config import GateConfig, RunConfig
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
 from pipeline.report.evidence import FEW_LABELS, Evidence
@@ -80,7 +80,7 @@ def advise(
         [*map(_missed_in_words, missed), *(_category_in_words(name, config, summary, evidence) for name in worst)],
         _remedies(config, run, workdir, summary, missed, worst, evidence),
         _predict(near(model)),
-        " ".join([run, *(f"--set {setting}" for setting in map(_reached, missed))]),
+        " ".join([run, *(f"--set {setting}" for setting in _limits(config, missed))]),
         f"{run} --accept 'why this one all the same'",
     )
 
@@ -109,6 +109,15 @@ def _missed_in_words(miss: Miss) -> str:
     if math.isnan(miss.value):
         return f"{what} cannot be told: no picture to judge by shows one."
     return f"{what} is {percent(miss.value)} %; the gate asks for {percent(miss.limit)} %."
+
+
+def _limits(config: RunConfig, missed: list[Miss]) -> list[str]:
+    """The config values under which the model passes, as the config takes them together."""
+    settings = dict(_reached(miss).split("=") for miss in missed)
+    own, drop = config.gate.max_weak_miou_drop, GateConfig().max_weak_miou_drop
+    if settings.get("gate.min_weak_miou") == "null" and (own != drop or "gate.max_weak_miou_drop" in settings):
+        settings["gate.max_weak_miou_drop"] = f"{drop:g}"  # another one is refused where nothing is judged
+    return [f"{key}={value}" for key, value in settings.items()]
 
 
 def _reached(miss: Miss) -> str:

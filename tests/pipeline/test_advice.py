@@ -7,7 +7,7 @@ import pytest
 from finished_run import CONFIG
 from rich.console import Console
 
-from pipeline.config.run_config import make_config
+from pipeline.config.run_config import GateConfig, make_config
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import advice
 from pipeline.report.evidence import Evidence, cause_of
@@ -60,6 +60,22 @@ def test_why_a_category_is_bad():
 )
 def test_the_proposed_limit_is_reached(miss, setting):
     assert advice._reached(miss) == setting
+
+
+@pytest.mark.parametrize("drop", [0.01, 0.2])
+def test_a_config_takes_all_proposed_limits_together(drop):
+    config = CONFIG.model_copy(update={"gate": GateConfig(max_weak_miou_drop=drop)})
+    missed = [
+        Miss("weak_miou", math.nan, 0.1, False),
+        Miss("weak_miou", -0.03, -0.01, True),
+        Miss("miou", 0.1, 0.2, False),
+    ]
+    for some in (missed[:1], missed):
+        values = config.model_dump(mode="json")
+        for setting in advice._limits(config, some):
+            key, value = setting.removeprefix("gate.").split("=")
+            values["gate"][key] = None if value == "null" else float(value)
+        assert make_config(values, "test").gate.min_weak_miou is None
 
 
 def told(tmp_path, monkeypatch, config, miss, evidence):

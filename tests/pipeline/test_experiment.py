@@ -12,11 +12,12 @@ from components.beam_masks.lock import locked
 from pipeline.cli import cli
 from pipeline.config.run_config import load_config
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
-from pipeline.experiment import steps
+from pipeline.experiment import rows, steps
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.result_table import markdown, with_ratios
 from pipeline.experiment.rows import with_seed
 from pipeline.experiment.steps import ExperimentSteps
+from pipeline.graph import training_hash
 from trainer.errors import UserError
 from trainer.models.large_fov import build_segmentation
 from trainer.training.stages import SEGMENTATION, train
@@ -94,6 +95,22 @@ def test_seeds_weights_and_the_dataset_as_it_is_decide_a_step(place, tmp_path):
     listed.write_text("\n".join(lines.split("\n")[:-2]) + "\n")
     assert not {*names()} & {*first}
     listed.write_text(lines)
+
+
+def test_seeds_begin_with_the_configs_and_each_split_has_the_hash_of_its_run(place, monkeypatch):
+    asked = []
+    monkeypatch.setattr(rows, "run_experiment", lambda *arguments: asked.append(arguments[3]))
+    assert run(place, "--seeds", "2", "--set", "network.seed=5").exit_code == 0
+    assert [*asked[0]] == [5, 6]
+    config = load_config(place / "config.yaml")
+    hashes = {training_hash(rows._of_split(config, split)) for split in ("own", "voc-split-1", "voc-split-2")}
+    assert len(hashes) == 3 and training_hash(config) in hashes
+
+
+@pytest.mark.parametrize("setting", ["calibrate=true", "warm_start=true"])
+def test_what_an_experiment_does_not_do_is_refused(place, setting):
+    with pytest.raises(UserError, match="an experiment trains all its networks"):
+        run(place, "--methods", "full", "--set", setting)
 
 
 def test_two_experiments_do_not_share_a_folder(place, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from components.image_example_gen.records import STRONG
 from components.image_example_gen.write_examples import plan_shards, read_shard
 from components.weak_labels.examples import LABELS
 from pipeline.cli import cli
+from pipeline.review_loop import _task
 from trainer.categories import VOC, Categories
 from trainer.data import features
 from trainer.data.json_lines import to_lines
@@ -120,6 +122,13 @@ def test_corrected_masks_come_back_and_count_as_strong(workdir, tmp_path, tool):
     assert sum(split == (STRONG, True) for split in splits.values()) == count
     assert splits[key] == (STRONG, True) and splits[originals[0].key] == ("weak", False)
     assert fingerprint(settings) != fingerprint(settings.model_copy(update={"corrected": None}))
+
+
+@pytest.mark.parametrize("name", ["a&b", "c+d", "e#f", "50%25"])
+def test_names_that_urls_read_in_their_own_way_come_back(name, tmp_path):
+    task = _task(f"{name}.jpg", np.ones((4, 5), np.uint8), 0.5, Categories(("cat",), ()))
+    url = urlsplit(task["data"]["image"])
+    assert not url.fragment and parse_qs(url.query) == {"d": [f"images/{name}.jpg"]}
 
 
 def test_without_labels_or_with_a_full_folder_nothing_is_written(workdir, tmp_path):

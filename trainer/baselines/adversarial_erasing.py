@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from trainer.baselines.example_files import read_examples, rewrite
 from trainer.categories import BACKGROUND, VOID
 from trainer.data import features, keys
 from trainer.data.features import image_of, key_of, tags_of
+from trainer.data.pictures import read_header, to_png
 from trainer.data.preprocessing import MEAN_COLOUR, decode_image, decode_mask
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels
@@ -113,7 +115,8 @@ def write_erased(patterns: Sequence[str], regions: dict[str, np.ndarray], folder
             feature = example.features.feature[features.IMAGE].bytes_list
             image = decode_image(tf.constant(feature.value[0])).numpy()
             painted = np.where(region[..., None] > 0, np.round(MEAN_COLOUR).astype(np.uint8), image)
-            feature.value[0] = tf.io.encode_jpeg(painted, quality=95).numpy()
+            turned = read_header(feature.value[0]).orientation
+            feature.value[0] = to_png(Image.fromarray(painted), turned)
         return example
 
     rewrite(patterns, erased, folder)
