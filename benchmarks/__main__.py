@@ -19,6 +19,7 @@ GROUPS = {
     "serving": ["benchmarks.serving"],
     "networks": ["benchmarks.networks"],
     "predict": ["benchmarks.prediction"],
+    "commands": ["benchmarks.commands"],
 }
 RESULT = Path("build/bench.json")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks import labels_beam, labels_core, serving, training, training_input, training_step
+from benchmarks import commands, labels_beam, labels_core, serving, training, training_input, training_step
 from benchmarks.__main__ import GROUPS, main
 from benchmarks.quality.labels import label_rows
 from benchmarks.scale import __main__ as scale
@@ -103,6 +103,15 @@ def test_the_serving_rows_at_a_tiny_size(here, monkeypatch):
         monkeypatch.setattr(serving, name, value)
     monkeypatch.setattr(serving, "build_segmentation", lambda _, *arguments: build_segmentation("tiny", *arguments))
     assert all(row["value"] > 0 for row in serving.rows())
+
+
+@pytest.mark.slow
+def test_the_commands_rows_at_a_tiny_size(monkeypatch):
+    for name, value in {"PICTURES": 12, "VAL": 4, "MASKS": 2}.items():
+        monkeypatch.setattr(commands, name, value)
+    found = {row["name"]: row["value"] for row in commands.rows()}
+    assert {"commands.query_s", "commands.evaluate_2_s", "commands.validate_12_s"} <= set(found)
+    assert all(value > 0 for value in found.values())
 
 
 def test_a_benchmark_that_fails_is_a_row_that_says_why(monkeypatch, tmp_path):
