@@ -43,7 +43,9 @@ def metrics(pushed) -> str:
 
 
 def test_reruns_are_cached_and_keep_the_model_also_after_a_clean_up(pushed):
-    run(pushed)  # the blessing changed what the resolver returns: the evaluator runs once more
+    first = versions(pushed)
+    _, summary = run(pushed)  # the blessing changed what the resolver returns: the evaluator runs once more
+    assert summary["pushed_model"] == str(first[-1]) and versions(pushed) == first
     done, summary = run(pushed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_all_cached(summary)

@@ -1,0 +1,1 @@
+"""TFX's Pusher with an executor that pushes no model twice in a row."""

@@ -1,0 +1,44 @@
+"""A model is pushed under one number, however often it is judged."""
+
+import json
+
+import pytest
+from tfx.types import standard_artifacts
+
+from components.pusher.executor import Executor
+
+
+def push(place, content, blessed=1):
+    """Pushes a model of that content; (whether it counts as pushed, the version's folder)."""
+    model, blessing, pushed = (
+        kind() for kind in (standard_artifacts.Model, standard_artifacts.ModelBlessing, standard_artifacts.PushedModel)
+    )
+    model.uri, pushed.uri = str(place / "model"), str(place / "pushed")
+    exported = place / "model/Format-Serving"
+    (exported / "variables").mkdir(parents=True, exist_ok=True)
+    (exported / "saved_model.pb").write_text("graph")
+    (exported / "variables/variables.data").write_text(content)
+    blessing.set_int_custom_property("blessed", blessed)
+    inputs = {"model": [model], "model_blessing": [blessing]}
+    destination = {"filesystem": {"base_directory": str(place / "serving")}}
+    Executor().Do(inputs, {"pushed_model": [pushed]}, {"push_destination": json.dumps(destination)})
+    return pushed.get_int_custom_property("pushed"), pushed.get_string_custom_property("pushed_destination")
+
+
+@pytest.fixture(autouse=True)
+def _one_version_a_push(monkeypatch):
+    seconds = iter(range(1000, 2000))
+    monkeypatch.setattr("tfx.components.pusher.executor.time.time", lambda: next(seconds))
+
+
+def test_the_newest_version_is_not_pushed_again_and_an_earlier_one_is(tmp_path):
+    first, again = push(tmp_path, "one"), push(tmp_path, "one")
+    assert first == again == (1, str(tmp_path / "serving/1000"))
+    assert push(tmp_path, "two") == (1, str(tmp_path / "serving/1001"))
+    assert push(tmp_path, "one") == (1, str(tmp_path / "serving/1002"))
+    assert len([*(tmp_path / "serving").iterdir()]) == 3
+
+
+def test_a_model_that_is_not_blessed_any_more_counts_as_not_pushed(tmp_path):
+    push(tmp_path, "one")
+    assert push(tmp_path, "one", blessed=0)[0] == 0
