@@ -10,12 +10,10 @@ from tfx.components import (
     Evaluator,
     ExampleValidator,
     InfraValidator,
-    Pusher,
     SchemaGen,
     StatisticsGen,
     Trainer,
 )
-from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
@@ -29,7 +27,7 @@ from components.data_gate.component import DataGate
 from components.image_example_gen.records import STRONG, WEAK
 from components.label_calibration.component import LabelCalibration
 from components.mean_iou.eval_config import make_eval_config
-from components.pusher import executor as push
+from components.pusher.component import Pusher
 from components.serving_validator.component import ServingValidator
 from components.weak_label_gate.component import WeakLabelGate
 from components.weak_labels.component import WeakLabels
@@ -227,7 +225,6 @@ def pusher(
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=folder)
         ),
-        custom_executor_spec=executor_spec.ExecutorClassSpec(push.Executor),
         custom_config={"accepted_because": config.gate.accept} if config.gate.accept else None,  # for the record
     ).with_id("pusher")
 

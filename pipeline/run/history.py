@@ -117,7 +117,11 @@ def _is_gone(artifact: metadata_store_pb2.Artifact) -> bool:
 def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:
     """Of a serving check; an Evaluator's says which model it judged."""
     notes = artifact.custom_properties
-    return "blessed" in notes and notes["blessed"].int_value == 0 and "current_model_id" not in notes
+    if "blessed" not in notes or "current_model_id" in notes:
+        return False
+    return (
+        notes["blessed"].WhichOneof("value") == "int_value" and not notes["blessed"].int_value
+    )  # ExampleValidator: JSON
 
 
 def destination(artifact: metadata_store_pb2.Artifact) -> Path | None:

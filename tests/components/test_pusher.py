@@ -32,11 +32,11 @@ def _one_version_a_push(monkeypatch):
 
 
 def test_the_newest_version_is_not_pushed_again_and_an_earlier_one_is(tmp_path):
-    first, again = push(tmp_path, "one"), push(tmp_path, "one")
-    assert first == again == (1, str(tmp_path / "serving/1000"))
-    assert push(tmp_path, "two") == (1, str(tmp_path / "serving/1001"))
-    assert push(tmp_path, "one") == (1, str(tmp_path / "serving/1002"))
-    assert len([*(tmp_path / "serving").iterdir()]) == 3
+    pushed = [push(tmp_path, content) for content in ("one", "one", "two", "one")]
+    assert all(counts == 1 for counts, _ in pushed)
+    numbers = [int(folder.rpartition("/")[2]) for _, folder in pushed]
+    assert numbers[0] == numbers[1] < numbers[2] < numbers[3]
+    assert sorted(path.name for path in (tmp_path / "serving").iterdir()) == sorted({*map(str, numbers)})
 
 
 def test_a_model_that_is_not_blessed_any_more_counts_as_not_pushed(tmp_path):

@@ -207,7 +207,9 @@ def test_a_refused_serving_check_is_made_again_and_a_refused_model_not(workdir):
     with Metadata(connect(MetadataConfig(), workdir)) as handle:
         [model] = handle.store.get_artifacts_by_type("Model")
         model.custom_properties["blessed"].int_value = 0  # as the check leaves it, which this pipeline has not
-        handle.store.put_artifacts([model])
+        [data] = handle.store.get_artifacts_by_type("Examples")
+        data.custom_properties["blessed"].string_value = "{}"  # as TFX's ExampleValidator notes its verdicts
+        handle.store.put_artifacts([model, data])
     forget(load_config(workdir / "config.yaml"), workdir)
     again = run_small(workdir, good=0)
     assert (again["examples"], again["p_net"]) == ("cached", "done")
