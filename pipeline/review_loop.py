@@ -21,7 +21,7 @@ from components.dataset_import.brush import brush_results
 from components.dataset_import.coco import read_coco
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
-from components.weak_labels.examples import LABELS, read_labels, split_files
+from components.weak_labels.examples import CATEGORIES, LABELS, read_labels, split_files
 from pipeline.config.run_config import load_config
 from trainer.categories import Categories, palette
 from trainer.data import features
@@ -48,7 +48,7 @@ def export_labels(workdir: Path, output: Path, count: int) -> int:
       UserError: the run has no weak labels yet, or `output` holds something.
     """
     labelled = _newest_labels(workdir)
-    categories = load_config(workdir / "config.yaml").categories.resolve()
+    categories = _categories_of(labelled, workdir)
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: holds something; name another folder or empty this one")
     least = ((record["confidence"], record["key"]) for record in read_labels(str(labelled)))
@@ -93,6 +93,14 @@ def import_labels(annotations: Path, images: Path, output: Path) -> dict[str, An
     """
     read = read_label_studio if isinstance(read_json(annotations, "a JSON export"), list) else read_coco
     return import_dataset(read(str(annotations), str(images)), output, CORRECTED, replace=True)
+
+
+def _categories_of(labelled: Path, workdir: Path) -> Categories:
+    """What the labels' ids mean; the work folder's config may be of a later run, which made none."""
+    path = labelled / CATEGORIES
+    if path.is_file():
+        return Categories.from_dict(read_json(path, "the labels' categories"))
+    return load_config(workdir / "config.yaml").categories.resolve()  # labels of an earlier version
 
 
 def _newest_labels(workdir: Path) -> Path:

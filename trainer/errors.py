@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -13,6 +15,8 @@ _SHOWN = 5  # faults that a message names
 _GRAPH = re.compile(  # lines of TensorFlow's about its graph: nodes, frames of tracebacks, their code
     r"Graph execution error:|Detected at node|Node: |<stack traces|\s*\[\[\{\{node|\d+ root error|\s+File \"|\s{4}|\s*$"
 )
+# What Python and TensorFlow say of a full disk, and what SQLite does.
+DISK_FULL = (*(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)), "database or disk is full")
 _TENSORFLOW_NOISE = re.compile(r"\{\{.*?\}\} ?| \[Op:.*$")  # where in the graph: nothing a person can use
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -13,12 +12,11 @@ from pathlib import Path
 from components.beam_masks.lock import locked
 from components.beam_masks.masks import is_own, mask_path, remove_unfinished
 from trainer.data.files import LOCK
-from trainer.errors import UserError, one_line, shown
+from trainer.errors import DISK_FULL, UserError, one_line, shown
 
 DEAD_LETTERS = "dead_letters.jsonl"
 SUMMARY = "summary.json"
 SCRATCH = ".unfinished"  # folder in the output while the job runs; on a file system that all workers see
-_FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
 
 
 @contextmanager
@@ -46,7 +44,7 @@ def claimed(output: str | Path, images: str | Path | None, job: str) -> Iterator
     except UserError:
         raise
     except Exception as error:  # the file system's, TensorFlow's or Beam's, around the same words
-        full = next((words for words in _FULL if words in str(error)), None)
+        full = next((words for words in DISK_FULL if words in str(error)), None)
         if full is None and not (isinstance(error, OSError) and error.filename):
             raise
         reason = full or getattr(error, "strerror", None) or one_line(error)

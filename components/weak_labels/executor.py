@@ -20,7 +20,7 @@ from components.beam_masks.networks import threads_per_worker
 from components.beam_masks.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.records import STRONG, WEAK
 from components.weak_labels.core.label_config import VALUES, LabelConfig, read_label_settings
-from components.weak_labels.examples import split_files
+from components.weak_labels.examples import CATEGORIES, split_files
 from components.weak_labels.label_store import LabelStore
 from components.weak_labels.shards import LabelShard, LabelShards
 from components.weak_labels.transform import label_networks
@@ -51,8 +51,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
           output_dict:
             - examples: gets Split-strong (copied files), Split-weak (same examples with mask/encoded as grey
               PNG and mask/source "generated"; those that failed are left out), labels/ (records, see
-              shards.LabelShard), dead_letters.jsonl (key, stage, reason) and summary.json (images labelled, kept of
-              these from earlier runs, dead; with boxes, how many and how many are empty).
+              shards.LabelShard), categories.json (of its ids), dead_letters.jsonl (key, stage, reason) and
+              summary.json (images labelled, kept of these from earlier runs, dead; with boxes, how many and how many
+              are empty).
           exec_properties:
             - settings: JSON of LabelConfig.
             - categories: JSON of Categories.to_dict().
@@ -85,6 +86,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         copies = f"{output.uri}/Split-{STRONG}"
         tf.io.gfile.makedirs(copies)
         dead_letters, summary = f"{output.uri}/{DEAD_LETTERS}", f"{output.uri}/{SUMMARY}"
+        write_atomic(f"{output.uri}/{CATEGORIES}", exec_properties["categories"].encode())
         with self._make_beam_pipeline() as pipeline:
             counts, dead = pipeline | LabelShards(weak, LabelShard(networks, output.uri, store))
             write_json_lines(dead, dead_letters, "Letters")

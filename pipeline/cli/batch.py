@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import JSON, LOG, PATH, batch, cli, console, loading, model_folder, write_json
+from pipeline.cli.common import BEAM_ARGS, JSON, LOG, PATH, batch, cli, console, loading, model_folder, write_json
 from trainer.data.pictures import MAX_PIXELS, MOST_PIXELS
 from trainer.errors import UserError
 
@@ -43,7 +43,7 @@ _LARGER = "larger pictures are dead letters; memory grows with it"
 @click.option("--max-pixels", type=_PIXELS, default=MAX_PIXELS, show_default=True, help=_LARGER)
 @LOG
 @JSON
-@click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
+@BEAM_ARGS
 def label(
     l_net: Path,
     cam: Path | None,
@@ -109,7 +109,7 @@ def label(
 @click.option("--max-pixels", type=_PIXELS, show_default="the model's inference.max_pixels", help=_LARGER)
 @LOG
 @JSON
-@click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
+@BEAM_ARGS
 def predict(
     model: Path,
     images: Path,

@@ -22,6 +22,14 @@ EXIT_CRASHED = 3
 _WIDE = 2000  # columns
 
 
+def _for_beam(_: click.Context, __: click.Parameter, options: tuple[str, ...]) -> tuple[str, ...]:
+    if options:
+        from components.beam_masks.beam_options import check_beam_options
+
+        check_beam_options(options, "behind --")
+    return options
+
+
 def _log_to(_: click.Context, __: click.Parameter, path: Path | None) -> None:
     if path is not None:
         from pipeline.run.quiet import log_to_file
@@ -37,6 +45,7 @@ JSON = click.option("--json", "json_path", type=PATH, help="also write the resul
 LOG = click.option(
     "--log", type=PATH, callback=_log_to, expose_value=False, help="also log here, a JSON object a line, as run.log"
 )
+BEAM_ARGS = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED, callback=_for_beam)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -21,7 +21,7 @@ from pipeline.cli import (  # noqa: F401 - their commands join the group
 )
 from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, cli
 from pipeline.run.quiet import hush
-from trainer.errors import UserError, shown
+from trainer.errors import DISK_FULL, UserError, shown
 
 
 def main() -> None:
@@ -32,12 +32,20 @@ def main() -> None:
     except UserError as error:
         _refuse(str(error))
     except Exception as error:
-        if isinstance(error, OSError) and error.filename and error.strerror:
+        if reason := _of_the_file_system(error):
             logging.getLogger("transferseg").info("ended by the file system", exc_info=True)  # for run.log
-            _refuse(f"{error.filename}: {error.strerror}")
+            _refuse(reason)
         traceback.print_exc()
         click.echo("transferseg: this is a fault of transferseg, not yours; report it with the lines above", err=True)
         sys.exit(EXIT_CRASHED)
+
+
+def _of_the_file_system(error: Exception) -> str | None:
+    """What a file system refused, which a person can mend; None for other errors."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    full = next((words for words in DISK_FULL if words in str(error)), None)
+    return full and f"{full}: make room, then give the same command again"
 
 
 def _refuse(reason: str) -> NoReturn:

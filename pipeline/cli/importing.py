@@ -7,10 +7,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, loading, names_of, say, write_json
+from pipeline.cli.common import BEAM_ARGS, EXIT_REFUSED, JSON, PATH, cli, loading, names_of, say, write_json
 from trainer.errors import UserError, shown
-
-_BEAM = click.argument("beam_args", nargs=-1, type=click.UNPROCESSED)
 
 
 @cli.group("import")
@@ -69,7 +67,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
 
         for option in (*reversed(options), *reversed(_SHARED)):
             command = option(command)
-        return import_.command(name, help=help_)(_BEAM(command))
+        return import_.command(name, help=help_)(BEAM_ARGS(command))
 
     return decorate
 

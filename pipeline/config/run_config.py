@@ -192,10 +192,14 @@ def check_inputs(config: RunConfig) -> None:
     """Looks whether what the config points at is there.
 
     Raises:
-      UserError: a folder, a list or the weights file is missing.
+      UserError: a folder, a list or the weights file is missing, or Beam does not take its options.
     """
     check_dataset(config.dataset, config.categories.resolve())
     check_weights(config.network.backbone, config.network.weights)
+    if config.beam_args:
+        from components.beam_masks.beam_options import check_beam_options  # Beam takes a second to import
+
+        check_beam_options(config.beam_args, "beam_args")
 
 
 def dump_config(config: RunConfig) -> str:

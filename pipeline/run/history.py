@@ -8,12 +8,8 @@ from pathlib import Path
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.portable.mlmd import event_lib, execution_lib
 from tfx.utils import name_utils
-
-from pipeline.config.run_config import RunConfig
-from pipeline.execution.metadata_store import connect
 
 LIVE, DELETED = metadata_store_pb2.Artifact.LIVE, metadata_store_pb2.Artifact.DELETED
 
@@ -93,35 +89,6 @@ class ModelHistory:
         notes = [artifact.custom_properties for artifact in self.artifacts.values()]
         verdicts = [note for note in notes if "current_model_id" in note]
         return [(note["current_model_id"].int_value, note["blessed"].int_value == 1) for note in verdicts]
-
-
-def forget(config: RunConfig, workdir: Path) -> None:
-    """Marks DELETED what TFX's cache should not hand out again.
-
-    That is a push whose serving version somebody has removed, and a serving check that refused: a busy machine, or
-    somebody who stopped it, may have been to blame.
-    """
-    with Metadata(connect(config.metadata, workdir)) as handle:
-        artifacts = ModelHistory(handle.store, config.name).artifacts.values()
-        outdated = [artifact for artifact in artifacts if _is_gone(artifact) or _is_refusal(artifact)]
-        for artifact in outdated:
-            artifact.state = DELETED
-        handle.store.put_artifacts(outdated)
-
-
-def _is_gone(artifact: metadata_store_pb2.Artifact) -> bool:
-    version = destination(artifact)
-    return version is not None and version.is_absolute() and not (version / "saved_model.pb").is_file()
-
-
-def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:
-    """Of a serving check; an Evaluator's says which model it judged."""
-    notes = artifact.custom_properties
-    if "blessed" not in notes or "current_model_id" in notes:
-        return False
-    return (
-        notes["blessed"].WhichOneof("value") == "int_value" and not notes["blessed"].int_value
-    )  # ExampleValidator: JSON
 
 
 def destination(artifact: metadata_store_pb2.Artifact) -> Path | None:

@@ -23,10 +23,10 @@ from pipeline.report.evidence import gather
 from pipeline.report.pushed import describe
 from pipeline.report.summary import RunSummary, duration, print_summary, summarise
 from pipeline.run.closing import print_closing
-from pipeline.run.history import forget
 from pipeline.run.plan import Remaining, count, known_rates, plan, print_plan
 from pipeline.run.prometheus import publish, run_metrics
 from pipeline.run.quiet import log_to_file
+from pipeline.run.readiness import make_ready
 from pipeline.run.run_log import RunLines, new_run_id
 from pipeline.weights import fetch
 from trainer.errors import UserError
@@ -43,7 +43,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
 
     Raises:
       UserError: the dataset, the config or the weights are wrong, or another run is going on in `workdir`; nothing was
-        started.
+        started; or the latest blessed model is gone or has other categories.
       Preempted: the process was asked to stop; the next run continues.
     """
     check_inputs(config)
@@ -58,6 +58,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
 def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> RunSummary:
     categories = config.categories.resolve()
     dag = build(config, workdir)
+    make_ready(config, workdir)
     write_atomic(str(workdir / "config.yaml"), dump_config(config).encode())
     lines = RunLines(run_id)
     log_to_file(workdir / "run.log", lines)
@@ -85,7 +86,6 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Run
     runner = LocalRunner(run_id, on_start, on_end)
     start = time.monotonic()
     try:
-        forget(config, workdir)
         runner.run(dag)
         shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # every stage is an artifact now
     except (UserError, TooManyFaults):

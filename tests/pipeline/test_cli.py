@@ -1,10 +1,13 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 from commands import ROOT, transferseg, transferseg_process
 
+from components.beam_masks.beam_options import check_beam_options
 from pipeline.cli import entry
 from pipeline.cli.common import model_folder, names_of
 from trainer.errors import UserError
@@ -31,6 +34,46 @@ def test_a_user_error_is_one_line_and_exit_2(monkeypatch, capsys):
         entry.main()
     assert caught.value.code == 2
     assert capsys.readouterr().err == "transferseg: config.yaml: unknown key 'x'\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        tf.errors.ResourceExhaustedError(None, None, "run/checkpoints/cam; No space left on device [Op:SaveV2]"),
+        RuntimeError("Failed to establish connection to Metadata storage: database or disk is full query: COMMIT;"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_disk_is_one_line_and_exit_2_whoever_meets_it(error, monkeypatch, capsys):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(entry, "cli", fail)
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 2
+    assert "make room, then give the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--direct_num_workers=x"], "argument --direct_num_workers: invalid int value: 'x'"),
+        (["--runner=Foo"], "Unexpected pipeline runner: Foo"),
+    ],
+)
+def test_wrong_beam_options_are_one_line_that_says_where_they_are(options, words):
+    with pytest.raises(UserError) as refused:
+        check_beam_options(options, "beam_args")
+    assert str(refused.value).startswith(f"beam_args: {words}") and "\n" not in str(refused.value)
+
+
+def test_beam_options_behind_a_command_are_looked_at_first(tmp_path):
+    done = transferseg("import", "sbd", "--root", tmp_path, "--output", tmp_path / "out", "--", "--runner=Foo")
+    assert done.returncode == 2 and done.stderr.startswith("transferseg: behind --: Unexpected pipeline runner: Foo")
+    assert not (tmp_path / "out").exists()
+    check_beam_options(["--direct_num_workers=2", "--runner=DirectRunner", "--of_another_runner=1"], "beam_args")
 
 
 def test_query_names_a_missing_image(tmp_path):

@@ -15,12 +15,17 @@ from components.weak_labels.examples import LABELS
 from components.weak_labels.label_store import LabelStore, labels_in
 from pipeline.cli import cli
 from pipeline.config.metadata import MetadataConfig
-from pipeline.config.run_config import load_config
+from pipeline.config.run_config import load_config, make_config
 from pipeline.execution.metadata_store import connect
-from pipeline.run.history import forget
+from pipeline.run.readiness import make_ready
 from pipeline.run.retention import clean
+from serving.export import export_segmentation
+from trainer.categories import from_lists
 from trainer.data.json_lines import to_lines
 from trainer.errors import UserError
+from trainer.models.large_fov import build_segmentation
+
+UNCOMPARED = ["gate.accept=models without a network are compared with none"]
 
 
 @pytest.fixture
@@ -191,12 +196,12 @@ def test_where_no_run_has_been(workdir):
 
 def test_a_version_that_somebody_removed_is_pushed_again(workdir):
     run_small(workdir)
-    config = load_config(workdir / "config.yaml")
-    forget(config, workdir)
+    config = load_config(workdir / "config.yaml", UNCOMPARED)
+    make_ready(config, workdir)
     assert set(run_small(workdir).values()) == {"cached"}
     [version] = (workdir / "serving/small").iterdir()
     shutil.rmtree(version)
-    forget(config, workdir)
+    make_ready(config, workdir)
     again = run_small(workdir)
     assert (again["evaluator"], again["pusher"]) == ("cached", "done")
     assert len(numbers(workdir, "serving/small/*")) == 1
@@ -210,8 +215,51 @@ def test_a_refused_serving_check_is_made_again_and_a_refused_model_not(workdir):
         [data] = handle.store.get_artifacts_by_type("Examples")
         data.custom_properties["blessed"].string_value = "{}"  # as TFX's ExampleValidator notes its verdicts
         handle.store.put_artifacts([model, data])
-    forget(load_config(workdir / "config.yaml"), workdir)
+    make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
     again = run_small(workdir, good=0)
     assert (again["examples"], again["p_net"]) == ("cached", "done")
-    forget(load_config(workdir / "config.yaml"), workdir)
+    make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
     assert run_small(workdir, good=0)["evaluator"] == "cached"
+
+
+def blessed_model(workdir, names, strong=1):
+    """Puts a real network in the place of the blessed model of a small run."""
+    run_small(workdir)
+    [folder] = workdir.glob("artifacts/p_net/model/*")
+    net = build_segmentation("tiny", 1 + len(names), None, 0)
+    categories = from_lists(names[:strong], names[strong:])
+    export_segmentation(net, folder / "Format-Serving", categories=categories, image_size=33, metadata={})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("weak", "added", "words"),
+    [
+        (["dog", "cow"], [], None),
+        (["dog", "cow", "kite"], ["kite"], None),
+        (["dog", "cow", "kite"], [], r"name the new ones: categories.added: \[kite\]"),
+        (["cow", "dog"], [], "keep names and order"),
+        (["dog"], [], "keep names and order"),
+        (["dog", "yak"], [], "keep names and order"),
+    ],
+)
+def test_a_run_of_other_categories_than_the_blessed_models_is_refused(weak, added, words, workdir):
+    blessed_model(workdir, ["cat", "dog", "cow"])
+    values = {"name": "small", "dataset": {"root": "data"}}
+    values["categories"] = {"strong": ["cat"], "weak": weak, "added": added}
+    if words is None:
+        make_ready(make_config(values, "test"), workdir)
+        return
+    with pytest.raises(UserError, match=words):
+        make_ready(make_config(values, "test"), workdir)
+    make_ready(make_config({**values, "gate": {"accept": "for now"}}, "test"), workdir)
+
+
+def test_a_blessed_model_that_is_gone_is_named_before_anything_starts(workdir):
+    folder = blessed_model(workdir, ["cat", "dog"])
+    values = {"name": "small", "dataset": {"root": "data"}, "categories": {"strong": ["cat"], "weak": ["dog"]}}
+    shutil.rmtree(folder)
+    with pytest.raises(UserError, match="is gone. Was the work folder moved or cleared by hand"):
+        make_ready(make_config(values, "test"), workdir)
+    make_ready(make_config({**values, "gate": {"accept": "moved"}}, "test"), workdir)
+    assert run_small(workdir)["p_net"] == "done"  # not from the cache any more

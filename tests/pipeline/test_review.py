@@ -81,6 +81,17 @@ def test_the_least_certain_labels_come_out_first(workdir, tmp_path):
     assert (tmp_path / "review" / "review.csv").read_text().startswith("image,confidence,tags\ndrawn_5,0.4")
 
 
+def test_labels_keep_the_names_they_were_made_with(workdir, tmp_path):
+    """The work folder's config may be of a later run that ended before it made labels."""
+    workdir, originals = workdir
+    names = [*VOC[1:], VOC[0]]
+    folder = workdir / "artifacts/weak_labels/examples/11"
+    (folder / "categories.json").write_text(json.dumps(Categories(tuple(names), ()).to_dict()))
+    export(workdir, tmp_path / "review", 1)
+    rows = (tmp_path / "review/review.csv").read_text().splitlines()
+    assert rows[1].split(",")[2] == "|".join(names[i - 1] for i in originals[5].ids)
+
+
 @pytest.mark.parametrize("tool", ["label-studio", "coco"])
 def test_corrected_masks_come_back_and_count_as_strong(workdir, tmp_path, tool):
     workdir, originals = workdir

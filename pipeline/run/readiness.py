@@ -1,0 +1,75 @@
+"""What is looked at before a run in a work folder: whether what earlier runs left there still fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration.metadata import Metadata
+from tfx.utils import path_utils
+
+from pipeline.config.run_config import RunConfig
+from pipeline.execution.metadata_store import connect
+from pipeline.run.history import DELETED, ModelHistory, destination
+from serving.export import read_categories
+from trainer.data.files import is_remote
+from trainer.errors import UserError
+
+
+def make_ready(config: RunConfig, workdir: Path) -> None:
+    """Checks the model that the gate will compare with, and forgets what TFX's cache should not hand out again.
+
+    Forgotten, i.e. marked DELETED, are a push whose serving version somebody has removed, and a serving check that
+    refused: a busy machine, or somebody who stopped it, may have been to blame.
+
+    Raises:
+      UserError: the model is gone, or has other categories; a run that is accepted whatever its scores goes on.
+    """
+    with Metadata(connect(config.metadata, workdir)) as handle:
+        history = ModelHistory(handle.store, config.name)
+        outdated = [one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one)]
+        for id in history.latest_blessed():
+            model = history.artifacts[id]
+            problem = None if is_remote(model.uri) else _problem(config, Path(path_utils.serving_model_path(model.uri)))
+            if problem and not config.gate.accept:
+                raise UserError(f"{problem}; or `run --accept REASON`, which compares with nothing")
+            if problem and not Path(model.uri).is_dir():
+                outdated.append(model)
+        for artifact in outdated:
+            artifact.state = DELETED
+        handle.store.put_artifacts(outdated)
+
+
+def _problem(config: RunConfig, blessed: Path) -> str | None:
+    """Why a model cannot be compared with the latest blessed one; None if it can."""
+    if not (blessed / "saved_model.pb").is_file():
+        return (
+            f"{blessed}: the latest blessed model, which the gate compares with, is gone. Was the work folder moved or "
+            "cleared by hand? Put it back, or begin a new --workdir"
+        )
+    now, before = config.categories.resolve().foreground, read_categories(blessed, "segmentation").foreground
+    if now[: len(now) - len(config.categories.added)] == before:
+        return None
+    new = [name for name in now if name not in before]
+    if new and now[: len(now) - len(new)] == before:
+        remedy = f"name the new ones: categories.added: [{', '.join(new)}]"
+    else:
+        remedy = "keep names and order (new ones come last, and in categories.added), or begin a new --workdir"
+    return (
+        f"categories: the latest blessed model, which the gate compares with, knows {', '.join(before)}; this run has "
+        f"{', '.join(now)}: {remedy}"
+    )
+
+
+def _is_gone(artifact: metadata_store_pb2.Artifact) -> bool:
+    version = destination(artifact)
+    return version is not None and version.is_absolute() and not (version / "saved_model.pb").is_file()
+
+
+def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:
+    """Of a serving check; an Evaluator's says which model it judged."""
+    notes = artifact.custom_properties
+    if "blessed" not in notes or "current_model_id" in notes:
+        return False
+    verdict = notes["blessed"]
+    return verdict.WhichOneof("value") == "int_value" and not verdict.int_value  # ExampleValidator's is JSON
