@@ -48,7 +48,7 @@ def _problem(config: RunConfig, blessed: Path) -> str | None:
             "cleared by hand? Put it back, or begin a new --workdir"
         )
     now, before = config.categories.resolve().foreground, read_categories(blessed, "segmentation").foreground
-    if now[: len(now) - len(config.categories.added)] == before:
+    if before in (now, now[: len(now) - len(config.categories.added)]):
         return None
     new = [name for name in now if name not in before]
     if new and now[: len(now) - len(new)] == before:

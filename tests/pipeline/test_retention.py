@@ -237,6 +237,7 @@ def blessed_model(workdir, names, strong=1):
     [
         (["dog", "cow"], [], None),
         (["dog", "cow", "kite"], ["kite"], None),
+        (["dog", "cow"], ["cow"], None),  # a rerun after the push
         (["dog", "cow", "kite"], [], r"name the new ones: categories.added: \[kite\]"),
         (["cow", "dog"], [], "keep names and order"),
         (["dog"], [], "keep names and order"),
