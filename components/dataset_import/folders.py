@@ -204,7 +204,8 @@ def _paired(
     refused = {name for name, _ in odd}
     ids = {name: number for number, name in enumerate(names, start=1)}
     boxed, lost = boxes.by_image(pictures.files.find, ids) if boxes else ({}, [])
-    faults += [dead_letter(f"{boxes.path}: line {line}", ImageFault("read", what)) for line, what in lost]
+    where = os.path.basename(boxes.path) if boxes else ""
+    faults += [dead_letter(f"{where}: line {line}", ImageFault("read", what)) for line, what in lost]
     if masks and colours is None and len(names) == 1 and are_binary(join(masks, file) for file in found.values()):
         colours = BINARY
         notes.append(f"masks are black and white: 255 is {names[0]}, not void")

@@ -18,7 +18,7 @@ def run_until_killed(stage: str, workdir: Path, *arguments: object) -> None:
     command = [*COMMAND, "run", *map(str, arguments), "--workdir", str(workdir)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + TIMEOUT_S
-    while not list(workdir.glob(f"checkpoints/{stage}-*/*.index")):
+    while not list(workdir.glob(f"checkpoints/{stage}-*/checkpoint")):  # TensorFlow's note of the newest, written last
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
