@@ -70,9 +70,13 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
     labels = {stem_of(path, (".txt",)): path for path in pictures.others if suffix_of(path, (".txt",))}
     folders = {name: tuple(plain(name).split("/")[:-1]) for name in pictures.files.paths}
     places = {name: [(name,), *_places(data, name, set(folders.values()))] for name in {*SPLITS, split} if name}
+    splits = {
+        name: {one for one, several in places.items() if any(_lies_in(folder, place) for place in several)}
+        for name, folder in folders.items()
+    }
     faults, samples, used = list(pictures.faults), [], set()
-    for name, folder in folders.items():
-        if split and not any(_lies_in(folder, place) for place in places[split]):
+    for name, own in splits.items():
+        if split and split not in own:
             continue
         stem = "/".join("labels" if part == "images" else part for part in stem_of(name).split("/"))
         path = labels.get(stem) or labels.get(stem_of(name))
@@ -91,9 +95,7 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
         for path in alone
         if not split or split in path.split("/")
     ]
-    of_none = [
-        name for name, folder in folders.items() if not any(_lies_in(folder, p) for s in places.values() for p in s)
-    ]
+    of_none = [name for name, own in splits.items() if not own]
     notes = []
     if split == SPLITS[0] and of_none:
         notes.append(f"{len(of_none)} pictures lie in no split's folder and are not read, e.g. {shown(of_none[0])}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
@@ -38,6 +37,6 @@ class Executor(executor.Executor):
         if newest and self.CheckBlessing(input_dict) and model_digest(newest) == model_digest(model):
             pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
             io_utils.copy_dir(model, pushed.uri)
-            self._MarkPushed(pushed, pushed_destination=str(newest), pushed_version=Path(newest).name)
+            self._MarkPushed(pushed, pushed_destination=str(newest), pushed_version=newest.name)
         else:
             super().Do(input_dict, output_dict, exec_properties)

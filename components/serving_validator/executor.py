@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -20,8 +19,7 @@ from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
 from components.weak_labels.examples import split_files
 from trainer.categories import Categories
-from trainer.data.features import image_of, read_examples
-from trainer.data.pictures import holds_more
+from trainer.data.features import first_images
 from trainer.errors import UserError
 
 REPORT = "serving_check.json"
@@ -60,8 +58,7 @@ class Executor(base_executor.BaseExecutor):
         files = split_files(artifact_utils.get_split_uri(input_dict["examples"], EVAL))
         folder = path_utils.serving_model_path(model.uri)
         limit = describe(folder).max_pixels
-        known = (image_of(example) for file in files for example in read_examples(file))
-        images = list(itertools.islice((image for image in known if not holds_more(image, limit)), settings.images))
+        images = first_images(files, settings.images, limit)
         if not images:
             raise UserError(f"inference.max_pixels: no picture of the evaluation list has {limit} or fewer; raise it")
         with tempfile.TemporaryDirectory() as work:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,9 +119,7 @@ def _write_examples(
     shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
     folder.mkdir()
     checked = _checked(examples, categories, needs_masks)
-    for number in count():
-        if not (several := list(islice(checked, features.SHARD_SIZE))):
-            break
+    for number, several in enumerate(iter(lambda: list(islice(checked, features.SHARD_SIZE)), [])):
         with tf.io.TFRecordWriter(f"{folder}/{number:06}.gz", features.GZIP) as writer:
             for example, has_use in several:
                 record = example.SerializeToString(deterministic=True)

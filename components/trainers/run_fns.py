@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 import tensorflow as tf
@@ -26,7 +25,6 @@ from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.data import features
 from trainer.data.input_pipeline import read_records
-from trainer.data.pictures import holds_more
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 from trainer.training.checkpoints import read_history
@@ -118,7 +116,8 @@ def _export_maps(
 
 def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig) -> None:
     if hosts().chief:
-        images = _first_images(fn_args.train_files, _PREDICTED_IMAGES, fn_args.custom_config["max_pixels"])
+        files, limit = read_records(fn_args.train_files), fn_args.custom_config["max_pixels"]
+        images = features.first_images(files, _PREDICTED_IMAGES, limit)
         export_segmentation(
             net,
             fn_args.serving_model_dir,
@@ -156,8 +155,3 @@ def _metadata(fn_args: FnArgs) -> dict:
     config = fn_args.custom_config
     own = config["metadata"] | {"backbone": config["network"]["backbone"], "run_id": os.environ.get(RUN_ID)}
     return {**own, "lineage": lineage, "training": rows[-1] if rows else {}}
-
-
-def _first_images(patterns: list[str], number: int, max_pixels: int) -> list[bytes]:
-    images = (features.image_of(e) for file in read_records(patterns) for e in features.read_examples(file))
-    return list(islice((image for image in images if not holds_more(image, max_pixels)), number))

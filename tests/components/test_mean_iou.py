@@ -63,13 +63,17 @@ def test_combined_counts_give_the_scores_of_all_pixels_together():
     assert {name: values[f"iou/{name}"] for name in CATEGORIES.names} == whole.per_class
 
 
-def test_a_model_of_other_classes_scores_nothing():
+def scores_of_a_model_of_other_classes():
     [computation] = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong)).computations(
         model_names=[""]
     )
     combiner = computation.combiner
     counts = combiner.add_input(combiner.create_accumulator(), Inputs(np.ones(9), np.ones(9)))
-    values = {key.name: value for key, value in combiner.extract_output(counts).items()}
+    return {key.name: value for key, value in combiner.extract_output(counts).items()}
+
+
+def test_a_model_of_other_classes_scores_nothing():
+    values = scores_of_a_model_of_other_classes()
     assert values["miou"] == values["weak_miou"] == values["iou/dog"] == 0
 
 
@@ -200,12 +204,7 @@ def judged(minimum, drop, before, now):
 
 def test_a_blessed_model_that_scores_nothing_keeps_no_better_one_out():
     """One of other classes, or one that misses every weak category; TFMA divides by what it scores."""
-    [computation] = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong)).computations(
-        model_names=[""]
-    )
-    combiner = computation.combiner
-    counts = combiner.add_input(combiner.create_accumulator(), Inputs(np.ones(9), np.ones(9)))
-    values = {key.name: value for key, value in combiner.extract_output(counts).items()}
+    values = scores_of_a_model_of_other_classes()
     limits = {"known_miou": 0.3}, {"known_miou": 0.01}
     assert judged(*limits, values["known_miou"], 0.6)
     assert not judged(*limits, values["known_miou"], 0.2)

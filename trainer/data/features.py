@@ -18,10 +18,12 @@ One example is one image, with encoded bytes only (images and masks never as flo
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import tensorflow as tf
 
 from trainer.data.boxes import TagBox
+from trainer.data.pictures import holds_more
 
 KEY = "image/key"
 IMAGE = "image/encoded"
@@ -121,3 +123,9 @@ def size_class(height: int, width: int) -> bytes:
     """By the longer side: up to 320 pixels small, up to 640 (all of VOC and COCO) medium, else large. Open."""
     side = max(height, width)
     return b"small" if side <= 320 else b"medium" if side <= 640 else b"large"
+
+
+def first_images(files: Sequence[str], number: int, max_pixels: int) -> list[bytes]:
+    """At most so many encoded images of record files, in their order, those with more pixels passed over."""
+    images = (image_of(example) for example in read_examples(files))
+    return list(islice((image for image in images if not holds_more(image, max_pixels)), number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from trainer.errors import UserError
@@ -79,7 +80,15 @@ def content_of(weights: str | None) -> str | None:
     The published files are the same everywhere.
     """
     path = Path(weights or "")
-    return hashlib.sha256(path.read_bytes()).hexdigest() if weights and path.is_file() else None
+    if not weights or not path.is_file():
+        return None
+    state = path.stat()
+    return _digest(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache  # each node of a graph asks; VGG-16's file has half a gigabyte
+def _digest(path: Path, size: int, changed: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def no_download(backbone: str, reason: str) -> UserError:
