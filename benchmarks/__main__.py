@@ -15,11 +15,11 @@ from benchmarks.rows import row
 
 GROUPS = {
     "train": ["benchmarks.training"],
-    "labels": ["benchmarks.labels_core", "benchmarks.labels_beam"],
+    "labels": ["benchmarks.labels_core", "benchmarks.labels_beam", "benchmarks.labels_whole"],
     "serving": ["benchmarks.serving"],
     "networks": ["benchmarks.networks"],
     "predict": ["benchmarks.prediction"],
-    "commands": ["benchmarks.commands"],
+    "commands": ["benchmarks.commands", "benchmarks.pipeline_run"],
 }
 RESULT = Path("build/bench.json")
 

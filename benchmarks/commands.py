@@ -56,6 +56,7 @@ def rows() -> list[dict]:
             "query": (query, 1.0),
             f"evaluate_{MASKS}": (_seconds("evaluate", *masks), 2.0),
             f"validate_{PICTURES}": (_seconds("validate", str(place / "config.yaml")), 10.0),
+            f"init_{PICTURES}": (_seconds("init", str(root), "--config", str(place / "written.yaml")), 10.0),
         }
     return [
         row(f"commands.{name}_s", seconds, "s", target=limit, ok=seconds < limit)

@@ -40,11 +40,11 @@ def rows() -> list[dict]:
     medium = min(MEDIUM, long)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        subprocess.run([sys.executable, "-m", "benchmarks.labels_beam", "prepare", folder], check=True)
+        prepare(root, "tiny", 129)
         for count in {SHORT, medium, long}:
-            _write_inputs(root, count)
-        loop, one, two = _measure(root, "loop", medium), _measure(root, "one", medium), _measure(root, "two", medium)
-        few, many = _measure(root, "one", SHORT), _measure(root, "one", long)
+            write_inputs(root, count)
+        loop, one, two = measure(root, "loop", medium), measure(root, "one", medium), measure(root, "two", medium)
+        few, many = measure(root, "one", SHORT), measure(root, "one", long)
     overhead, speedup = loop["rate"] / one["rate"], two["rate"] / one["rate"]
     rate, rss = many["rate"] / few["rate"], many["rss_mb"] / few["rss_mb"]
     return [
@@ -56,10 +56,16 @@ def rows() -> list[dict]:
     ]
 
 
-def _measure(root: Path, how: str, count: int) -> dict:
+def prepare(root: Path, backbone: str, image_size: int) -> None:
+    """Models and images that every run shares, made in a process of their own."""
+    command = [sys.executable, "-m", "benchmarks.labels_beam", "prepare", str(root), backbone, str(image_size)]
+    subprocess.run(command, check=True)
+
+
+def measure(root: Path, how: str, count: int, threads: dict[str, str] = _ONE_THREAD) -> dict:
     """Labels `count` images in a fresh process: rate (images/s), rss_mb (peak), startup_s (to the first mask)."""
     output = Path(tempfile.mkdtemp(dir=root)) / "masks"  # new each time: what is labelled already is not made again
-    environment = {**os.environ, **_ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-m", "benchmarks.labels_beam", how, str(root), str(count), str(output)]
     started = time.time()
     answer = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -74,7 +80,7 @@ def _measure(root: Path, how: str, count: int) -> dict:
     }
 
 
-def _write_inputs(root: Path, count: int) -> None:
+def write_inputs(root: Path, count: int) -> None:
     """<root>/images<count> (links) and tags<count>.csv: the images, cycled, one or two tags each."""
     sources = sorted((root / "sources").iterdir())
     folder = root / f"images{count}"
@@ -86,16 +92,15 @@ def _write_inputs(root: Path, count: int) -> None:
     (root / f"tags{count}.csv").write_text("\n".join(lines) + "\n")
 
 
-def _prepare(root: Path) -> None:
-    """Models and images that every run shares."""
+def _prepare(root: Path, backbone: str, image_size: int) -> None:
     from serving.export import export_maps
     from trainer.categories import Categories
     from trainer.models.cam import build_cam
     from trainer.models.large_fov import build_segmentation
 
     categories = Categories(tuple(_NAMES), ())
-    for kind, net in (("cam", build_cam("tiny", 20, None, 0)), ("l_net", build_segmentation("tiny", 1, None, 0))):
-        export_maps(net, root / kind, kind=kind, image_size=129, categories=categories, metadata={})
+    for kind, net in (("cam", build_cam(backbone, 20, None, 0)), ("l_net", build_segmentation(backbone, 1, None, 0))):
+        export_maps(net, root / kind, kind=kind, image_size=image_size, categories=categories, metadata={})
     (root / "sources").mkdir()
     data = os.environ.get("TRANSFERSEG_DATA")
     if data:
@@ -141,7 +146,7 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
 
 if __name__ == "__main__":
     if sys.argv[1] == "prepare":
-        _prepare(Path(sys.argv[2]))
+        _prepare(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
     else:
         _label(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
         peak = peak_memory_mb()

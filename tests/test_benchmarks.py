@@ -8,18 +8,32 @@ from pathlib import Path
 
 import cv2
 import pytest
+import yaml
 
-from benchmarks import commands, labels_beam, labels_core, serving, training, training_input, training_step
+from benchmarks import (
+    commands,
+    labels_beam,
+    labels_core,
+    labels_whole,
+    pipeline_run,
+    serving,
+    training,
+    training_input,
+    training_step,
+)
 from benchmarks.__main__ import GROUPS, main
 from benchmarks.quality.labels import label_rows
 from benchmarks.scale import __main__ as scale
 from benchmarks.scale.page import SIZES, page, work
+from pipeline.demo.demo_data import draw_demo_dataset
 from trainer.categories import Categories
 from trainer.models.large_fov import build_segmentation
 
 sys.path.insert(0, str(Path(__file__).parent / "components"))
+sys.path.insert(0, str(Path(__file__).parent / "pipeline"))
 
 from test_label_calibration import scene
+from tiny_config import tiny_values
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -87,8 +101,8 @@ def test_the_training_rows_at_a_tiny_size(here, monkeypatch):
 def test_the_label_rows_at_a_tiny_size(here, tmp_path):
     found = {row["name"]: row for row in labels_core._measure(labels_core._images(), repeats=1)}
     assert found["labels.core_ms"]["value"] > 0 and found["labels.vs_random_walker"]["ratio"] > 0
-    labels_beam._prepare(tmp_path)
-    labels_beam._write_inputs(tmp_path, 4)
+    labels_beam._prepare(tmp_path, "tiny", 65)
+    labels_beam.write_inputs(tmp_path, 4)
     for how in ("loop", "one"):
         labels_beam._label(how, tmp_path, 4, tmp_path / how)
     [loop, one] = [sorted((tmp_path / how).glob("*.png")) for how in ("loop", "one")]
@@ -112,6 +126,28 @@ def test_the_commands_rows_at_a_tiny_size(monkeypatch):
     found = {row["name"]: row["value"] for row in commands.rows()}
     assert {"commands.query_s", "commands.evaluate_2_s", "commands.validate_12_s"} <= set(found)
     assert all(value > 0 for value in found.values())
+
+
+@pytest.mark.soak
+def test_the_whole_labelling_rows_at_a_tiny_size(monkeypatch):
+    monkeypatch.setattr(labels_whole, "IMAGES", 10)
+    monkeypatch.setattr(labels_whole, "SETTINGS", {"tiny_65": ("tiny", 65)})
+    [found] = labels_whole.rows()
+    assert found["name"] == "labels.images_per_s.tiny_65" and found["value"] > 0 and "MB" in found["note"]
+
+
+@pytest.mark.soak
+def test_the_pipeline_rows_at_a_tiny_size(monkeypatch, tmp_path):
+    root = draw_demo_dataset(tmp_path / "data", train=24, val=8, sides=(64, 96), progress=False)
+    stage = {"steps": 1, "batch_size": 2}
+    values = tiny_values(root) | dict.fromkeys(("cam", "l_net", "segmentation"), stage)
+    values |= {"p_net": stage | {"pretrain_epochs": 1}, "gate": {"min_miou": 0.0, "min_weak_miou": 0.0}}
+    values |= {"label_gate": {"min_foreground_share": 0.0, "max_foreground_share": 1.0, "max_void_share": 1.0}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(pipeline_run, "COMMAND", ["run", str(tmp_path / "config.yaml")])
+    [overhead, cached] = pipeline_run.rows()
+    assert overhead["value"] > 0 and overhead["reference"] > 10
+    assert cached["note"] is None and cached["value"] < overhead["reference"]
 
 
 def test_a_benchmark_that_fails_is_a_row_that_says_why(monkeypatch, tmp_path):
