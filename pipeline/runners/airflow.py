@@ -24,6 +24,7 @@ from pipeline.execution.local_runner import build, components_of, launch
 from pipeline.graph import training_hash
 from pipeline.report.pushed import describe
 from pipeline.report.summary import summarise
+from pipeline.run.readiness import make_ready
 from trainer.errors import UserError
 
 
@@ -77,7 +78,10 @@ def run_component(config: str, workdir: str, name: str, run_id: str) -> None:
         with locked(folder, f"Airflow's run {run_id}"):
             values = load_config(config)
             (folder / "config.yaml").write_text(dump_config(values))  # for `clean` and `review`
-            pipeline = Compiler().compile(build(values, folder))
+            dag = build(values, folder)
+            if name == "examples":  # which everything but the look-up of the blessed model waits for
+                make_ready(values, folder)
+            pipeline = Compiler().compile(dag)
             runtime_parameter_utils.substitute_runtime_parameter(pipeline, {"pipeline-run-id": run_id})
             [node] = [node for node in pipeline.nodes if node.pipeline_node.node_info.id == name]
             if launch(pipeline, node) is None:

@@ -76,6 +76,18 @@ def test_clean_up_and_tasks_exclude_each_other(place):
     assert len(list((place / "work" / "serving" / "discs").iterdir())) == 1
 
 
+def test_the_gate_does_not_compare_with_nothing(place):
+    from airflow.exceptions import AirflowFailException
+
+    from pipeline.runners.airflow import run_component
+
+    models = place / "work" / "artifacts" / "p_net"
+    models.rename(place / "elsewhere")
+    with pytest.raises(AirflowFailException, match="latest blessed model, which the gate compares with, is gone"):
+        run_component(str(place / "config.yaml"), str(place / "work"), "examples", "run")
+    (place / "elsewhere").rename(models)
+
+
 def test_a_refused_dataset_fails_its_task_with_the_line_a_person_reads(place):
     from airflow.exceptions import AirflowFailException
 
