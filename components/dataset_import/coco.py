@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from PIL import Image
 from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, Drawn, PictureFolder
-from components.dataset_import.regions import Box, Polygon, RunLengths
+from components.dataset_import.regions import Box, Polygon, RunLengths, turned_box
 from trainer.categories import BACKGROUND, VOID, special_id
-from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.category_names import MOST, check_distinct, clean_name
 from trainer.data.files import join, read_bytes, read_json
 from trainer.data.masks import fit
 from trainer.data.names import plain
@@ -134,10 +135,12 @@ def _categories(data: dict[str, list], path: str) -> tuple[tuple[str, ...], dict
     """(names by id, category_id as text -> id, notes). Stuff and background are 0, "ignore" and "void" 255."""
     used = {_id(a.get("category_id")) for a in data["annotations"] if isinstance(a, dict)}
     used |= {_id(s.get("category_id")) for a in data["annotations"] for s in _segments(a)}
+    panoptic = any(_segments(a) for a in data["annotations"])
     parents = {str(entry.get("supercategory")) for entry in data["categories"] if isinstance(entry, dict)}
     names: list[str] = []
     ids: dict[str, int] = {}
     notes: list[str] = []
+    unused = 0
     for number, entry in enumerate(data["categories"], start=1):
         where = f"{path}: category {number}"
         if not isinstance(entry, dict) or "id" not in entry:
@@ -145,16 +148,21 @@ def _categories(data: dict[str, list], path: str) -> tuple[tuple[str, ...], dict
         shows = _id(entry["id"])
         if shows in ids:
             raise UserError(f"{where}: the id {shows} is given twice; make ids unique")
+        if shows not in used and len(data["categories"]) > MOST:  # LVIS names 1203
+            unused += 1
+            continue
         blank = not str(entry.get("name") or "").strip()
         if shows not in used and (blank or (str(entry["name"]) in parents and entry.get("supercategory") == "none")):
             what = "has no name" if blank else f"'{entry['name']}' is the root of the others"
             notes.append(f"category {number} {what} and nothing shows it: left out")
             continue
         name = clean_name(entry.get("name") or "", where)
-        special = special_id(name) if entry.get("isthing", 1) else BACKGROUND
+        special = special_id(name) if entry.get("isthing", 1) or not panoptic else BACKGROUND
         if special is None and name not in names:
             names.append(name)
         ids[shows] = names.index(name) + 1 if special is None else special
+    if unused:
+        notes.append(f"{unused} categories that nothing shows are left out: masks hold ids up to {MOST}")
     check_distinct(names, path)
     if not names:
         raise UserError(f"{path}: no category has a name that can be learned")
@@ -218,7 +226,12 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
         where = Box([box[0], box[1], box[0] + box[2], box[1] + box[3]])
     shape = annotation.get("segmentation")
     if not shape:  # a box, or a tag, alone
-        return [Object(label, index, where, only_void=True, where=where, of=of, problem=problem)]
+        turned = _turned(annotation, where)
+        return [
+            Object(
+                label, index, turned or where, only_void=True, where=None if turned else where, of=of, problem=problem
+            )
+        ]
     if isinstance(shape, dict):
         regions = [RunLengths(shape)]
     elif isinstance(shape, list) and not any(isinstance(part, list) for part in shape):
@@ -230,6 +243,15 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
         Object(part, index, region, where=where, of=of, area=float(area) if is_number else None, problem=problem)
         for part, region in zip(parts, regions, strict=True)
     ]
+
+
+def _turned(annotation: dict, box: Box | None) -> Box | None:
+    """The box around a box that CVAT turned; None where it did not."""
+    said = annotation.get("attributes")
+    angle = said.get("rotation") if isinstance(said, dict) else None
+    if box is None or not isinstance(angle, int | float) or not angle:
+        return None
+    return turned_box(box.corners, math.radians(angle))
 
 
 def _panoptic(annotations: list[dict], ids: Mapping[str, int], masks: str) -> PanopticMask:

@@ -12,7 +12,7 @@ import numpy as np
 from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
-from components.dataset_import.regions import Box, Polygon, Region, Size, ellipse, placed
+from components.dataset_import.regions import Box, Polygon, Region, Size, ellipse, placed, turned_box
 from components.dataset_import.voc_xml import read_xml, size_of
 from trainer.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
@@ -41,12 +41,12 @@ def read_cvat_xml(path: str, pictures: PictureFolder) -> Contents:
         raise UserError(f"{path}: tracks of a video; export as 'CVAT for images 1.1'")
     entries = root.findall("image")
     names, ids = _labels(root, entries, path)
-    pictures.files.claim(entry.get("name", "") for entry in entries)
+    pictures.files.claim(_path(entry, pictures) for entry in entries)
     faults, read = list(pictures.faults), {}
     for number, entry in enumerate(entries, start=1):
         label = entry.get("name") or f"image {number}"
         try:
-            name = pictures.files.find(label)
+            name = pictures.files.find(_path(entry, pictures) or label)
             if name in read:
                 raise ImageFault("tags", f"two entries are about {name}; keep one")
             if not len(entry):
@@ -55,6 +55,13 @@ def read_cvat_xml(path: str, pictures: PictureFolder) -> Contents:
         except ImageFault as fault:
             faults.append(dead_letter(label, fault))
     return Contents(names, list(read.values()), faults)
+
+
+def _path(entry: ElementTree.Element, pictures: PictureFolder) -> str:
+    """What an entry calls its picture; in a project with subsets these are folders."""
+    name, subset = entry.get("name", ""), entry.get("subset")
+    inside = f"{subset}/{name}"
+    return inside if subset and pictures.files.get(inside) == inside else name
 
 
 def _labels(
@@ -132,17 +139,9 @@ def _line(node: ElementTree.Element) -> Box:
 
 def _box(node: ElementTree.Element) -> Box:
     """The box, or the one around it if it is turned about its centre."""
-    left, top, right, bottom = corners = [node.get(side) for side in ("xtl", "ytl", "xbr", "ybr")]
-    if not (angle := _turn(node)):
-        return Box(corners)
-    try:
-        x, y = (float(left) + float(right)) / 2, (float(top) + float(bottom)) / 2
-        half = np.abs([float(right) - float(left), float(bottom) - float(top)]) / 2
-    except (TypeError, ValueError):
-        return Box(None)
-    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
-    beside, above = float(half @ (cosine, sine)), float(half @ (sine, cosine))
-    return Box([x - beside, y - above, x + beside, y + above])
+    corners = [node.get(side) for side in ("xtl", "ytl", "xbr", "ybr")]
+    angle = _turn(node)
+    return turned_box(corners, angle) if angle else Box(corners)
 
 
 def _ellipse(node: ElementTree.Element) -> Polygon:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +20,10 @@ from trainer.data.boxes import BoxesTable, TagBox, clipped, read_boxes_table
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import is_dir, join, walk
 from trainer.data.masks import Colour, are_binary
-from trainer.data.names import MASK_ENDINGS, Pictures, stem_of, suffix_of
+from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, stem_of, suffix_of
 from trainer.data.pictures import Header
 from trainer.data.tags_table import TagsTable, read_tags_table
-from trainer.errors import ImageFault, UserError, some
+from trainer.errors import ImageFault, UserError, shown, some
 
 
 def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follow_links: bool = False) -> Contents:
@@ -120,7 +120,7 @@ def read_folder(
     Args:
       images: folder.
       masks: folder of masks, see trainer.data.masks; ids are those of `names`. It may be `images` itself: then the
-        masks are its .png files beside pictures of another suffix.
+        masks are its .png files beside pictures of another suffix, or those with an ending such as _mask.
       tags: CSV; pictures it does not list take their tags from the mask.
       names: categories by id; None: those of `colours`, or the tags, then the boxes', in order of appearance.
       colours: table of the masks' colours, see `masks.read_colours`.
@@ -193,9 +193,14 @@ def _paired(
     files = _files(masks, follow_links) if masks else []
     listed = set(pictures.files.paths)
     if masks and os.path.normpath(masks) == os.path.normpath(pictures.folder):
-        stems = {stem_of(name) for name in listed if not suffix_of(name, (".png",))}
-        files = [file for file in files if suffix_of(file, (".png",)) and MASK_ENDINGS.sub("", stem_of(file)) in stems]
+        pngs = {stem_of(name): name for name in listed if suffix_of(name, (".png",))}
+        stems = {stem_of(name) for name in listed - set(pngs.values())}
+        bare = {file: MASK_ENDINGS.sub("", stem) for stem, file in pngs.items()}
+        files = [file for file, stem in bare.items() if stem in stems or pngs.get(stem, file) != file]
         listed -= set(files)
+    _refuse_folders_of_categories(masks, files, listed, names)
+    if others := [file for file in files if not suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))]:
+        notes.append(f"{len(others)} files of {masks} are no masks by their names, e.g. {shown(others[0])}")
     found, odd = pair(files, Pictures(listed))
     pictures.files.claim(row.image for one in (table, boxes) if one for row in one.rows)
     rows, unused = table.by_image(pictures.files.find) if table else ({}, [])
@@ -206,9 +211,15 @@ def _paired(
     boxed, lost = boxes.by_image(pictures.files.find, ids) if boxes else ({}, [])
     where = os.path.basename(boxes.path) if boxes else ""
     faults += [dead_letter(f"{where}: line {line}", ImageFault("read", what)) for line, what in lost]
-    if masks and colours is None and len(names) == 1 and are_binary(join(masks, file) for file in found.values()):
-        colours = BINARY
-        notes.append(f"masks are black and white: 255 is {names[0]}, not void")
+    if masks and colours is None and are_binary(join(masks, file) for file in found.values()):
+        if len(names) == 1:
+            colours = BINARY
+        means = (
+            f"{names[0]}, not void"
+            if len(names) == 1
+            else ("void; if it is a category, make it that category's id, or import these masks with its name alone")
+        )
+        notes.append(f"masks are black and white: 255 is {means}")
     samples = []
     for name in sorted(listed - refused):
         tags = rows[name].tags if name in rows else None
@@ -219,6 +230,23 @@ def _paired(
         else:
             faults.append(dead_letter(name, ImageFault("tags", "has neither a mask nor a line in the tags file")))
     return Contents(tuple(names), samples, faults, notes)
+
+
+def _refuse_folders_of_categories(
+    masks: str, files: Sequence[str], pictures: Collection[str], names: Sequence[str]
+) -> None:
+    """Raises UserError if masks lie in a folder for each category: their pixels hold ids, and folders say nothing."""
+
+    def folders(paths: Iterable[str]) -> set[str]:
+        return {part.casefold() for path in paths for part in path.split("/")[:-1]}
+
+    own = sorted({name.casefold() for name in names} & (folders(files) - folders(pictures)))
+    if len(own) > 1:
+        raise UserError(
+            f"{masks}: has a folder for each category ({', '.join(own[:3])}), which says nothing here: pixels hold the "
+            "categories' ids, one mask a picture; draw such masks, or import each folder by itself with its one name "
+            "in --categories"
+        )
 
 
 def _files(folder: str, follow_links: bool = False) -> list[str]:

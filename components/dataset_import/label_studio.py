@@ -59,6 +59,13 @@ class _Png(Region):
         return Pixels(inside, self.path).draw(size)
 
 
+class _Bitmask(Region):
+    """What a BitMask tag draws: somewhere, since only Label Studio knows what its colours mean."""
+
+    def draw(self, size: tuple[int, int]) -> np.ndarray:
+        raise ImageFault("object", "a bitmask, which is not read; draw with brushes, or export 'brush labels to PNG'")
+
+
 def read_label_studio(
     annotations: str, images: str, masks: str | None = None, *, follow_links: bool = False
 ) -> Contents:
@@ -198,6 +205,8 @@ def _region(value: dict) -> tuple[Any, bool]:
     """(the drawing in a result's value or None, whether it is a box or a point, which say not which pixels)."""
     if "points" in value:
         return Polygon(value["points"], "percent"), False
+    if "imageDataURL" in value:
+        return _Bitmask(), False
     if "rle" in value:
         return Brush(value["rle"]), False
     if "x" not in value or "y" not in value:

@@ -74,10 +74,22 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
     samples = []
     for name, data in read.items():
         try:
+            if not data["shapes"] and (flags := _flags(data)):
+                raise ImageFault(
+                    "tags",
+                    f"has no shape, only flags ({', '.join(flags)}), which are not read; if these are "
+                    "tags, list it in tags.csv and import that with `import folder`",
+                )
             samples.append(pictures.sample(name, None, _drawing(data, names)))
         except ImageFault as fault:
             faults.append(dead_letter(name, fault))
     return Contents(names, samples, faults)
+
+
+def _flags(data: dict) -> list[str]:
+    """Those that are set for the whole picture."""
+    flags = data.get("flags")
+    return [str(name) for name, is_set in flags.items() if is_set] if isinstance(flags, dict) else []
 
 
 def _drawing(data: dict, names: Sequence[str]) -> Drawing:

@@ -28,6 +28,7 @@ class Placement:
 
     Attributes:
       keys: of the pictures that came in.
+      names: what each was called -> its key.
       masks: how many of them have one.
       empty: masks that show no category, by what they hold.
       dropped: letters of single objects.
@@ -37,6 +38,7 @@ class Placement:
 
     def __init__(self, output: Path, tags: dict[str, tuple[str, ...]], boxes: NamedBoxes, replace: bool):
         self.keys: set[str] = set()
+        self.names: dict[str, str] = {}
         self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
         self.boxes = boxes
         self._output, self._replace, self._replaced, self._renamed = output, replace, 0, 0
@@ -75,6 +77,7 @@ class Placement:
         if before or own:
             self.boxes[key] = tuple(dict.fromkeys([*before, *own]))
         self.keys.add(key)
+        self.names[item["name"]] = key
         self.dropped += [
             dead_letter(item["name"], ImageFault("object", f"{label}: {reason}")) for label, reason in item["dropped"]
         ]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as rle
 
+from trainer.data.boxes import PIXELS
 from trainer.errors import ImageFault
 
 Size = tuple[int, int]  # height, width
@@ -67,6 +68,8 @@ class Polygon(Region):
         numbers = _numbers(self.coordinates)
         if len(numbers) % 2:
             raise ImageFault("object", f"a polygon has {len(numbers)} coordinates, an odd number")
+        if self.unit == "pixel" and len(numbers) and numbers.min() >= 0 and numbers.max() <= 1:
+            raise ImageFault("object", f"a polygon within 0..1: fractions of the picture? {PIXELS}")
         height, width = size
         points = numbers.reshape(-1, 2) * _pixels(self.unit, size)
         wild = (points < (-width, -height)) | (points > (2 * width, 2 * height))
@@ -142,6 +145,19 @@ def ellipse(centre: Sequence[float], radii: Sequence[float], turned: float = 0.0
     x, y = radii[0] * np.cos(angles), radii[1] * np.sin(angles)
     cosine, sine = math.cos(turned), math.sin(turned)
     return Polygon(np.stack([centre[0] + x * cosine - y * sine, centre[1] + x * sine + y * cosine], -1))
+
+
+def turned_box(corners: Any, angle: float) -> Box:
+    """The box around x0, y0, x1, y1 in pixels, turned about its centre by `angle`, in radians."""
+    try:
+        left, top, right, bottom = _numbers(corners)
+    except (ValueError, ImageFault):
+        return Box(None)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    half = np.abs([right - left, bottom - top]) / 2
+    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
+    beside, above = float(half @ (cosine, sine)), float(half @ (sine, cosine))
+    return Box([x - beside, y - above, x + beside, y + above])
 
 
 def placed(patch: np.ndarray, corner: Sequence[float], size: Size) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from unicodedata import normalize
 
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.regions import Box, Size
@@ -29,10 +30,15 @@ def read_annotation(path: str, names: Sequence[str]) -> tuple[tuple[str, ...], D
       ImageFault: "tags": not readable, or an object that is none of `names`.
     """
     root = read_xml(path)
-    nodes = [(name, node) for node in root.iter("object") if (name := (node.findtext("name") or "").strip())]
+    nodes = [
+        (name, node) for node in root.iter("object") if (name := normalize("NFC", node.findtext("name") or "").strip())
+    ]
     found = {name for name, _ in nodes}
     if unknown := sorted(found - set(names)):
-        raise ImageFault("tags", f"{path}: object '{unknown[0]}' is none of the categories; give all with --categories")
+        near = next((f" ('{name}' is one)" for name in names if name.casefold() == unknown[0].casefold()), "")
+        raise ImageFault(
+            "tags", f"{path}: object '{unknown[0]}' is none of the categories{near}; give all with --categories"
+        )
     objects = [_object(node, number, names.index(name) + 1) for number, (name, node) in enumerate(nodes, start=1)]
     has_boxes = any(one.where for one in objects)
     return tuple(sorted(found)), Drawing(objects, _size(root)) if has_boxes else None

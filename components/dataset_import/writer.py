@@ -70,7 +70,7 @@ def import_dataset(
     Returns:
       {"images", "masks", "empty_masks": those that show no category, "left_out", "dead": images and entries,
       "dropped": objects of images that came in, "boxes": of these images, "first_fault", "notes": lines for a person,
-      "categories": names by id, "output"}.
+      "categories": names by id, "keys": name of each image -> its key, "output"}.
 
     Raises:
       UserError: a name in `skip` is unknown, categories cannot be told apart, or nothing could be read.
@@ -139,6 +139,7 @@ def _import(
         "first_fault": f"{cut(letters[0]['key'])}: {letters[0]['reason']}" if letters else None,
         "notes": [*contents.notes, *placed.notes(split)],
         "categories": names,
+        "keys": placed.names,
         "output": str(output),
     }
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
+from etils import epath
 
 from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.regions import Box, Polygon
+from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.category_names import clean_name
 from trainer.data.files import join, read_text
@@ -17,6 +21,8 @@ from trainer.data.yaml_text import read_yaml
 from trainer.errors import ImageFault, UserError, shown
 
 DATA = "data.yaml"
+_ROUNDED = 1e-3  # our choice: fractions are written with a few digits
+_WHAT = "a YAML file with names"
 SPLITS = ("train", "val", "valid", "validation", "test")  # folders' names; some are data.yaml's keys too
 
 
@@ -28,6 +34,9 @@ def _names(data: Any, path: str) -> tuple[tuple[str, ...], list[int]]:
     """
     names = data.get("names") if isinstance(data, dict) else None
     if isinstance(names, dict):
+        missing = next((i for i in range(len(names)) if i not in names and str(i) not in names), None)
+        if missing is not None:
+            raise UserError(f"{path}: `names` has no class {missing}; number them from 0, none left out")
         names = [names.get(i, names.get(str(i))) for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise UserError(f"{path}: `names` must list the classes, from 0")
@@ -49,6 +58,41 @@ def _lies_in(folder: Sequence[str], place: Sequence[str]) -> bool:
     return any(tuple(folder[i : i + len(place)]) == tuple(place) for i in range(len(folder)))
 
 
+def _splits(root: str, data: Any, pictures: PictureFolder, names: Iterable[str]) -> dict[str, set[str]]:
+    """Picture -> the splits that it is of, by its folders, or by data.yaml: folders, or lists of pictures."""
+    folders = {name: tuple(plain(name).split("/")[:-1]) for name in pictures.files.paths}
+    found: dict[str, set[str]] = {name: set() for name in folders}
+    for split in names:
+        places = [(split,), *_places(data, split, set(folders.values()))]
+        listed = _listed(root, data, split, pictures)
+        for name, folder in folders.items():
+            if name in listed or any(_lies_in(folder, place) for place in places):
+                found[name].add(split)
+    return found
+
+
+def _listed(root: str, data: Any, split: str, pictures: PictureFolder) -> set[str]:
+    """The pictures in the lists that data.yaml gives for a split."""
+    given = data.get(split)
+    texts = [entry for entry in (given if isinstance(given, list) else [given]) if isinstance(entry, str)]
+    paths = [join(root, plain(text)) for text in texts if text.endswith(".txt")]
+    lines = [line for path in paths if epath.Path(path).is_file() for line in voc.list_names(path)]
+    return {name for line in lines if (name := pictures.files.get(line))}
+
+
+def splits_of(root: str) -> list[str]:
+    """The splits that there are pictures of, each of which brings some that those before it have not."""
+    pictures = PictureFolder(root)
+    splits = _splits(root, read_yaml(join(root, DATA), _WHAT), pictures, SPLITS)
+    found, known = [], set()
+    for split in SPLITS:
+        mine = {name for name, own in splits.items() if split in own}
+        if mine - known:
+            found.append(split)
+        known |= mine
+    return found
+
+
 def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False) -> Contents:
     """Lines "class x y x y ..." are objects; lines of four numbers are boxes, void in the mask, and so are keypoints'.
 
@@ -56,24 +100,18 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
 
     Args:
       root: folder with data.yaml, images/ and labels/ (or train/images, train/labels, ...).
-      split: only pictures below a folder of this name, e.g. train, or below those that data.yaml gives for it; None:
-        all.
+      split: only pictures below a folder of this name, e.g. train, or those that data.yaml gives for it; None: all.
       follow_links: see `trainer.data.files.walk`.
 
     Raises:
       UserError: no pictures, or no names.
     """
     about = join(root, DATA)
-    data = read_yaml(about, "a YAML file with names")
+    data = read_yaml(about, _WHAT)
     names, ids = _names(data, about)
     pictures = PictureFolder(root, follow_links)
     labels = {stem_of(path, (".txt",)): path for path in pictures.others if suffix_of(path, (".txt",))}
-    folders = {name: tuple(plain(name).split("/")[:-1]) for name in pictures.files.paths}
-    places = {name: [(name,), *_places(data, name, set(folders.values()))] for name in {*SPLITS, split} if name}
-    splits = {
-        name: {one for one, several in places.items() if any(_lies_in(folder, place) for place in several)}
-        for name, folder in folders.items()
-    }
+    splits = _splits(root, data, pictures, {*SPLITS, split} - {None})
     faults, samples, used = list(pictures.faults), [], set()
     for name, own in splits.items():
         if split and split not in own:
@@ -97,9 +135,19 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
     ]
     of_none = [name for name, own in splits.items() if not own]
     notes = []
+    outlines = [one.region for sample in samples for one in sample.mask.objects if isinstance(one.region, Polygon)]
+    if outlines and all(map(_is_turned_box, outlines)):
+        notes.append("every outline is a box of four corners: turned boxes (OBB) are no masks of objects")
     if split == SPLITS[0] and of_none:
         notes.append(f"{len(of_none)} pictures lie in no split's folder and are not read, e.g. {shown(of_none[0])}")
     return Contents(names, samples, faults, notes)
+
+
+def _is_turned_box(outline: Polygon) -> bool:
+    if len(outline.coordinates) != 8:
+        return False
+    first, second, third, fourth = np.reshape(outline.coordinates, (4, 2))
+    return bool(np.abs(first + third - second - fourth).max() < _ROUNDED)
 
 
 def _objects(text: str, ids: Sequence[int], boxed: bool) -> Sequence[Object]:

@@ -18,7 +18,7 @@ from pipeline.config.run_config import load_config
 from pipeline.init.asked import Asked
 from pipeline.init.dataset import Found, look
 from pipeline.init.found_table import print_found
-from pipeline.init.recognise import NamesMissing, names_in, recognise
+from pipeline.init.recognise import NamesMissing, names_in, recognise, tables_beside
 from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.categories import VOC, VOC_SPLITS
@@ -50,8 +50,12 @@ def init(asked: Asked, console: Console) -> Path:
         if number := _only_in_xml(root):
             whole = f"transferseg import voc --root {shlex.quote(str(root))} --output all, then transferseg init all"
             _say(console, f"  {number} pictures have an XML alone, which is not read; to have these too: {whole}")
+    for note in tables_beside(place, parts, root):
+        _say(console, f"{place}: {note}")
+    brought: list[tuple[str, str]] = []
     for part in parts:
         done = import_dataset(part.read(), root, part.split, replace=True)
+        brought.extend(done["keys"].items())
         _say(
             console,
             f"{place}: {part.kind}, {done['images']} images ({part.split}), {done['masks']} with a mask, "
@@ -64,7 +68,7 @@ def init(asked: Asked, console: Console) -> Path:
         _check_readable(done, root)
     if not names and names_in(root) is None:
         _say(console, f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
-    found = look(root, asked, names if not parts else None, imported=bool(parts))
+    found = look(root, asked, names if not parts else None, brought)
     print_found(found, root, console)
     asked.config.write_text(_render(asked, root, found))
     config = load_config(asked.config)  # a config written here is right or is a bug

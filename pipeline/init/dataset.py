@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +54,14 @@ class Found:
         return Counter(name for picture in self.evaluated for name in picture.pixels or ())
 
 
-def look(root: Path, asked: Asked, names: Sequence[str] | None, imported: bool) -> Found:
+def look(root: Path, asked: Asked, names: Sequence[str] | None, brought: Collection[tuple[str, str]]) -> Found:
     """Reads tags and masks, decides who is weak, makes the lists that are not there.
 
     Args:
       root: folder in our layout.
       asked: with the weak categories and the list that a person gave.
       names: categories by id; None: categories.txt, or VOC's.
-      imported: the images were brought in just now.
+      brought: (name, key) of the pictures that were brought in just now.
 
     Raises:
       UserError: an unknown name in `asked.weak`, or no masks or no tags to learn from; with the command that helps.
@@ -83,7 +83,7 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, imported: bool) 
         weak = _weak_by_itself(root, names, pictures, asked)
     _check(root, [p for p in pictures if p.names and not p.fault(weak)], weak, asked)  # before any list is written
     val = asked.val or (asked.folder / "val.txt" if (asked.folder / "val.txt").is_file() else None)
-    train, evaluation, source = make_lists(root, pictures, weak, val, imported)
+    train, evaluation, source = make_lists(root, pictures, weak, val, brought)
     by_key = {picture.key: picture for picture in pictures}
     trained, evaluated = (
         [by_key[key] for key in dict.fromkeys(voc.list_keys(root, split)) if key in by_key]

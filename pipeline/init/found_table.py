@@ -71,6 +71,12 @@ def warnings(found: Found, root: Path) -> Iterator[str]:
     empty = [picture.key for picture in found.trained if picture.pixels is not None and not picture.names]
     if empty:
         yield f"{len(empty)} training masks show no category ({_first(empty)}): right only if there is nothing to see"
+    untold = [p.key for p in found.trained if p.tags.intersection(found.weak) and (p.pixels or p.tags) - p.tags]
+    if untold:
+        yield (
+            f"the masks of {_pictures(len(untold))} learned from tags show categories that the tags do not "
+            f"({_first(untold)}): what is there counts as background; add them to the tags"
+        )
     for key, other in _look_alikes(found, root)[:_NAMED]:
         yield f"{key} is trained on and looks like {other}, which it is judged by: the scores would flatter; drop one"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from components.beam_masks.masks import write_atomic
 from components.image_example_gen import voc
 from pipeline.init.pictures import Picture
+from trainer.data.names import Pictures, key_of
 from trainer.errors import ImageFault, UserError, some
 
 SHARE = 10  # our choice: of a category's pictures with masks, every tenth is held out
@@ -44,13 +45,18 @@ def hold_out(pictures: Sequence[Picture], weak: Collection[str]) -> set[str]:
 
 
 def make_lists(
-    root: Path, pictures: Sequence[Picture], weak: Collection[str], val: Path | None, imported: bool
+    root: Path,
+    pictures: Sequence[Picture],
+    weak: Collection[str],
+    val: Path | None,
+    brought: Collection[tuple[str, str]],
 ) -> tuple[str, str, str]:
     """Writes the lists that are not there.
 
     Args:
       val: a person's own list of the pictures to evaluate on.
-      imported: the images were brought in just now, perhaps once more: those held out before stay held out.
+      brought: (name, key) of the pictures that were brought in just now, perhaps once more: those held out before stay
+        held out.
 
     Returns:
       (name of the training list, of the evaluation list, where the latter is from: "given", "there" or "held out").
@@ -64,8 +70,8 @@ def make_lists(
     evaluation = next((name for name in ("val", "test") if name in have), None)
     source = "there" if evaluation else "held out"
     if val:
-        held, source = _given(root, val, pictures), "given"
-        evaluation = "val" if imported or not evaluation else f"{evaluation}_given"
+        held, source = _given(root, val, pictures, brought), "given"
+        evaluation = "val" if brought or not evaluation else f"{evaluation}_given"
         _write(folder, evaluation, sorted(held))
     elif evaluation:
         held = set(voc.list_keys(root, evaluation))
@@ -76,17 +82,18 @@ def make_lists(
     by_key = {picture.key: picture for picture in pictures}
     kept = [key for key in known if key not in held and (key not in by_key or not by_key[key].fault(weak))]
     if not train or kept != known:
-        train = "train" if imported or not train else f"{train}_usable"
+        train = "train" if brought or not train else f"{train}_usable"
         _write(folder, train, kept)
     return train, evaluation, source
 
 
-def _given(root: Path, path: Path, pictures: Sequence[Picture]) -> set[str]:
+def _given(root: Path, path: Path, pictures: Sequence[Picture], brought: Collection[tuple[str, str]]) -> set[str]:
     masked = {picture.key for picture in pictures if picture.pixels is not None}
     keys, faults = set(), []
+    meant = _Brought(brought)
     for name in voc.list_names(path):
         try:
-            keys.add(key := voc.find_key(root, name))
+            keys.add(key := meant.key(name) or voc.find_key(root, name))
             if key not in masked:
                 faults.append(f"{path}: '{name}' has no mask, so it cannot be evaluated on; draw one, or take it out")
         except ImageFault as fault:
@@ -94,6 +101,33 @@ def _given(root: Path, path: Path, pictures: Sequence[Picture]) -> set[str]:
     if faults or not keys:
         raise UserError(some(faults) or f"{path}: lists no picture; write one name a line")
     return keys
+
+
+class _Brought:
+    """Finds pictures that were brought in by what they were called there: their keys may be others."""
+
+    def __init__(self, brought: Collection[tuple[str, str]]):
+        self._keys: dict[str, list[str]] = {}
+        for name, key in dict.fromkeys(brought):
+            self._keys.setdefault(name, []).append(key)
+        self._pictures = Pictures(self._keys)
+        self._wanted = {key_of(name) for name in self._keys}
+
+    def key(self, name: str) -> str | None:
+        """None: it is about a picture that was there before, or is a key.
+
+        Raises:
+          ImageFault: it may mean several.
+        """
+        try:
+            keys = self._keys[self._pictures.find(name)]
+        except ImageFault:
+            if key_of(name) in self._wanted:
+                raise
+            return None
+        if len(keys) > 1:
+            raise ImageFault("read", f"'{name}' may mean {' or '.join(keys)}, of two splits; write which")
+        return keys[0]
 
 
 def _write(folder: Path, name: str, keys: Sequence[str]) -> None:

@@ -154,3 +154,9 @@ def test_other_files_are_refused(text, words, tmp_path):
 def test_a_folder_that_is_no_export_is_told_which_files_make_one(tmp_path):
     with pytest.raises(UserError, match=r"holds neither annotations\.xml nor labelmap\.txt"):
         read_cvat(str(tmp_path))
+
+
+def test_a_subset_is_the_folder_of_a_picture(tmp_path):
+    photo(tmp_path / "images/default/a.jpg", seed=5)
+    contents = export(tmp_path, DOG, name="a.jpg")
+    assert [sample.name for sample in contents.samples] == ["default/a.jpg"] and not contents.faults

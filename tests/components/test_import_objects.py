@@ -8,6 +8,7 @@ from PIL import Image
 
 from components.dataset_import.brush import brush_rle
 from components.dataset_import.coco import read_coco
+from components.dataset_import.folders import read_voc
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
 from components.dataset_import.writer import import_dataset
@@ -57,6 +58,7 @@ BAD = {
     "far outside": ([[5, 5, 1e9, 5, 9, 9]], "the picture is 40x30"),
     "text": ([["a", "b", "c", "d", "e", "f"]], "are no numbers"),
     "a lonely number": (7, "an odd number"),
+    "fractions": ([[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]], "a polygon within 0..1: fractions of the picture?"),
     "runs too short": ({"size": [HEIGHT, WIDTH], "counts": [10, 20]}, "sum to 30, the picture has 1200"),
     "runs too long": ({"size": [HEIGHT, WIDTH], "counts": [10, 10**9]}, "sum to 1000000010"),
     "negative runs": ({"size": [HEIGHT, WIDTH], "counts": [-5, 1205]}, "sum to"),
@@ -314,6 +316,47 @@ def test_yolo_classes_that_mean_background_or_void_shift_no_id(tmp_path):
     assert (tmp_path / "out/tags.csv").read_text() == "image,tags\ntrain_a,dog\nval_b,dog\n"
 
 
+def test_a_coco_box_that_cvat_turned_is_void_where_it_may_be_and_no_box(tmp_path):
+    turned = {"segmentation": [], "bbox": [10, 10, 20, 4], "attributes": {"rotation": 90.0}}
+    done, mask, rows, letters = brought_in(coco(tmp_path, [turned]), tmp_path)
+    rows_of, columns_of = np.nonzero(mask == 255)
+    assert (rows_of.min(), rows_of.max(), columns_of.min(), columns_of.max()) == (2, 21, 18, 21)
+    assert rows == ["a,dog"] and done["boxes"] == 0 and not letters
+
+
+def test_coco_stuff_is_background_in_panoptic_files_alone(tmp_path):
+    grass = [{"id": 5, "name": "grass", "isthing": 0}]
+    _, mask, rows, _ = brought_in(coco(tmp_path, [{"segmentation": [POINTS]}], categories=grass), tmp_path)
+    assert rows == ["a,grass"] and ((mask == 1) == BLOCK).all()
+
+
+def test_of_more_categories_than_ids_those_that_nothing_shows_are_left_out(tmp_path):
+    many = [{"id": i, "name": f"c{i}"} for i in range(1203)]
+    contents = coco(tmp_path, [{"segmentation": [POINTS], "category_id": 900}], categories=many)
+    assert contents.names == ("c900",)
+    assert contents.notes == ["1202 categories that nothing shows are left out: masks hold ids up to 254"]
+
+
+def test_turned_boxes_of_yolo_are_told_of(tmp_path):
+    whole = yolo(tmp_path / "obb", ["cat"], {"a": "0 .5 .2 .8 .5 .5 .8 .2 .5\n"})
+    assert read_yolo(str(whole)).notes == [
+        "every outline is a box of four corners: turned boxes (OBB) are no masks of objects"
+    ]
+    outline = yolo(tmp_path / "other", ["cat"], {"a": "0 .5 .2 .8 .5 .5 .8 .1 .5\n"})
+    assert not read_yolo(str(outline)).notes
+
+
+def test_a_bitmask_of_label_studio_is_named_and_void(tmp_path):
+    drawn = {
+        "id": "m",
+        "type": "bitmask",
+        "value": {"imageDataURL": "data:image/png;base64,x", "bitmasklabels": ["dog"]},
+    }
+    _, mask, rows, [letter] = brought_in(label_studio(tmp_path, [DOG, drawn]), tmp_path)
+    assert "a bitmask, which is not read" in letter["reason"] and rows == ["a,dog"]
+    assert (mask[BLOCK] == 1).all() and (mask[~BLOCK] == 255).all()
+
+
 def test_yolo_keypoints_are_boxes(tmp_path):
     root = yolo(tmp_path, ["cat"], {"a": f"0 .5 {1 / 3} .5 {1 / 3} .1 .1 2 .9 .9 2\n"}, kpt_shape=[2, 3])
     _, mask, rows, letters = brought_in(read_yolo(str(root)), tmp_path)
@@ -330,7 +373,7 @@ def test_yolo_pictures_of_a_split_are_where_data_yaml_says_and_others_are_told_o
     }
     contents = read_yolo(str(yolo(tmp_path, ["cat"], labels, **where)), "train")
     assert [sample.name for sample in contents.samples] == ["images/extra/b.jpg", "images/train/a.jpg"]
-    assert contents.notes == ["1 pictures lie in no split's folder and are not read, e.g. images/more/d.jpg"]
+    assert contents.notes[1:] == ["1 pictures lie in no split's folder and are not read, e.g. images/more/d.jpg"]
 
 
 def test_a_label_that_means_void_is_void_and_relations_are_passed_over(tmp_path):
@@ -356,3 +399,33 @@ def test_labelme_files_in_a_folder_beside_their_pictures(tmp_path):
     (tmp_path / "ann/note of a.json").write_text(json.dumps({**data, "imagePath": "../../other.jpg"}))
     with pytest.raises(UserError, match="with a labelled shape; ann/note of a.json: .*leads out of the folder"):
         read_labelme(str(tmp_path))
+
+
+def test_labelmes_flags_alone_are_named(tmp_path):
+    for name, shapes, flags in (
+        ("a", [{"label": "dog", "points": [[10, 5], [30, 5], [30, 15]]}], {}),
+        ("b", [], {"cat": True}),
+    ):
+        photo(tmp_path / f"set/{name}.jpg")
+        about = {
+            "imagePath": f"{name}.jpg",
+            "imageHeight": HEIGHT,
+            "imageWidth": WIDTH,
+            "shapes": shapes,
+            "flags": flags,
+        }
+        (tmp_path / f"set/{name}.json").write_text(json.dumps(about))
+    done, _, rows, [letter] = brought_in(read_labelme(str(tmp_path / "set")), tmp_path)
+    assert rows == ["a,dog"] and letter["key"] == "b.jpg" and "has no shape, only flags (cat)" in letter["reason"]
+
+
+def test_objects_of_voc_may_have_decomposed_letters(tmp_path):
+    photo(tmp_path / "voc/JPEGImages/a.jpg")
+    (tmp_path / "voc/Annotations").mkdir()
+    xml = "<annotation><object><name>{}</name></object></annotation>"
+    (tmp_path / "voc/Annotations/a.xml").write_text(xml.format("cafe\u0301"))
+    _, _, rows, _ = brought_in(read_voc(str(tmp_path / "voc"), ["caf\u00e9"], None), tmp_path)
+    assert rows == ["a,caf\u00e9"]
+    (tmp_path / "voc/Annotations/a.xml").write_text(xml.format("Dog"))
+    contents = read_voc(str(tmp_path / "voc"), ["dog"], None)
+    assert "object 'Dog' is none of the categories ('dog' is one)" in contents.faults[0]["reason"]

@@ -41,6 +41,7 @@ def test_spreadsheets_may_write_it(tmp_path):
         ("a,dog,1,2,inf,4", "not a finite number"),
         ("a,dog,3,2,1,4", "the box is inverted: 3 to 1 and 2 to 4"),
         ("a,dog,1,5,3,4", "the box is inverted"),
+        ("a,dog,.1,.2,.8,.9", "the box lies within 0..1: fractions of the picture? coordinates are pixels"),
         ("a,dog,1,2,1,4", "the box is empty"),
         ("a,dog,1,2,3,2", "the box is empty"),
         ("a,Dog,1,2,3,4", "unknown category 'Dog'; write dog"),

@@ -88,6 +88,9 @@ NOISE = np.random.default_rng(1).integers(0, 255, (20, 30, 3), np.uint8)
 REFUSED = {
     "nothing": (b"", "the file is empty"),
     "text": (b"no picture", "not a picture in any known format"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS, not the picture"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + bytes(40), "a HEIC picture; make it a JPEG"),
+    "frames": (file(Image.fromarray(IDS), "TIFF", save_all=True, append_images=[Image.fromarray(IDS)]), "2 frames"),
     "JPEG": (file(Image.fromarray(IDS), "JPEG"), "masks must be PNG: JPEG changes ids"),
     "WebP": (file(Image.fromarray(palette()[IDS]), "WEBP"), "masks must be PNG: WEBP changes ids"),
     "cut short": (file(Image.fromarray(NOISE))[:-300], "not readable"),

@@ -193,3 +193,9 @@ def test_reading_bytes_says_why_not(tmp_path):
         read_bytes("/dev/zero")
     assert shown("a\udcffb\n\u202e") == "a\\xffb\\n\\u202e"
     assert decode_text("\ufeffa\r\nb".encode("utf-16-le"), "f", "text") == "a\nb"
+
+
+def test_a_link_to_the_folder_itself_leads_nowhere(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "loop").symlink_to(".")
+    assert walk(tmp_path) == (["a.jpg"], [])

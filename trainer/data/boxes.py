@@ -21,6 +21,7 @@ from trainer.errors import ImageFault, UserError
 
 BOXES = "boxes.csv"  # where it lies in a dataset's folder, beside the tags table
 HEADER = ("image", "category", "x1", "y1", "x2", "y2")
+PIXELS = "coordinates are pixels"
 
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2
 T = TypeVar("T")
@@ -192,6 +193,8 @@ def box_fault(corners: Sequence[float]) -> str | None:
         return f"the box is inverted: {x1:g} to {x2:g} and {y1:g} to {y2:g}; write left, top, right, bottom"
     if x1 == x2 or y1 == y2:
         return f"the box is empty: {x1:g} to {x2:g} and {y1:g} to {y2:g}"
+    if min(corners) >= 0 and max(corners) <= 1 and any(0 < value < 1 for value in corners):
+        return f"the box lies within 0..1: fractions of the picture? {PIXELS}"
     return None
 
 

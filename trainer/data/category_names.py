@@ -33,7 +33,7 @@ def clean_name(name: object, where: str) -> str:
       UserError: empty, no text, or with a character that tables or terminals cannot take.
     """
     if not isinstance(name, str | int | float) or isinstance(name, bool):
-        raise UserError(f"{where}: {cut(name)} is no name of a category; give text")
+        raise UserError(f"{where}: {cut(name)} is no name of a category; give text, in quotes")
     text = unicodedata.normalize("NFC", str(name)).strip()
     if not text:
         raise UserError(f"{where}: a category's name is empty; give it one")
@@ -49,8 +49,11 @@ def clean_name(name: object, where: str) -> str:
 def check_distinct(names: Sequence[str], where: str) -> None:
     """Raises UserError if names mean background or void, are the same or differ in case alone, or are too many."""
     if odd := next((name for name in names if is_background(name) or is_void(name)), None):
+        if is_background(odd):
+            raise UserError(f"{where}: '{odd}' is no category: background is id 0; put it first, or take it off")
         raise UserError(
-            f"{where}: '{odd}' is no category: background is id 0, void is id 255; put background first, or take it off"
+            f"{where}: '{odd}' is no category: in masks it is 255, and ids do not count it. If masks hold its place "
+            "here as an id, make that 255 and the ids after it one less; then take it off"
         )
     seen: dict[str, str] = {}
     for name in names:
@@ -64,12 +67,15 @@ def check_distinct(names: Sequence[str], where: str) -> None:
 
 
 def names_by_id(names: Sequence[object], where: str) -> list[str]:
-    """A list of names by id, from 1 -> the same, clean; a background at its head (id 0) is taken off.
+    """A list of names by id, from 1 -> the same, clean; a background at its head (id 0) is taken off, and labelme's
+    __ignore__ (-1) before it.
 
     Raises:
       UserError: a bad name, background or void in another place, a name twice, or too many.
     """
     found = [clean_name(name, where) for name in names]
+    if len(found) > 1 and is_void(found[0]) and is_background(found[1]):
+        found = found[1:]
     if found and is_background(found[0]):
         found = found[1:]
     check_distinct(found, where)

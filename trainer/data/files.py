@@ -150,7 +150,7 @@ def walk(folder: str | Path, follow_links: bool = False) -> tuple[list[str], lis
             if _is_hidden(entry.name):
                 continue
             target = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-            leads_out = entry.is_symlink() and not target.startswith(root + os.sep)
+            leads_out = entry.is_symlink() and not f"{target}{os.sep}".startswith(root + os.sep)
             if leads_out and not follow_links:
                 out.append((prefix + entry.name, "a link that leads out of the folder; --follow-links takes it"))
             elif entry.is_dir():

@@ -70,6 +70,8 @@ def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None
         with Image.open(io.BytesIO(data)) as image:
             image.verify()  # checksums and the end, which decoding alone does not look at
         with Image.open(io.BytesIO(data)) as image:
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise ImageFault("mask", f"its mask has {frames} frames; keep one")
             stored = str(image.tile[0].args if isinstance(image.tile[0].args, str) else image.tile[0].args[0])
             image.load()
             if ";16" in stored and image.mode in ("RGB", "RGBA", "LA"):

@@ -210,8 +210,17 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     except ImageFault:
         raise
     except UnidentifiedImageError:
-        raise ImageFault("decode", f"not a picture in any known format ({len(data)} bytes)") from None
+        raise ImageFault("decode", f"{_unknown(data)} ({len(data)} bytes)") from None
     except Image.DecompressionBombError as error:
         raise ImageFault("size", error) from None
     except Exception as error:  # Pillow's readers raise what they like on broken files
         raise ImageFault("decode", f"damaged, {one_line(error)} ({len(data)} bytes)") from None
+
+
+def _unknown(data: bytes) -> str:
+    """What a file is that no reader takes."""
+    if data.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the picture; fetch it with git lfs pull"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
+        return "a HEIC picture; make it a JPEG"
+    return "not a picture in any known format"

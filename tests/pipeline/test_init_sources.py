@@ -1,0 +1,222 @@
+"""What `init` reads where several files could be meant: never one of them silently."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
+
+from test_import_objects import photo
+
+from pipeline.cli import cli
+from pipeline.init.recognise import recognise
+from pipeline.run.plan import Rates
+from trainer.errors import UserError
+
+SQUARE = [4, 4, 20, 4, 20, 20, 4, 20]
+
+
+@pytest.fixture(autouse=True)
+def _no_probe(monkeypatch):
+    """What the networks cost here is tests/pipeline/test_plan.py's matter."""
+    monkeypatch.setattr("pipeline.init.command.probe", lambda config: Rates(0.01, 0.02, 0.03, 0.01))
+
+
+def init(place, folder, *arguments):
+    command = ["init", str(folder), "--output", str(place / "data"), "--config", str(place / "mine.yaml")]
+    return CliRunner().invoke(cli, [*command, "--weights", "null", *arguments], catch_exceptions=False)
+
+
+def split_of_coco(folder, images, split, number=4, seed=0):
+    """Pictures 0.jpg... in a folder of `images`, each with a dog; those of another seed are others."""
+    for i in range(number):
+        photo(images / f"{i}.jpg", seed=seed + i)
+    entries = [{"id": i, "file_name": f"{i}.jpg", "height": 30, "width": 40} for i in range(number)]
+    objects = [{"id": i, "image_id": i, "category_id": 1, "segmentation": [SQUARE]} for i in range(number)]
+    data = {"images": entries, "annotations": objects, "categories": [{"id": 1, "name": "dog"}]}
+    (folder / "annotations").mkdir(exist_ok=True, parents=True)
+    (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("train", "val"), [("train", "val"), ("train2017", "val2017"), ("images/Train", "images/Validation")]
+)
+def test_splits_whose_pictures_have_the_same_names_are_each_of_their_folder(train, val, tmp_path):
+    split_of_coco(tmp_path / "set", tmp_path / "set" / train, "train")
+    split_of_coco(tmp_path / "set", tmp_path / "set" / val, "val", seed=50)
+    _, parts = recognise(tmp_path / "set", None)
+    found = {part.split: [sample.image for sample in part.read().samples] for part in parts}
+    assert found == {
+        split: [str(tmp_path / "set" / folder / f"{i}.jpg") for i in range(4)]
+        for split, folder in (("train", train), ("val", val))
+    }
+
+
+def test_a_name_that_means_two_pictures_is_refused(tmp_path):
+    split_of_coco(tmp_path / "set", tmp_path / "set" / "monday", "a")
+    split_of_coco(tmp_path / "set", tmp_path / "set" / "tuesday", "a", seed=50)
+    with pytest.raises(UserError, match="instances_a.json: 0.jpg lies in .*monday and, another picture, in .*tuesday"):
+        recognise(tmp_path / "set", None)
+
+
+def test_a_broken_json_beside_others_is_named(tmp_path):
+    split_of_coco(tmp_path / "set", tmp_path / "set" / "images", "train")
+    (tmp_path / "set/annotations/instances_val.json").write_text('{"images": [')
+    with pytest.raises(UserError, match="instances_val.json: not JSON .*; mend it, or take it away"):
+        recognise(tmp_path / "set", None)
+    (tmp_path / "set/annotations/instances_train.json").unlink()
+    with pytest.raises(UserError, match="instances_val.json: not JSON .*: no dataset of a known kind"):
+        recognise(tmp_path / "set", None)
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    """Pictures 0 to 9: masks of dog for 0 to 5, the tag cat for the others."""
+    for i in range(10):
+        photo(tmp_path / f"set/{i}.jpg", seed=i)
+    (tmp_path / "set/masks").mkdir()
+    for i in range(6):
+        mask = np.zeros((30, 40), np.uint8)
+        mask[5:15, 10:30] = 1
+        Image.fromarray(mask).save(tmp_path / f"set/masks/{i}.png")
+    (tmp_path / "set/tags.csv").write_text("image,tags\n" + "".join(f"{i}.jpg,cat\n" for i in range(6, 10)))
+    return tmp_path / "set"
+
+
+def test_a_persons_list_means_the_pictures_of_this_import_whatever_their_keys(tagged, tmp_path):
+    for i in range(8):
+        photo(tmp_path / f"earlier/{i}.jpg", seed=100 + i)
+        Image.fromarray(np.full((30, 40), 1, np.uint8)).save(tmp_path / f"earlier/{i}_mask.png")
+    command = ["import", "folder", "--images", tmp_path / "earlier", "--masks", tmp_path / "earlier"]
+    command += ["--categories", "tree", "--output", tmp_path / "data"]
+    assert CliRunner().invoke(cli, list(map(str, command))).exit_code == 0
+    (tagged / "val.txt").write_text("0.jpg\n5\n")
+    done = init(tmp_path, tagged, "--categories", "dog,cat")
+    assert done.exit_code == 0 and "8 images got another key" in done.output, done.output
+    keys = (tmp_path / "data/ImageSets/Segmentation/val.txt").read_text().split()
+    assert keys == ["0_2", "5_2"]
+    for key in keys:
+        assert (tmp_path / f"data/JPEGImages/{key}.jpg").read_bytes() == (tagged / f"{key[0]}.jpg").read_bytes()
+
+
+def test_a_line_of_a_list_that_means_two_pictures_is_refused(tagged, tmp_path):
+    photo(tagged / "0.png", seed=77)
+    (tagged / "masks/0.png").unlink()
+    with (tagged / "tags.csv").open("a") as table:
+        table.write("0.png,cat\n0.jpg,cat\n")
+    (tagged / "val.txt").write_text("0\n1\n")
+    with pytest.raises(UserError, match="val.txt: '0' may mean 0.jpg or 0.png"):
+        init(tmp_path, tagged, "--categories", "dog,cat")
+
+
+def test_of_several_tables_the_documented_one_is_read_and_others_are_named(tagged, tmp_path):
+    (tagged / "a_tags.csv").write_text("image,tags\n6.jpg,dog\n")
+    done = init(tmp_path, tagged, "--categories", "dog,cat")
+    assert done.exit_code == 0 and "a_tags.csv is not read: tags.csv is" in done.output, done.output
+    (tagged / "tags.csv").rename(tagged / "more_tags.csv")
+    with pytest.raises(
+        UserError, match="a_tags.csv and more_tags.csv are both tables of tags; make them one, tags.csv"
+    ):
+        init(tmp_path, tagged, "--categories", "dog,cat", "--force")
+
+
+def test_a_table_beside_another_kind_is_not_read_and_the_commands_that_bring_it_in_work(tmp_path):
+    split_of_coco(tmp_path / "set", tmp_path / "set" / "images", "train")
+    for i in range(4, 8):
+        photo(tmp_path / f"set/images/{i}.jpg", seed=i)
+    (tmp_path / "set/tags.csv").write_text("image,tags\n" + "".join(f"{i}.jpg,cat\n" for i in range(4, 8)))
+    command = [
+        "init",
+        str(tmp_path / "set"),
+        "--output",
+        str(tmp_path / "data"),
+        "--config",
+        str(tmp_path / "mine.yaml"),
+    ]
+    done = CliRunner().invoke(cli, [*command, "--weights", "null"])
+    assert "shows dog, in masks" in str(done.exception)
+    [told] = [line for line in done.output.splitlines() if "tags.csv: not read with COCO" in line]
+    for words in told.split("to have it: ")[1].split(", then "):
+        more = ["--config", str(tmp_path / "mine.yaml"), "--weights", "null"] if " init " in words else []
+        done = CliRunner().invoke(cli, [*words.split()[1:], *more], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["categories"]["weak"] == ["cat"]
+
+
+def test_masks_in_any_case_and_files_that_are_no_masks(tagged, tmp_path):
+    (tagged / "masks").rename(tagged / "Masks")
+    np.save(tagged / "Masks/6.npy", np.ones((30, 40)))
+    done = init(tmp_path, tagged, "--categories", "dog,cat")
+    assert done.exit_code == 0 and "10 images (train), 6 with a mask" in done.output, done.output
+    assert "1 files of " in done.output and "are no masks by their names, e.g. 6.npy" in done.output
+
+
+def test_a_folder_of_masks_for_each_category_is_refused(tagged, tmp_path):
+    for name, numbers in (("dog", range(3)), ("cat", range(3, 6))):
+        (tagged / "masks" / name).mkdir()
+        for i in numbers:
+            (tagged / f"masks/{i}.png").rename(tagged / f"masks/{name}/{i}.png")
+    with pytest.raises(UserError, match=r"masks: has a folder for each category \(cat, dog\), which says nothing here"):
+        init(tmp_path, tagged, "--categories", "dog,cat")
+
+
+def test_black_and_white_masks_of_several_categories_say_what_white_is(tagged, tmp_path):
+    for path in (tagged / "masks").iterdir():
+        Image.fromarray(np.array(Image.open(path)) * np.uint8(255)).save(path)
+    with pytest.raises(UserError, match="no image has a mask"):
+        init(tmp_path, tagged, "--categories", "dog,cat")
+    command = ["import", "folder", "--images", tagged, "--masks", tagged / "masks", "--categories", "dog,cat"]
+    done = CliRunner().invoke(cli, [*map(str, command), "--output", str(tmp_path / "out")])
+    assert "masks are black and white: 255 is void; if it is a category, make it that category's id" in done.output
+
+
+def test_labelmes_class_names_are_those_of_the_masks(tmp_path):
+    (tmp_path / "set").mkdir()
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (tmp_path / "set" / folder).mkdir()
+    for i in range(12):
+        photo(tmp_path / f"set/JPEGImages/{i}.jpg", seed=i)
+        Image.fromarray(np.full((30, 40), 1 + i % 2, np.uint8)).save(tmp_path / f"set/SegmentationClass/{i}.png")
+    (tmp_path / "set/class_names.txt").write_text("__ignore__\n_background_\nleaf\nflower\n")
+    done = init(tmp_path, tmp_path / "set", "--weak", "leaf")
+    assert done.exit_code == 0, done.output
+    categories = yaml.safe_load((tmp_path / "mine.yaml").read_text())["categories"]
+    assert categories == {"order": ["leaf", "flower"], "strong": ["flower"], "weak": ["leaf"]}
+
+
+def yolo_with_lists(folder):
+    for i in range(6):
+        photo(folder / f"images/{i}.jpg", seed=i)
+        (folder / "labels").mkdir(exist_ok=True)
+        (folder / f"labels/{i}.txt").write_text(f"{i % 2} .2 .2 .7 .3 .5 .8 .1 .6 .15 .4\n")
+    (folder / "data.yaml").write_text("names: [dog, cat]\ntrain: train.txt\nval: held.txt\n")
+    (folder / "train.txt").write_text("".join(f"./images/{i}.jpg\n" for i in range(4)))
+    (folder / "held.txt").write_text("images/4.jpg\nimages/5.jpg\n")
+
+
+def test_lists_that_data_yaml_names_are_its_splits(tmp_path):
+    yolo_with_lists(tmp_path / "set")
+    _, parts = recognise(tmp_path / "set", None)
+    found = {part.split: [sample.name for sample in part.read().samples] for part in parts}
+    assert found == {"train": [f"images/{i}.jpg" for i in range(4)], "val": ["images/4.jpg", "images/5.jpg"]}
+
+
+def test_yolo_without_its_names_says_so(tmp_path):
+    yolo_with_lists(tmp_path / "set")
+    (tmp_path / "set/data.yaml").unlink()
+    with pytest.raises(UserError, match="YOLO's labels/ without data.yaml; write one there"):
+        recognise(tmp_path / "set", None)
+
+
+def test_tags_that_say_less_than_a_mask_are_told_of(tagged, tmp_path):
+    with (tagged / "tags.csv").open("a") as table:
+        table.write("".join(f"{i}.jpg,cat\n" for i in range(4)))
+    done = init(tmp_path, tagged, "--categories", "dog,cat")
+    assert re.search(r"the masks of \d pictures learned from tags show categories that the tags do not \(", done.output)
