@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from scipy.special import chdtri
 
 from serving.prediction_counts import ASSET, FILE, PredictionCounts, read_counts
@@ -97,13 +97,8 @@ def find_counts(path: Path, option: str) -> PredictionCounts:
 
 
 def _print(result: dict[str, Any], console: Console) -> None:
-    table = Table(
-        title=f"Predictions on {result['pictures']} pictures, against {result['reference_pictures']} of the reference",
-        title_justify="left",
-    )
-    table.add_column("")
-    table.add_column("stability index", justify="right")
-    table.add_column("")
+    title = f"Predictions on {result['pictures']} pictures, against {result['reference_pictures']} of the reference"
+    table = Table("", Column("stability index", justify="right"), "", title=title, title_justify="left")
     for name, value in result["psi"].items():
         word = "drifted" if name in result["drifted"] else "shifted" if value >= SHIFTED else ""
         table.add_row(escape(name), f"{value:.2f}", word)

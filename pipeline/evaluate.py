@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from trainer.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
 from trainer.data.category_names import names_by_id
@@ -168,10 +168,8 @@ def _to_json(result: Scores) -> dict:
 
 
 def _print(result: Scores, categories: Categories, images: int, notes: Sequence[str], console: Console) -> None:
-    table = Table(title=f"IoU over {images} images", title_justify="left")
-    table.add_column("category")
-    table.add_column("supervision")
-    table.add_column("IoU", justify="right")
+    columns = "category", "supervision", Column("IoU", justify="right")
+    table = Table(*columns, title=f"IoU over {images} images", title_justify="left")
     for name, value in result.per_class.items():
         kind = "" if name == "background" else "strong" if name in categories.strong else "weak"
         table.add_row(escape(name), kind, _percent(value))

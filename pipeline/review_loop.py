@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
 import json
 import os
@@ -25,6 +24,7 @@ from components.weak_labels.examples import CATEGORIES, LABELS, read_labels, spl
 from pipeline.config.run_config import load_config
 from trainer.categories import Categories, palette
 from trainer.data import features
+from trainer.data.csv_table import written
 from trainer.data.features import key_of, read_examples, tags_of
 from trainer.data.files import read_json
 from trainer.data.pictures import read_header, upright_pixels
@@ -69,11 +69,9 @@ def export_labels(workdir: Path, output: Path, count: int) -> int:
     numbered = [{"id": number, **tasks[key]} for number, key in enumerate(done, start=1)]
     write_atomic(f"{output}/tasks.json", json.dumps(numbered).encode())
     write_atomic(f"{output}/label_config.xml", _label_config(categories).encode())
-    with open(output / "review.csv", "w", newline="", encoding="utf-8") as table:
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["image", "confidence", "tags"])
-        for key in done:
-            writer.writerow([key, confidences[key], SEPARATOR.join(categories.names[tag] for tag in sources[key].tags)])
+    tags = {key: SEPARATOR.join(categories.names[tag] for tag in sources[key].tags) for key in done}
+    table = written(("image", "confidence", "tags"), ((key, confidences[key], tags[key]) for key in done))
+    write_atomic(f"{output}/review.csv", table)
     return len(done)
 
 

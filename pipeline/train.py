@@ -14,8 +14,6 @@ from pipeline.nodes import TRAINERS, exported_folder, trainer_config
 from trainer.errors import UserError
 from trainer.training.hosts import LOST, hosts
 
-STAGES = [name for name, (section, _) in TRAINERS.items() if name == section]
-
 
 def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, base_model: Path | None) -> Path:
     """Trains a stage as the pipeline's Trainer does; a killed training continues.

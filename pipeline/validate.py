@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.image_example_gen.boxes import Boxes, read_boxes_and_faults
 from components.image_example_gen.dataset_config import DatasetConfig, layout_faults, order_faults
 from components.image_example_gen.inspection import inspect, near_duplicates
 from components.image_example_gen.records import EVAL, STRONG, WEAK
-from components.image_example_gen.tags import Tags, read_tags_and_faults
+from components.image_example_gen.tables import Boxes, Tags, read_boxes, read_tags
 from components.image_example_gen.write_examples import plan_shards
 from pipeline.config.run_config import RunConfig
 from pipeline.report.problems import Problem, grouped, write_page
@@ -36,20 +35,16 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
     problems = [Problem.error(where, fault) for where, fault in layout_faults(settings)]
     problems += [Problem.error("categories", fault) for fault in order_faults(settings, categories)]
     problems += _weights(config)
-    tags: Tags = {}
-    if settings.tags_path:
+    tables: list[dict] = []
+    for read, path, name in ((read_tags, settings.tags_path, settings.tags), (read_boxes, settings.boxes_path, BOXES)):
+        table, faults = {}, []
         try:
-            tags, faults = read_tags_and_faults(settings.tags_path, categories, settings.root, settings.listed())
-            problems += [Problem.error(settings.tags, f"line {line}: {fault}") for line, fault in faults]
+            table = read(path, categories, settings.root, settings.listed(), faults) if path else {}
         except UserError as error:
-            problems.append(Problem.error(settings.tags, str(error)))
-    boxes: Boxes = {}
-    if settings.boxes_path:
-        try:
-            boxes, faults = read_boxes_and_faults(settings.boxes_path, categories, settings.root, settings.listed())
-            problems += [Problem.error(BOXES, f"line {line}: {fault}") for line, fault in faults]
-        except UserError as error:
-            problems.append(Problem.error(BOXES, str(error)))
+            problems.append(Problem.error(name, str(error)))
+        problems += [Problem.error(name, f"line {line}: {fault}") for line, fault in faults]
+        tables.append(table)
+    tags, boxes = tables
     counts: dict[str, int] = {}
     if not any(problem.where in ("dataset.root", *settings.lists) for problem in problems):
         entries = inspect(plan_shards(settings, categories, tags, boxes), settings, categories, config.beam_args)

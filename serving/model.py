@@ -42,6 +42,9 @@ def encoded(picture: Picture) -> bytes:
             found = f"{picture.dtype} {list(picture.shape)}"
             raise UserError(f"a picture must be uint8 [H, W, 3] RGB in 0..255, not {found}; convert it first")
         return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+    if not isinstance(picture, str | os.PathLike | bytes):
+        kind = type(picture).__name__
+        raise UserError(f"a picture must be a file's path, its bytes or uint8 [H, W, 3] RGB, not {kind}")
     name = "the picture" if isinstance(picture, bytes) else shown(os.fsdecode(picture))
     try:
         return readable(picture if isinstance(picture, bytes) else read_bytes(os.fsdecode(picture)))

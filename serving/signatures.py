@@ -138,7 +138,7 @@ def boundary_band(truth: tf.Tensor) -> tf.Tensor:
     down = tf.cast(truth[1:] != truth[:-1], tf.int32)
     edges = tf.pad(across, [[0, 0], [1, 0]]) + tf.pad(across, [[0, 0], [0, 1]])
     edges += tf.pad(down, [[1, 0], [0, 0]]) + tf.pad(down, [[0, 1], [0, 0]])
-    diagonal = tf.sqrt(tf.cast(height * height + width * width, tf.float64))
+    diagonal = tf.norm(tf.cast([height, width], tf.float64))  # squares of long sides leave int32
     radius = tf.maximum(1, tf.cast(BAND * diagonal + 0.5, tf.int32))
     for axis, length in ((0, height), (1, width)):
         before = tf.pad(tf.cumsum(edges, axis), [[1, 0], [0, 0]] if axis == 0 else [[0, 0], [1, 0]])

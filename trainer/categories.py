@@ -164,6 +164,9 @@ def from_lists(strong: Sequence[str], weak: Sequence[str], order: Sequence[str] 
     Raises:
       UserError: a category is no clean name, listed twice, both strong and weak, or missing from `order`.
     """
+    for key, names in (("strong", strong), ("weak", weak), ("order", order)):
+        if isinstance(names, str):
+            raise UserError(f"categories.{key}: must be a list of names, not the text '{names}'")
     strong, weak = (names_by_id(names, f"categories.{key}") for key, names in (("strong", strong), ("weak", weak)))
     listed = strong + weak
     both = sorted({name.casefold() for name in strong} & {name.casefold() for name in weak})

@@ -8,10 +8,13 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from trainer.errors import UserError
+
 Backbone = Literal["vgg16", "resnet50", "mobilenet_v2", "efficientnet_lite0", "mobilenet", "tiny"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Devices = Literal["auto", "one"]
 Scale = tuple[float, float] | Literal["native"]
+P_NET_SIZE = 57  # of images, at least: 8 x 8 cells, of which P-Net's three poolings leave one
 _OF_SGD = ("momentum", "weight_decay", "head_multiplier")
 
 
@@ -44,6 +47,13 @@ def refuse_unread(settings: Strict, names: Sequence[str], why: str) -> None:
     for name in names:
         if getattr(settings, name) != settings.model_fields[name].default:
             raise ValueError(f"{name}: {why}; leave it out")
+
+
+def instance_of(kind: type[S], given: object, name: str) -> S:
+    """`given`; UserError if it is not of that class."""
+    if not isinstance(given, kind):
+        raise UserError(f"{name}: must be a {kind.__name__}, not {type(given).__name__}: {kind.__name__}(...)")
+    return given
 
 
 class NetworkConfig(Strict):
@@ -164,6 +174,12 @@ class AdversarialConfig(TrainingConfig):
     head_multiplier: float = Field(
         1.0, gt=0, description="as in a stage; our choice, as the paper gives one rate for the whole network"
     )
+
+    @model_validator(mode="after")
+    def _of_pretraining(self) -> AdversarialConfig:
+        if not self.pretrain:
+            refuse_unread(self, ["pretrain_epochs"], "pretrain: false does not read it")
+        return self
 
     def num_pretrain_steps(self, num_strong: int) -> int:
         return max(1, math.ceil(num_strong * self.pretrain_epochs / self.batch_size)) if self.pretrain else 0

@@ -46,12 +46,15 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
       int64 [C, C + 1]: rows truth, columns prediction, the last column void predictions.
 
     Raises:
-      UserError: shapes differ, or an id is out of range.
+      UserError: shapes differ, or an id is no integer or out of range.
     """
     if truth.shape != prediction.shape:
         raise UserError(f"mask sizes differ: truth {truth.shape}, prediction {prediction.shape}")
     for name, ids in (("truth", truth), ("prediction", prediction)):
-        bad = ids[(ids >= num_classes) & (ids != VOID)]
+        if ids.dtype.kind not in "iub":
+            raise UserError(f"{name} mask holds {ids.dtype}, must be integers")
+        wrong = (ids >= num_classes) & (ids != VOID)
+        bad = ids[wrong | (ids < 0) if ids.dtype.kind == "i" else wrong]
         if bad.size:
             raise UserError(
                 f"{name} mask holds id {int(bad.flat[0])}; ids are 0..{num_classes - 1} and {VOID} for void"
@@ -127,6 +130,8 @@ def score_masks(pairs: Iterable[tuple[np.ndarray, np.ndarray]], categories: Cate
     for number, (truth, prediction) in enumerate(pairs):
         truth, prediction = np.asarray(truth), np.asarray(prediction)
         try:
+            if truth.ndim != 2 or not truth.size:
+                raise UserError(f"masks must be [H, W], not {list(truth.shape)}")
             counts[0] += confusion_matrix(truth, prediction, categories.num_classes)
             counts[1] += boundary_confusion(truth, prediction, categories.num_classes)
         except UserError as error:

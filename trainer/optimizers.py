@@ -19,7 +19,6 @@ BIAS_MULTIPLIER = 2.0  # DeepLab-LargeFOV's solver
 POLY_POWER = 0.9  # DeepLab's poly policy
 
 
-@keras.saving.register_keras_serializable("trainer")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Learning rate at step t of T: "step" base / 10^floor(3t / T), "poly" base (1 - t / T)^0.9, "constant" base."""
 
@@ -36,9 +35,6 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         else:
             factor = 1.0
         return tf.convert_to_tensor(self.base * factor, tf.float32)
-
-    def get_config(self) -> dict:
-        return {"base": self.base, "kind": self.kind, "num_steps": self.num_steps}
 
 
 class LayerwiseSGD(keras.optimizers.SGD):
@@ -57,9 +53,8 @@ class LayerwiseSGD(keras.optimizers.SGD):
         decay: float = 5e-4,
         head_multiplier: float = 10.0,
         global_clipnorm: float | None = None,
-        name: str = "LayerwiseSGD",
     ):
-        super().__init__(learning_rate, momentum, global_clipnorm=global_clipnorm, jit_compile=False, name=name)
+        super().__init__(learning_rate, momentum, global_clipnorm=global_clipnorm, jit_compile=False)
         self.decay, self.head_multiplier = decay, head_multiplier
 
     def build(self, var_list):
@@ -74,11 +69,6 @@ class LayerwiseSGD(keras.optimizers.SGD):
             gradient += self.decay * variable
         velocity.assign(self.momentum * velocity - self.learning_rate * multiplier * gradient)
         variable.assign_add(velocity)
-
-    def get_config(self) -> dict:
-        base = super().get_config()
-        config = {key: base[key] for key in ("name", "learning_rate", "momentum", "global_clipnorm")}
-        return config | {"decay": self.decay, "head_multiplier": self.head_multiplier}
 
 
 def variable_kind(name: str, head_multiplier: float) -> tuple[float, bool]:

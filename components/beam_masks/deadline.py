@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,20 +21,15 @@ def within(seconds: float, function: Callable[..., T], *arguments: object) -> T:
       OutOfTime: it did not return in time.
       Exception: whatever the function raises.
     """
-    outcome: list[tuple[T | None, Exception | None]] = []
+    outcome: Future[T] = Future()
 
     def run() -> None:
         try:
-            outcome.append((function(*arguments), None))
+            outcome.set_result(function(*arguments))
         except Exception as error:
-            outcome.append((None, error))
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([outcome], seconds).done:
         raise OutOfTime(f"gave up after {seconds:g} s")
-    value, error = outcome[0]
-    if error is not None:
-        raise error
-    return value
+    return outcome.result()

@@ -57,10 +57,6 @@ class Networks:
         self.image_sizes = [one.image_size for one in described]
         self.rows = 1 if self.tiled else batch_size
 
-    def signature(self, name: str) -> Callable[..., dict[str, Any]]:
-        """Another signature of the first model, as TensorFlow loaded it."""
-        return self._models[0].signatures[name]
-
     def run(self, images: Sequence[bytes]) -> list[Outputs]:
         """For each image, each model's outputs, of a segmentation network its scores too; a call has `rows` images."""
         calls = (images[first : first + self.rows] for first in range(0, len(images), self.rows))

@@ -11,8 +11,7 @@ from etils import epath
 from pydantic import Field
 
 from components.image_example_gen import voc
-from components.image_example_gen.boxes import read_boxes
-from components.image_example_gen.tags import read_tags
+from components.image_example_gen.tables import read_boxes, read_tags
 from trainer.categories import Categories
 from trainer.config import Strict
 from trainer.data.boxes import BOXES

@@ -11,10 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from trainer.data.files import is_remote
-from trainer.data.names import STORED_SUFFIXES, Pictures, stem_of, suffix_of
+from trainer.data.names import Pictures, stem_of, suffix_of
 from trainer.errors import ImageFault, shown
 
-IMAGE_SUFFIXES = STORED_SUFFIXES
 _SETTLED = 1e9  # ns: a folder that changed more recently may change again without a new time
 _listings: dict[tuple[str, Sequence[str]], tuple[int, Listing]] = {}  # with the folder's time
 

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from etils import epath
 
-from components.image_example_gen.listing import IMAGE_SUFFIXES, Listing, listing
+from components.image_example_gen.listing import Listing, listing
 from trainer.data.files import read_text
-from trainer.data.names import MASK_SUFFIXES, plain, stem_of
+from trainer.data.names import MASK_SUFFIXES, STORED_SUFFIXES, plain, stem_of
 from trainer.errors import ImageFault, UserError, shown
 
 IMAGES = "JPEGImages"
@@ -161,11 +161,11 @@ def no_mask(root: str | Path, key: str) -> str:
 
 
 def _key_without_picture(name: str) -> str:
-    return stem_of(plain(name), IMAGE_SUFFIXES)
+    return stem_of(plain(name), STORED_SUFFIXES)
 
 
 def _images(root: str | Path) -> Listing:
-    return listing(epath.Path(root) / IMAGES, IMAGE_SUFFIXES)
+    return listing(epath.Path(root) / IMAGES, STORED_SUFFIXES)
 
 
 def _masks(root: str | Path) -> Listing:

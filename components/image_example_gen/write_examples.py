@@ -8,6 +8,7 @@ through a shuffle.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,10 +16,9 @@ import apache_beam as beam
 import tensorflow as tf
 
 from components.beam_masks.faults import dead_letter, first_of
-from components.image_example_gen.boxes import Boxes, read_boxes
 from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
-from components.image_example_gen.tags import Tags, read_tags
+from components.image_example_gen.tables import Boxes, Tags, read_boxes, read_tags
 from trainer.categories import Categories
 from trainer.data import features
 from trainer.data.boxes import TagBox
@@ -62,7 +62,7 @@ class IngestSummary:
     """Counts that add up: listed images = sum of splits + rejected."""
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
-    images_per_category: dict[str, dict[str, int]] = field(default_factory=lambda: {split: {} for split in SPLITS})
+    images_per_category: dict[str, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
     rejected: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -71,18 +71,18 @@ class IngestSummary:
 
     def add(self, record: Record, categories: Categories) -> None:
         self.splits[record.split] += 1
-        counts = self.images_per_category[record.split]
-        for tag in record.tags:
-            name = categories.names[tag]
-            counts[name] = counts.get(name, 0) + 1
+        self.images_per_category[record.split].update(categories.names[tag] for tag in record.tags)
 
-    def merge(self, other: IngestSummary) -> None:
-        for split in SPLITS:
-            self.splits[split] += other.splits[split]
-            mine = self.images_per_category[split]
-            for name, count in other.images_per_category[split].items():
-                mine[name] = mine.get(name, 0) + count
-        self.rejected.extend(other.rejected)
+    @classmethod
+    def merged(cls, summaries: Iterable[IngestSummary]) -> IngestSummary:
+        """One of all shards."""
+        whole = cls()
+        for one in summaries:
+            for split in SPLITS:
+                whole.splits[split] += one.splits[split]
+                whole.images_per_category[split].update(one.images_per_category[split])
+            whole.rejected.extend(one.rejected)
+        return whole
 
     def to_dict(self) -> dict:
         counts = {split: dict(sorted(names.items())) for split, names in self.images_per_category.items()}
@@ -181,13 +181,6 @@ def refuse_if_too_bad(rejected: Sequence[dict[str, str]], total: int, max_bad_sh
         )
 
 
-def _count(summary: IngestSummary, job: Job, result: Record | ImageFault, categories: Categories) -> None:
-    if isinstance(result, ImageFault):
-        summary.rejected.append(dead_letter(job.key, result))
-    else:
-        summary.add(result, categories)
-
-
 class WriteShard(beam.DoFn):
     """Shard -> its IngestSummary; writes <uri>/Split-<name>/data_tfrecord-<number>-of-<count>.gz for every split."""
 
@@ -200,10 +193,11 @@ class WriteShard(beam.DoFn):
         summary = IngestSummary()
         writers = {split: tf.io.TFRecordWriter(self._path(split, shard), features.GZIP) for split in shard.splits}
         for job, result in read_shard(shard, self.settings, self.categories):
-            _count(summary, job, result, self.categories)
             if isinstance(result, ImageFault):
+                summary.rejected.append(dead_letter(job.key, result))
                 self.rejected.inc()
             else:
+                summary.add(result, self.categories)
                 writers[result.split].write(result.example)
                 self.written[result.split].inc()
         for writer in writers.values():
@@ -214,36 +208,14 @@ class WriteShard(beam.DoFn):
         return f"{self.uri}/Split-{split}/data_tfrecord-{shard.number:05d}-of-{shard.count:05d}.gz"
 
 
-class MergeSummaries(beam.CombineFn):
-    """Summaries of shards -> one IngestSummary."""
-
-    def create_accumulator(self) -> IngestSummary:
-        return IngestSummary()
-
-    def add_input(self, accumulator: IngestSummary, summary: IngestSummary) -> IngestSummary:
-        accumulator.merge(summary)
-        return accumulator
-
-    def merge_accumulators(self, accumulators: Iterable[IngestSummary]) -> IngestSummary:
-        merged = IngestSummary()
-        for accumulator in accumulators:
-            merged.merge(accumulator)
-        return merged
-
-    def extract_output(self, accumulator: IngestSummary) -> IngestSummary:
-        return accumulator
-
-
 def write_shards(uri: str, settings: DatasetConfig, categories: Categories) -> IngestSummary:
     """What `WriteExamples` writes, by the threads of this process, with progress on the screen."""
     for split in SPLITS:
         tf.io.gfile.makedirs(f"{uri}/Split-{split}")
-    write, summary = WriteShard(uri, settings, categories), IngestSummary()
-    shards = plan_shards(settings, categories)
+    write, shards = WriteShard(uri, settings, categories), plan_shards(settings, categories)
     written = in_threads(lambda shard: [*write.process(shard)], shards)
-    for summaries in progress(written, desc="      examples", total=len(shards), unit="shard"):
-        for one in summaries:
-            summary.merge(one)
+    bar = progress(written, desc="      examples", total=len(shards), unit="shard")
+    summary = IngestSummary.merged(one for summaries in bar for one in summaries)
     write_summary(summary, uri)
     return summary
 
@@ -288,6 +260,6 @@ class WriteExamples(beam.PTransform):
             | "Shards" >> beam.Create(plan_shards(self.settings, self.categories))
             | "Spread" >> beam.Reshuffle()
             | "WriteShard" >> beam.ParDo(WriteShard(self.uri, self.settings, self.categories))
-            | "Merge" >> beam.CombineGlobally(MergeSummaries())
+            | "Merge" >> beam.CombineGlobally(IngestSummary.merged)
             | "WriteSummary" >> beam.Map(write_summary, self.uri)
         )

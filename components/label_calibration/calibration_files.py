@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import yaml
+from matplotlib.figure import Figure
 
 from components.label_calibration.search import Calibration
 from components.weak_labels.core.label_config import VALUES
@@ -37,7 +34,8 @@ def _draw(path: Path, found: Calibration) -> None:
     """One panel a value: mIoU over it, everything else as found; the chosen value is marked."""
     columns = 5
     rows = -(-len(found.curves) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.6 * rows), sharey=True, squeeze=False)
+    figure = Figure((3.2 * columns, 2.6 * rows))
+    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axis in axes.flat[len(found.curves) :]:
         axis.axis("off")
     for axis, (name, curve) in zip(axes.flat, found.curves.items(), strict=False):
@@ -59,4 +57,3 @@ def _draw(path: Path, found: Calibration) -> None:
     )
     figure.tight_layout()
     figure.savefig(path, dpi=100)
-    plt.close(figure)

@@ -12,8 +12,7 @@ from components.beam_masks.networks import BATCH_SIZE, Networks
 from components.label_calibration.search import KnownImage
 from components.weak_labels.transform import maps_of
 from serving.export import read_categories
-from trainer.data import features
-from trainer.data.features import tags_of
+from trainer.data.features import image_of, mask_of, tags_of
 from trainer.data.pictures import decode
 from trainer.data.preprocessing import decode_mask
 from trainer.errors import UserError
@@ -51,15 +50,11 @@ def known_images(cam: str, l_net: str, examples: Iterable[tf.train.Example]) -> 
       examples: keys in trainer.data.features.
     """
     networks = Networks([cam, l_net], BATCH_SIZE, None)
-    useful = (example for example in examples if tags_of(example) and _bytes(example, features.MASK))
+    useful = (example for example in examples if tags_of(example) and mask_of(example))
     while batch := list(islice(useful, BATCH_SIZE)):
-        rows = networks.run([_bytes(example, features.IMAGE) for example in batch])
+        rows = networks.run([image_of(example) for example in batch])
         for example, outputs in zip(batch, rows, strict=True):
-            image, tags = decode(_bytes(example, features.IMAGE)), tags_of(example)
+            image, tags = decode(image_of(example)), tags_of(example)
             objectness, activations = maps_of(image, tags, outputs, networks.image_sizes)
-            truth = decode_mask(tf.constant(_bytes(example, features.MASK))).numpy()
+            truth = decode_mask(tf.constant(mask_of(example))).numpy()
             yield KnownImage(image, objectness, np.ascontiguousarray(activations), tags, truth)
-
-
-def _bytes(example: tf.train.Example, key: str) -> bytes:
-    return b"".join(example.features.feature[key].bytes_list.value)

@@ -94,7 +94,7 @@ def calibrate(
     # numpy and LAPACK work outside the interpreter's lock: threads for the images, none within a solve.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor() as pool:
         search = _Search(images, pool)
-        start = search.scores(settings)[_index(settings)]
+        start = search.score_of(settings)
         best, miou = search.settle(settings)
         for _ in range(_ROUNDS):
             before = best
@@ -106,6 +106,8 @@ def calibrate(
                 progress(name, miou)
             if best == before:
                 break
+        if start > miou:  # its weight and cut lie between those that are tried
+            best, miou = settings, start
         curves = {
             name: {str(value): search.settled_score(best, {name: value}) for value in values}
             for name, values in grid.items()
@@ -139,10 +141,18 @@ class _Search:
         """mIoU, float [weights, cuts]."""
         key = settings.model_copy(update={"objectness_weight": 0, "background_cut": 0}).model_dump_json()
         if key not in self._scores:
-            described = self._regions(settings)
-            counts = self._pool.map(lambda i: _tally(self._images[i], *described[i], settings), range(len(described)))
-            self._scores[key] = _miou(_sum(counts))
+            self._scores[key] = self._miou(settings, WEIGHTS, CUTS)
         return self._scores[key]
+
+    def score_of(self, settings: LabelConfig) -> float:
+        """mIoU by the weight and cut that the settings have."""
+        return self._miou(settings, [settings.objectness_weight], [settings.background_cut]).item()
+
+    def _miou(self, settings: LabelConfig, weights: Sequence[float], cuts: Sequence[float]) -> np.ndarray:
+        def tally(known: KnownImage, described: tuple[Regions, np.ndarray]) -> dict[int, np.ndarray]:
+            return _tally(known, *described, settings, weights, cuts)
+
+        return _miou(_sum(self._pool.map(tally, self._images, self._regions(settings))))
 
     def _regions(self, settings: LabelConfig) -> list[tuple[Regions, np.ndarray]]:
         key = settings.model_dump_json(include=_DECIDE_REGIONS)
@@ -156,17 +166,24 @@ def _describe(known: KnownImage, settings: LabelConfig) -> tuple[Regions, np.nda
     regions = describe(known.image, known.objectness, known.activations, known.tags, settings)
     count = len(regions.objectness)
     size = known.truth.shape[::-1]
-    labels = cv2.resize(regions.labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
+    labels = cv2.resize(regions.labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int64)
     histogram = np.bincount(labels.ravel() * 256 + known.truth.ravel(), minlength=256 * count)
     return regions, histogram.reshape(count, 256)
 
 
-def _tally(known: KnownImage, regions: Regions, histogram: np.ndarray, settings: LabelConfig) -> dict[int, np.ndarray]:
+def _tally(
+    known: KnownImage,
+    regions: Regions,
+    histogram: np.ndarray,
+    settings: LabelConfig,
+    weights: Sequence[float],
+    cuts: Sequence[float],
+) -> dict[int, np.ndarray]:
     """id -> float [3, weights, cuts]: pixels labelled so rightly, labelled so at all, and truly so."""
     seeds = find_seeds(regions.activations, regions.objectness, settings)
     q = diffuse(regions.edges(settings.sigma), seeds, settings)
-    best, scores = foreground_scores(q, regions.objectness, np.array(WEIGHTS)[:, None])
-    foreground = (scores[:, None] >= np.array(CUTS)[:, None]) & (q[:, :-1].max(1) > 0)  # [weights, cuts, N]
+    best, scores = foreground_scores(q, regions.objectness, np.array(weights)[:, None])
+    foreground = (scores[:, None] >= np.array(cuts)[:, None]) & (q[:, :-1].max(1) > 0)  # [weights, cuts, N]
     histogram = histogram.astype(float)  # products of integers are slow
     pixels = histogram.sum(1) - histogram[:, VOID]
     counts = {}

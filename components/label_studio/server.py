@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from components.label_studio.backend import Backend
 from serving.local_server.http import Answer, HttpServer, Request
 from trainer.errors import UserError
 
-log = logging.getLogger(__name__)
 _MAX_BODY = 32_000_000  # bytes; our choice
 _CALLS = 8  # our choice: at the same time; the backend answers one after the other
 
@@ -23,12 +20,7 @@ class LabelStudioServer(HttpServer):
 
     def __init__(self, address: tuple[str, int], backend: Backend):
         self._backend = backend
-        self._pool = ThreadPoolExecutor(_CALLS, "label-studio")
-        super().__init__(address, _MAX_BODY)
-
-    def stop(self, grace_seconds: float = 10.0) -> None:
-        super().stop(grace_seconds)
-        self._pool.shutdown(wait=False)
+        super().__init__(address, _MAX_BODY, _CALLS)
 
     async def handle(self, request: Request) -> Answer:
         path = request.target.partition("?")[0].rstrip("/") or "/"
@@ -41,12 +33,9 @@ class LabelStudioServer(HttpServer):
             if request.method == "GET" or path not in posts:
                 return Answer.json(404, {"error": f"no such page: {path}"})
             loop = asyncio.get_running_loop()
-            return Answer.json(200, await loop.run_in_executor(self._pool, lambda: posts[path](_parsed(request.body))))
+            return Answer.json(200, await loop.run_in_executor(self.pool, lambda: posts[path](_parsed(request.body))))
         except UserError as error:
             return Answer.json(400, {"error": str(error)})
-        except Exception:
-            log.exception("%s failed", path)
-            return Answer.json(500, {"error": "internal error; the server's log has the details"})
 
 
 def start(model: Path, host: str, port: int) -> LabelStudioServer:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from trainer.data.pictures import png_chunk
+
 
 def odd_images(real: bytes) -> dict[str, bytes]:
     """Valid images of unusual kinds, made from a real one; each must get a mask of its own size."""
@@ -39,12 +41,9 @@ def hostile_images(real: bytes) -> dict[str, bytes]:
 
 def png_claiming(width: int, height: int) -> bytes:
     """A PNG of some hundred bytes whose header claims width x height pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*one) for one in chunks)
 
 
 def size_of(image: bytes) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from serving.export import export_maps, export_segmentation
 from serving.model import encoded
 from trainer.categories import BACKGROUND, VOID, Categories, from_lists
-from trainer.config import NetworkConfig, StageConfig
+from trainer.config import NetworkConfig, StageConfig, instance_of
 from trainer.data import features
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
@@ -63,8 +63,11 @@ def train(
     if kind not in _STAGES:
         raise UserError(f"kind '{kind}': give one of {', '.join(_STAGES)}")
     known = categories if isinstance(categories, Categories) else from_lists(categories, [])
-    network, stage = network or NetworkConfig(), stage or StageConfig()
+    network = instance_of(NetworkConfig, network or NetworkConfig(), "network")
+    stage = instance_of(StageConfig, stage or StageConfig(), "stage")
     workdir = Path(workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir}: is a file; give a folder")
     if (workdir / _MODEL).exists():
         raise UserError(f"{workdir / _MODEL}: holds a trained model; give another folder")
     workdir.mkdir(parents=True, exist_ok=True)
@@ -136,9 +139,12 @@ def _checked(
     examples: Iterable[tuple[Any, Any]], categories: Categories, needs_masks: bool
 ) -> Iterator[tuple[tf.train.Example, bool]]:
     """(the tf.Example, whether there is something in it to learn) of each."""
-    for number, (image, about) in enumerate(examples):
+    for number, pair in enumerate(examples):
         key = f"example-{number:06}"
         try:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise UserError("must be a pair: (image, mask) or (image, tags)")
+            image, about = pair
             data = encoded(image.numpy() if tf.is_tensor(image) else image)
             height, width = decode(data).shape[:2]
             mask, tags = _mask_and_tags(about, (height, width), categories)

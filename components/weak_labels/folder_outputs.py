@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from components.beam_masks.masks import mask_path, read_mask, write_atomic
 from trainer.categories import BACKGROUND, VOID, Categories
 from trainer.data import features
 from trainer.data.boxes import clipped
+from trainer.data.csv_table import written
 from trainer.data.files import read_bytes
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import readable
@@ -29,16 +28,15 @@ def write_confidence(output: Path, notes: Mapping[str, dict[str, Any]], categori
     Args:
       notes: key -> note of a mask (transform.py).
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "confidence", "seed_share", "void", "labelled", "tags"])
+    rows = []
     for key, note in sorted(notes.items(), key=lambda item: (item[1]["confidence"], item[0])):
         shares = note["shares"]
         labelled = 1 - shares[str(BACKGROUND)] - shares[str(VOID)]
         tags = "|".join(categories.names[tag] for tag in note["tags"])
         seeds = min(note["seed_share"].values())
-        writer.writerow([key, note["confidence"], seeds, shares[str(VOID)], f"{labelled:.6f}", tags])
-    write_atomic(f"{output}/{CONFIDENCE}", buffer.getvalue().encode())
+        rows.append([key, note["confidence"], seeds, shares[str(VOID)], f"{labelled:.6f}", tags])
+    header = ("image", "confidence", "seed_share", "void", "labelled", "tags")
+    write_atomic(f"{output}/{CONFIDENCE}", written(header, rows))
 
 
 def is_empty(note: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,9 @@ from serving.export import read_categories
 from serving.model import Picture, encoded
 from serving.saved_model import find_saved_model
 from trainer.categories import Categories
+from trainer.config import instance_of
 from trainer.data.boxes import TagBox, box_fault, clipped
+from trainer.data.files import cut
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, UserError
 
@@ -83,12 +85,16 @@ class Labeller:
           tags: names of the categories it shows.
           boxes: as in a call.
         """
+        if not isinstance(boxes, Collection) or isinstance(boxes, str):
+            raise UserError(f"boxes must be a list, not {cut(repr(boxes))}")
         given = [self._box(box, image.shape[:2]) for box in boxes]
         ids = sorted({*self._ids(tags), *(box.tag for box in given)})
         objectness, activations = maps_of(image, ids, [cam, l_net], self._networks.image_sizes)
         return label_image(image, objectness, activations, ids, self.settings, given)
 
     def _box(self, box: NamedBox, size: tuple[int, int]) -> TagBox:
+        if not isinstance(box, list | tuple) or len(box) != 5 or not all(isinstance(v, int | float) for v in box[1:]):
+            raise UserError(f"boxes: must be (category, x1, y1, x2, y2) each, not {cut(repr(box))}")
         name, *corners = box
         if fault := box_fault(corners):
             raise UserError(f"boxes: {name}: {fault}")
@@ -98,8 +104,8 @@ class Labeller:
             raise UserError(f"boxes: {name}: {fault}") from None
 
     def _ids(self, tags: Sequence[str]) -> list[int]:
-        if isinstance(tags, str):
-            raise UserError(f"tags must be a list of names, not the text '{tags}'")
+        if isinstance(tags, str) or not isinstance(tags, Collection):
+            raise UserError(f"tags must be a list of names, not {cut(repr(tags))}")
         return sorted({self.categories.id_of(tag) for tag in tags})
 
 
@@ -114,11 +120,12 @@ def load_labeller(l_net: str | os.PathLike, cam: str | os.PathLike, settings: La
     Raises:
       UserError: no model there, or one of another kind.
     """
+    settings = instance_of(LabelConfig, settings or LabelConfig(), "settings")
     folders = [find_saved_model(path) for path in (cam, l_net)]
     categories = read_categories(folders[0], "cam")
     read_categories(folders[1], "l_net")
     networks = Networks([str(folder.resolve()) for folder in folders], batch_size=1, threads=None)
-    return Labeller(categories, settings or LabelConfig(), networks)
+    return Labeller(categories, settings, networks)
 
 
 def _pixels(data: bytes) -> np.ndarray:

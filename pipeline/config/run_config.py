@@ -17,6 +17,7 @@ from pipeline.config.cluster import ClusterConfig
 from pipeline.config.metadata import MetadataConfig
 from trainer.categories import Categories, from_lists, named_split
 from trainer.config import (
+    P_NET_SIZE,
     AdversarialConfig,
     NetworkConfig,
     StageConfig,
@@ -171,6 +172,8 @@ def make_config(values: dict[str, Any], source: str) -> RunConfig:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{source}: {some([_describe(problem) for problem in error.errors()])}") from None
+    if config.network.image_size < P_NET_SIZE:
+        raise UserError(f"{source}: network.image_size: P-Net pools three times, so it must be {P_NET_SIZE} or more")
     if "native" in (scales := {config.segmentation.scale, config.p_net.scale}) and len(scales) > 1:
         raise UserError(f"{source}: segmentation.scale and p_net.scale: P-Net refines the same network, so both native")
     try:

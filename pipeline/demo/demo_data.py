@@ -9,11 +9,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image  # OpenCV cannot write palette PNGs
 from rich.progress import track
 
+from components.beam_masks.masks import encode
 from pipeline.demo.drawing import DEMO_STRONG, DEMO_WEAK, draw_image
-from trainer.categories import palette
 from trainer.errors import UserError
 
 __all__ = ["DEMO_STRONG", "DEMO_WEAK", "draw_demo_dataset"]
@@ -66,7 +65,7 @@ def draw_demo_dataset(
         key = f"{split}_{i:05d}"
         image, mask = draw_image(np.random.default_rng([seed, split == "val", i]), sides, _kind(i))
         _write_jpeg(partial / "JPEGImages" / f"{key}.jpg", image)
-        _write_palette_png(partial / "SegmentationClass" / f"{key}.png", mask)
+        (partial / "SegmentationClass" / f"{key}.png").write_bytes(encode(mask, {}))
         keys[split].append(key)
     for split, names in keys.items():
         (partial / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{key}\n" for key in names))
@@ -90,9 +89,3 @@ def _kind(i: int) -> str:
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
     path.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
-
-
-def _write_palette_png(path: Path, mask: np.ndarray) -> None:
-    image = Image.fromarray(mask, mode="P")
-    image.putpalette(palette().tobytes())
-    image.save(path)

@@ -13,8 +13,7 @@ from pipeline.experiment import erasing, methods
 from pipeline.experiment.steps import ExperimentSteps, held_back
 from trainer.baselines.example_files import read_examples
 from trainer.categories import Categories, palette
-from trainer.data import features
-from trainer.data.features import image_of, key_of, tags_of
+from trainer.data.features import image_of, key_of, mask_of, tags_of
 from trainer.data.pictures import readable
 from trainer.data.preprocessing import decode_image, decode_mask
 from trainer.inference.one_image import predict_on_pixels
@@ -34,7 +33,7 @@ def draw_label_maps(networks: ExperimentSteps, categories: Categories, rows: int
     for example in examples:
         image, logits = predict_on_pixels(l_net, image_of(example), look)
         heat = np.repeat((255 * tf.sigmoid(logits)).numpy().astype(np.uint8), 3, -1)
-        maps = [ours.get(key_of(example)), rival.get(key_of(example)), _truth(example)]
+        maps = [ours.get(key_of(example)), rival.get(key_of(example)), decode_mask(mask_of(example)).numpy()]
         grid.append([image.numpy(), heat, *(_overlay(image.numpy(), ids) for ids in maps)])
     titles = ["image", "M (L-Net)", "$L_w$ (ours)", "AE", "truth"]
     _draw(grid, titles, [_names(example, categories) for example in examples], path)
@@ -66,7 +65,7 @@ def draw_predictions(networks: ExperimentSteps, categories: Categories, rows: in
         number = categories.num_classes
         seen = [predict_on_pixels(net, image_of(example), look, number)[1] for net in nets.values()]
         ids = [tf.argmax(logits, -1).numpy() for logits in seen]
-        grid.append([image, *(_overlay(image, one) for one in (*ids, _truth(example)))])
+        grid.append([image, *(_overlay(image, one) for one in (*ids, decode_mask(mask_of(example)).numpy()))])
     _draw(grid, ["image", *nets, "truth"], [_names(example, categories) for example in examples], path)
 
 
@@ -88,11 +87,11 @@ def draw_figures(
 
 
 def _masks(pattern: str, keys: set[str]) -> dict[str, np.ndarray]:
-    return {key_of(example): _truth(example) for example in read_examples([pattern]) if key_of(example) in keys}
-
-
-def _truth(example: tf.train.Example) -> np.ndarray:
-    return decode_mask(example.features.feature[features.MASK].bytes_list.value[0]).numpy()
+    return {
+        key_of(example): decode_mask(mask_of(example)).numpy()
+        for example in read_examples([pattern])
+        if key_of(example) in keys
+    }
 
 
 def _names(example: tf.train.Example, categories: Categories) -> str:
@@ -114,13 +113,11 @@ def _spread(items: Sequence, count: int) -> list:
 
 
 def _draw(grid: Sequence[Sequence[Panel]], titles: Sequence[str], labels: Sequence[str], path: Path) -> None:
-    import matplotlib  # slow to import
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # slow to import
 
     shape = (max(len(grid), 1), len(titles))
-    figure, axes = plt.subplots(*shape, figsize=(2.4 * shape[1], 2.0 * shape[0]), squeeze=False, layout="constrained")
+    figure = Figure((2.4 * shape[1], 2.0 * shape[0]), layout="constrained")
+    axes = figure.subplots(*shape, squeeze=False)
     for row, panels, label in zip(axes, grid, labels, strict=False):
         for axis, panel in zip(row, panels, strict=True):
             axis.imshow(panel)
@@ -129,4 +126,3 @@ def _draw(grid: Sequence[Sequence[Panel]], titles: Sequence[str], labels: Sequen
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=9)
     figure.savefig(path, dpi=110)
-    plt.close(figure)

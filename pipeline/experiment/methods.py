@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from components.image_example_gen.records import STRONG
@@ -41,54 +42,11 @@ def wssl(networks: ExperimentSteps, categories: Categories) -> Path:
     )
 
 
-def adversarial_erasing(networks: ExperimentSteps, categories: Categories) -> Path:
-    """Masks of strong images, weak ones labelled by adversarial erasing."""
-    labels = erasing.labelled(networks, categories)
-    return _segmentation(networks, categories, [networks.split(categories, STRONG), labels])
-
-
-def erasing_with_saliency(networks: ExperimentSteps, categories: Categories) -> Path:
-    """As `adversarial_erasing`, with the background of L-Net's map in place of AE's saliency network."""
-    labels = erasing.labelled(networks, categories, saliency=True)
-    return _segmentation(networks, categories, [networks.split(categories, STRONG), labels])
-
-
-def transfernet(networks: ExperimentSteps, categories: Categories) -> Path:
-    """Masks of strong images, weak ones labelled by TransferNet."""
-    labels = transferring.labelled(networks, categories)
-    return _segmentation(networks, categories, [networks.split(categories, STRONG), labels])
-
-
-def l_net(networks: ExperimentSteps, categories: Categories) -> Path:
-    """Masks of strong images, weak ones labelled by L-Net, CAM and self-diffusion."""
-    return _segmentation(networks, categories, _with_labels(networks, categories))
-
-
-def p_net(networks: ExperimentSteps, categories: Categories) -> Path:
-    """The network of `l_net`, refined with a P-Net that was pre-trained on strong images."""
-    return _refined(networks, categories, pretrain=True)
-
-
-def p_net_direct(networks: ExperimentSteps, categories: Categories) -> Path:
-    """As `p_net`, without pre-training."""
-    return _refined(networks, categories, pretrain=False)
-
-
-METHODS: dict[str, Method] = {
-    "full": full,
-    "strong-only": strong_only,
-    "wssl": wssl,
-    "ae": adversarial_erasing,
-    "ae-saliency": erasing_with_saliency,
-    "transfernet": transfernet,
-    "l-net": l_net,
-    "p-net": p_net,
-    "p-net-direct": p_net_direct,
-}
-
-
-def _with_labels(networks: ExperimentSteps, categories: Categories) -> list[str]:
-    return [networks.split(categories, STRONG), networks.labelled(categories)]
+def labelled_by(label: Callable[[ExperimentSteps, Categories], str]) -> Method:
+    """Masks of strong images, weak ones as `label` labels them: the TFRecord pattern of these."""
+    return lambda networks, categories: _segmentation(
+        networks, categories, [networks.split(categories, STRONG), label(networks, categories)]
+    )
 
 
 def _segmentation(networks: ExperimentSteps, categories: Categories, records: list[str]) -> Path:
@@ -98,7 +56,8 @@ def _segmentation(networks: ExperimentSteps, categories: Categories, records: li
 
 
 def _refined(networks: ExperimentSteps, categories: Categories, pretrain: bool) -> Path:
-    config, records = networks.config, _with_labels(networks, categories)
+    config = networks.config
+    records = [networks.split(categories, STRONG), networks.labelled(categories)]
     settings = config.p_net.model_copy(update={"pretrain": pretrain})
     start = _segmentation(networks, categories, records)
     return networks.trained(
@@ -114,3 +73,16 @@ def _refined(networks: ExperimentSteps, categories: Categories, pretrain: bool) 
         ),
         *(start.name, settings),
     )
+
+
+METHODS: dict[str, Method] = {
+    "full": full,
+    "strong-only": strong_only,
+    "wssl": wssl,
+    "ae": labelled_by(erasing.labelled),
+    "ae-saliency": labelled_by(partial(erasing.labelled, saliency=True)),  # background by L-Net's map, not AE's own
+    "transfernet": labelled_by(transferring.labelled),
+    "l-net": labelled_by(ExperimentSteps.labelled),
+    "p-net": partial(_refined, pretrain=True),
+    "p-net-direct": partial(_refined, pretrain=False),
+}

@@ -63,14 +63,12 @@ def _line(method: str, rows: Sequence[Row]) -> str:
 
 def _draw(rows: Sequence[Row], path: Path) -> None:
     """Mean and weak mean of every method on every split: bars over the seeds' mean, a dot for each seed."""
-    import matplotlib  # slow to import
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # slow to import
 
     splits, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("split", "method"))
     width = 1 + 0.6 * len(methods) * len(splits)
-    figure, axes = plt.subplots(1, len(splits), figsize=(width, 3.6), sharey=True, squeeze=False)
+    figure = Figure((width, 3.6))
+    axes = figure.subplots(1, len(splits), sharey=True, squeeze=False)
     bars = (("miou", "all classes", -0.2, "tab:blue"), ("weak_miou", "weak categories", 0.2, "tab:orange"))
     for axis, split in zip(axes[0], splits, strict=True):
         for name, title, offset, colour in bars:
@@ -89,7 +87,6 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
         *axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=2, bbox_to_anchor=(0.5, 1.0), frameon=False
     )
     figure.savefig(path, dpi=110, bbox_inches="tight")
-    plt.close(figure)
 
 
 def _mean(values: Sequence[float | None]) -> str:

@@ -20,7 +20,7 @@ from pipeline.experiment.pace import name_of, plan_rows
 from pipeline.experiment.result_table import MEANS, Row, with_ratios, write_tables
 from pipeline.experiment.steps import ExperimentSteps, seconds_of
 from pipeline.graph import training_hash
-from pipeline.report.summary import duration
+from pipeline.report.templates import duration
 from pipeline.run.plan import Remaining, count, known_rates, plan
 from trainer.categories import Categories, named_split
 from trainer.errors import UserError

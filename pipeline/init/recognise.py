@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,12 +19,13 @@ from components.image_example_gen import voc
 from pipeline.init.json_exports import IMAGE_FOLDERS, find_json, unreadable_json
 from pipeline.init.parts import SPLITS, Part, below, split_of
 from trainer.categories import VOID
-from trainer.data.boxes import is_boxes_table
+from trainer.data import boxes, tags_table
 from trainer.data.category_names import read_names
+from trainer.data.csv_table import has_header
 from trainer.data.files import read_bytes, read_json
 from trainer.data.masks import ids_in, read_mask
 from trainer.data.names import MASK_SUFFIXES, suffix_of
-from trainer.data.tags_table import is_tags_table, read_tags_table
+from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault, UserError
 
 KNOWN = (
@@ -33,7 +34,7 @@ KNOWN = (
     "labelme (a JSON by each picture), YOLO segmentation (data.yaml, images/, labels/), TFRecords with "
     "categories.txt, pictures with tags.csv or a folder masks/"
 )
-_TABLES = {"tags": is_tags_table, "boxes": is_boxes_table}
+_TABLES = {"tags": tags_table.HEADER, "boxes": boxes.HEADER}
 _LOOKED_AT = 300  # our choice: masks that are opened to count ids
 
 
@@ -154,14 +155,14 @@ def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 
 def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = _folder_called(folder, ("masks", "labels"))
-    (tags, tags_beside), (boxes, boxes_beside) = (_table(folder, *kind) for kind in _TABLES.items())
+    (tags, tags_beside), (boxed, boxed_beside) = (_table(folder, *kind) for kind in _TABLES.items())
     tables = sorted(folder.glob("*.csv"))
     if masks is None and not tables:
         return
     images = _images(folder)
     if not any(suffix_of(path.name) for path in images.rglob("*")):
         return
-    if tables and tags is None and boxes is None:
+    if tables and tags is None and boxed is None:
         read_tags_table(tables[0])  # says what is wrong with it
     if masks is not None and names is None:
         number = _highest_id(masks)
@@ -172,8 +173,8 @@ def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
         )
 
     def read() -> Contents:
-        contents = read_folder(str(images), str(masks) if masks else None, tags, names, boxes=boxes)
-        return replace(contents, notes=[*contents.notes, *tags_beside, *boxes_beside])
+        contents = read_folder(str(images), str(masks) if masks else None, tags, names, boxes=boxed)
+        return replace(contents, notes=[*contents.notes, *tags_beside, *boxed_beside])
 
     yield Part("pictures", "train", read)
 
@@ -182,7 +183,7 @@ def tables_beside(folder: Path, parts: Sequence[Part], output: Path) -> list[str
     """Notes on tables of tags or boxes that no part reads, with the commands that bring them in."""
     if not parts or any(part.kind == "pictures" for part in parts):
         return []
-    found = {name: _table(folder, name, is_one)[0] for name, is_one in _TABLES.items()}
+    found = {name: _table(folder, name, header)[0] for name, header in _TABLES.items()}
     options = [word for name, path in found.items() if path for word in (f"--{name}", path)]
     if not options:
         return []
@@ -204,13 +205,13 @@ def _folder_called(folder: Path, names: Sequence[str]) -> Path | None:
     return next((inside[name] for name in names if name in inside), None)
 
 
-def _table(folder: Path, name: str, is_one: Callable[[Path], bool]) -> tuple[str | None, list[str]]:
+def _table(folder: Path, name: str, header: Sequence[str]) -> tuple[str | None, list[str]]:
     """(the folder's table of a kind, notes on others).
 
     Raises:
       UserError: there are several, and none has the name that is documented.
     """
-    found = [path for path in sorted(folder.glob("*.csv")) if is_one(path)]
+    found = [path for path in sorted(folder.glob("*.csv")) if has_header(path, header)]
     if folder / f"{name}.csv" in found:
         found.sort(key=lambda path: path.name != f"{name}.csv")
     elif len(found) > 1:

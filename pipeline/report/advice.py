@@ -14,7 +14,8 @@ from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
 from pipeline.report.evidence import FEW_LABELS, Evidence
 from pipeline.report.scoring import judged_model
-from pipeline.report.summary import Miss, RunSummary, misses, percent
+from pipeline.report.summary import Miss, RunSummary, misses
+from pipeline.report.templates import percent
 from trainer.config import StageConfig
 
 _SHORT = 30  # our choice: pictures of a category below which more of them come first

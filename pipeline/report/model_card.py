@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jinja2
-
 from components.beam_masks.masks import write_atomic
 from pipeline.config.run_config import RunConfig
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
-from pipeline.report.summary import RunSummary, percent
+from pipeline.report.summary import RunSummary
+from pipeline.report.templates import template
 from serving.saved_model import MODEL_CARD
 
 _POOR = 0.3  # our choice: IoU below which a category is named as a limit
@@ -31,16 +30,9 @@ def write_model_card(config: RunConfig, components: list[ComponentRun], summary:
 
 def model_card(config: RunConfig, components: list[ComponentRun], summary: RunSummary) -> str:
     """The card in Markdown, from the run's own facts; what the run has not measured is left out."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["percent"] = percent
     categories = config.categories.resolve()
     rows = facts.score_rows(summary, categories)
-    return environment.get_template("model_card.md.jinja").render(
+    return template("model_card.md.jinja").render(
         config=config,
         summary=summary,
         categories=categories,

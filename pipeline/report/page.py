@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
-import jinja2
 from tfx.utils import path_utils
 
+from components.beam_masks.masks import write_atomic
 from pipeline.config.run_config import RunConfig, dump_config
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
@@ -21,7 +20,8 @@ from pipeline.report.images import colour
 from pipeline.report.lineage import lineage
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
 from pipeline.report.scoring import judged_model
-from pipeline.report.summary import RunSummary, duration, percent
+from pipeline.report.summary import RunSummary
+from pipeline.report.templates import template
 from trainer.categories import VOID, Categories
 
 _OF_ONE_RUN = ("components", "wall_s", "run_id", "planned")  # what another run of the same results has otherwise
@@ -58,9 +58,7 @@ def write_report(
             if key in file.read(_HEAD):
                 return path
     page = _render(workdir, config, components, summary, evidence, advice, key)
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    write_atomic(str(path), page.encode())
     return path
 
 
@@ -86,15 +84,7 @@ def _render(
     categories, network = config.categories.resolve(), config.network
     labels = facts.label_quality(facts.output(components, "weak_labels"), categories)
     rows = facts.score_rows(summary, categories)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"percent": percent, "duration": duration}
-    return environment.get_template("page.html.jinja").render(
+    return template("page.html.jinja").render(
         key=key,
         name=config.name,
         summary=summary,

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import jinja2
-
 from components.image_example_gen import voc
 from pipeline.config.run_config import RunConfig
 from pipeline.report.images import photo
+from pipeline.report.templates import template
 from trainer.data.files import read_bytes
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, shown
@@ -74,10 +73,7 @@ def write_page(path: Path, config: RunConfig, problems: Sequence[Problem], count
     root = config.dataset.root
     pictures = {problem.where: None for problem in problems}
     pictures |= {where: thumbnail(root, where) for where in list(pictures)[:_THUMBNAILS]}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
-    )
-    page = environment.get_template("problems.html.jinja").render(
+    page = template("problems.html.jinja").render(
         name=config.name,
         root=root,
         number=len(problems),

@@ -16,7 +16,7 @@ from components.weak_labels.examples import split_files
 from pipeline.report.evidence import cause_of
 from pipeline.report.images import Picture, heat, mask, photo
 from pipeline.report.scoring import Scored, eval_examples, names_in, predict, truth_of
-from pipeline.report.summary import percent
+from pipeline.report.templates import percent
 from trainer.categories import Categories
 from trainer.data.features import image_of, key_of, read_examples, tags_of
 from trainer.data.preprocessing import decode_image

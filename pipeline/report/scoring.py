@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 from tfx.utils import path_utils
 
+from components.beam_masks.masks import write_atomic
 from components.beam_masks.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import EVAL
 from components.weak_labels.examples import split_files
@@ -22,8 +22,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
 from trainer.categories import VOID, Categories
-from trainer.data import features
-from trainer.data.features import image_of, key_of, read_examples
+from trainer.data.features import image_of, key_of, mask_of, read_examples
 from trainer.data.pictures import holds_more
 from trainer.data.preprocessing import decode_mask
 from trainer.metrics import confusion_matrix, scores
@@ -76,9 +75,8 @@ def scored_pictures(workdir: Path, config: RunConfig, components: list[Component
             return [Scored(**entry) for entry in known["pictures"]]
     limit = _SCORED_SLOW if config.network.backbone == "vgg16" else _SCORED
     found = _score(examples, model, limit, config.categories.resolve())
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(source | {"pictures": [asdict(scored) for scored in found]}) + "\n")
-    os.replace(partial, path)
+    kept = source | {"pictures": [asdict(scored) for scored in found]}
+    write_atomic(str(path), f"{json.dumps(kept)}\n".encode())
     return found
 
 
@@ -86,14 +84,12 @@ def predict(model: str, examples: Iterator[tf.train.Example], categories: Catego
     """(example, predicted ids uint8 [H, W] with void for unknown classes, confidence 0..1) of each the model takes."""
     networks = Networks([model], BATCH_SIZE, None)
     examples = (example for example in examples if not holds_more(image_of(example), networks.limit))
-    ask = networks.signature("scores")
     while batch := list(itertools.islice(examples, BATCH_SIZE)):
-        images = [image_of(example) for example in batch]
-        certain = ask(image_bytes=tf.constant(images))["confidence"].numpy()
-        for example, [prediction], confidence in zip(batch, networks.run(images), certain, strict=True):
+        answers = networks.run([image_of(example) for example in batch])
+        for example, [prediction] in zip(batch, answers, strict=True):
             predicted = np.array(Image.open(io.BytesIO(prediction["mask_bytes"])))
             predicted[predicted >= categories.num_classes] = VOID  # of a model refused for having other classes
-            yield example, predicted, float(confidence)
+            yield example, predicted, float(prediction["confidence"])
 
 
 def eval_examples(uri: str, limit: int | None = None) -> Iterator[tf.train.Example]:
@@ -103,7 +99,7 @@ def eval_examples(uri: str, limit: int | None = None) -> Iterator[tf.train.Examp
 
 def truth_of(example: tf.train.Example) -> np.ndarray:
     """uint8 [H, W] of ids and 255."""
-    return decode_mask(tf.constant(example.features.feature[features.MASK].bytes_list.value[0])).numpy()
+    return decode_mask(tf.constant(mask_of(example))).numpy()
 
 
 def names_in(ids: np.ndarray, categories: Categories) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,9 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from components.beam_masks.masks import write_atomic
 from components.beam_masks.output import SUMMARY as LABEL_COUNTS
 from components.serving_validator.executor import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
+from pipeline.report.templates import duration, percent
 from trainer.categories import Categories
 from trainer.training.session import WARNINGS
 
@@ -47,9 +48,7 @@ class RunSummary:
 
     def write(self, path: Path) -> None:
         """Replaces the file at once: readers never see half of it."""
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        os.replace(partial, path)
+        write_atomic(str(path), f"{json.dumps(asdict(self), indent=2)}\n".encode())
 
 
 def summarise(
@@ -217,20 +216,3 @@ def print_summary(summary: RunSummary, categories: Categories, console: Console)
         row = [name, *(["" if planned is None else duration(planned)] if summary.planned else [])]
         times.add_row(*row, duration(entry["wall_s"]), "" if entry["state"] == "done" else entry["state"])
     console.print(times)
-
-
-def duration(seconds: float) -> str:
-    """4.2 -> '4.2 s', 83 -> '1 min 23 s', 4000 -> '1 h 7 min'."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def percent(value: float | None) -> str:
-    """.5 -> '50.0'; None -> 'n/a'."""
-    return "n/a" if value is None else f"{100 * value:.1f}"

@@ -17,11 +17,12 @@ from components.trainers.run_fns import RUN_ID
 from pipeline.config.run_config import RunConfig, check_inputs, dump_config
 from pipeline.execution.local_runner import CHECKPOINTS, ComponentRun, LocalRunner, build
 from pipeline.graph import training_hash
-from pipeline.report import write_report
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
+from pipeline.report.page import write_report
 from pipeline.report.pushed import describe
-from pipeline.report.summary import RunSummary, duration, print_summary, summarise
+from pipeline.report.summary import RunSummary, print_summary, summarise
+from pipeline.report.templates import duration
 from pipeline.run.closing import print_closing
 from pipeline.run.plan import Remaining, count, known_rates, plan, print_plan
 from pipeline.run.prometheus import publish, run_metrics

@@ -18,7 +18,7 @@ from components.beam_masks.masks import write_atomic
 from components.image_example_gen import voc
 from components.image_example_gen.write_examples import plan_shards
 from pipeline.config.run_config import RunConfig
-from pipeline.report.summary import duration
+from pipeline.report.templates import duration
 from trainer.config import AdversarialConfig, StageConfig
 from trainer.data.files import read_bytes
 from trainer.errors import ImageFault

@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.client import responses
@@ -55,8 +56,10 @@ class _Refused(Exception):
 class HttpServer:
     """Listens until `stop`. A subclass answers: `handle` runs on the one thread that all connections share."""
 
-    def __init__(self, address: tuple[str, int], max_body_bytes: int):
+    def __init__(self, address: tuple[str, int], max_body_bytes: int, threads: int):
+        """`threads`: of `pool`, for what would hold up all connections."""
         self.draining = False
+        self.pool = ThreadPoolExecutor(threads, "http")
         self._max_body_bytes = max_body_bytes
         self._connections: set[asyncio.Task] = set()
         self._waiting: dict[asyncio.StreamWriter, bool] = {}  # for the client, longest first -> whether it is silent
@@ -71,12 +74,13 @@ class HttpServer:
     async def handle(self, request: Request) -> Answer:
         raise NotImplementedError
 
-    def stop(self, grace_seconds: float) -> None:
+    def stop(self, grace_seconds: float = 10.0) -> None:
         """Takes no new connections, answers what was asked or is on its way, then ends; after the grace in any case."""
         asyncio.run_coroutine_threadsafe(self._drain(grace_seconds), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self.pool.shutdown(wait=False)
 
     async def _drain(self, grace_seconds: float) -> None:
         self.draining = True
@@ -126,7 +130,11 @@ class HttpServer:
                 await asyncio.wait_for(_discard(reader), _LINGER_S)
                 return
             del self._waiting[writer]
-            answer = await self.handle(request)
+            try:
+                answer = await self.handle(request)
+            except Exception:
+                log.exception("%s %s failed", request.method, request.target)
+                answer = Answer.json(500, {"error": "internal error; the server's log has the details"})
             self._waiting[writer] = False
             is_last = request.is_last or self.draining
             await _send(writer, answer, is_last)

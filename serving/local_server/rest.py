@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
 from google.protobuf import json_format
@@ -16,7 +14,6 @@ from serving.local_server.http import Answer, HttpServer, Request
 from serving.local_server.service import Service
 from serving.local_server.status import Code, ServingError, invalid
 
-log = logging.getLogger(__name__)
 _PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(/versions/(?P<version>[0-9]{1,18})|/labels/(?P<label>[^/:]+))?"
     r"(?P<metadata>/metadata)?(:(?P<verb>\w+))?"
@@ -31,12 +28,7 @@ class RestServer(HttpServer):
         self._service = service
         self._max_calls = max_calls
         self._calls = 0  # counted on the connections' thread alone
-        self._pool = ThreadPoolExecutor(max_calls, "rest")
-        super().__init__(address, max_body_bytes)
-
-    def stop(self, grace_seconds: float) -> None:
-        super().stop(grace_seconds)
-        self._pool.shutdown(wait=False)
+        super().__init__(address, max_body_bytes, max_calls)
 
     async def handle(self, request: Request) -> Answer:
         try:
@@ -48,9 +40,6 @@ class RestServer(HttpServer):
             raise ServingError(Code.UNIMPLEMENTED, f"{request.method} is not served; use GET or POST")
         except ServingError as error:
             return Answer.json(error.http_status, {"error": error.message})
-        except Exception:
-            log.exception("%s %s failed", request.method, request.target)
-            return Answer.json(500, {"error": "internal error; the server's log has the details"})
 
     def _get(self, path: str) -> Answer:
         service = self._service
@@ -87,7 +76,7 @@ class RestServer(HttpServer):
                 raise ServingError(Code.UNAVAILABLE, f"{self._calls} calls are under way; try again")
             self._calls += 1
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+                return await asyncio.get_running_loop().run_in_executor(self.pool, call)
             finally:
                 self._calls -= 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ from serving.local_server.models import VersionManager
 from serving.local_server.rest import RestServer
 from serving.local_server.service import Service
 from trainer.errors import UserError
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from components.dataset_import.folders import read_folder, read_voc
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
 from components.image_example_gen.dataset_config import DatasetConfig, check_dataset
-from components.image_example_gen.tags import read_tags
+from components.image_example_gen.tables import read_tags
 from trainer.categories import Categories
 from trainer.data.pictures import Header
 from trainer.errors import UserError
@@ -34,7 +34,7 @@ def check_round_trip(write, originals, place):
     done = import_dataset(contents, place / "out", "train")
     assert (done["images"], done["masks"], done["dead"], done["left_out"]) == (len(originals), len(originals), 0, 0)
     names = done["categories"]
-    tags = read_tags(place / "out" / "tags.csv", Categories(tuple(names), ()))
+    tags = read_tags(place / "out" / "tags.csv", Categories(tuple(names), ()), place / "out")
     for one in originals:
         mask = written(place / "out", one.key)
         expected = np.where(one.mask == 255, 0, one.mask) if write in foreign_datasets.WITHOUT_VOID else one.mask
@@ -180,7 +180,7 @@ def test_voc_annotations_give_tags_without_masks(tmp_path):
         (tmp_path / "voc" / "Annotations" / f"{one.key}.xml").write_text(f"<annotation>{objects}</annotation>")
     done = import_dataset(read_voc(str(tmp_path / "voc"), None, None), tmp_path / "out", "train")
     assert (done["images"], done["masks"]) == (2, 0)
-    tags = read_tags(tmp_path / "out" / "tags.csv", Categories(tuple(done["categories"]), ()))
+    tags = read_tags(tmp_path / "out" / "tags.csv", Categories(tuple(done["categories"]), ()), tmp_path / "out")
     assert {one.key: one.ids for one in originals} == {key: list(ids) for key, ids in tags.items()}
 
 

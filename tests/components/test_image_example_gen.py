@@ -18,7 +18,7 @@ from components.image_example_gen import voc
 from components.image_example_gen import write_examples as transform
 from components.image_example_gen.dataset_config import DatasetConfig, check_dataset, fingerprint
 from components.image_example_gen.executor import Executor
-from components.image_example_gen.tags import read_tags
+from components.image_example_gen.tables import read_tags
 from components.image_example_gen.write_examples import WriteExamples, read_rejected, read_summary
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from trainer.categories import VOID, from_lists, named_split
@@ -259,7 +259,11 @@ def test_tags_as_spreadsheets_write_them(tmp_path):
         (tmp_path / voc.IMAGES / name).write_bytes(b"")
     text = '\ufeffimage,tags\r\na.b.JPG, ring | gear \r\n"c,d",\r\nJPEGImages\\E.JPEG,star\r\n'
     (tmp_path / "tags.csv").write_bytes(text.encode())
-    assert read_tags(tmp_path / "tags.csv", CATEGORIES) == {"a.b": (1, 5), "c,d": (), "e": (CATEGORIES.id_of("star"),)}
+    assert read_tags(tmp_path / "tags.csv", CATEGORIES, tmp_path) == {
+        "a.b": (1, 5),
+        "c,d": (),
+        "e": (CATEGORIES.id_of("star"),),
+    }
 
 
 def test_the_fingerprint_follows_the_files_that_are_used(demo):

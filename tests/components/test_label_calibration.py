@@ -55,7 +55,7 @@ def miou_of_real_labels(images, settings) -> float:
     return float(np.mean((hits / np.maximum(union, 1))[[0, 2, 5]]))
 
 
-@pytest.mark.parametrize("weight,cut", [(0.0, 0.5), (0.3, 0.45), (1.0, 0.6)])
+@pytest.mark.parametrize("weight,cut", [(0.0, 0.5), (0.3, 0.45), (1.0, 0.6), (1 / 3, 0.45), (0.3, 1.0)])
 def test_the_searched_score_is_that_of_real_labels(weight, cut):
     settings = LabelConfig(objectness_weight=weight, background_cut=cut, ignore_band=0, superpixels=80)
     found = calibrate(IMAGES, settings, grid={})
@@ -98,7 +98,7 @@ def test_what_is_written_can_be_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("labels: {sigma: -1}", "labels.sigma: Input should be greater than 0"),
+        ("labels: {sigma: -1}", "labels.sigma: Input should be greater than or equal to 0.03"),
         ("labels: {sgma: 1}", "labels.sgma"),
         ("name: x", "has no section `labels`"),
         ("[1", "not valid YAML"),

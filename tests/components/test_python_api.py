@@ -172,6 +172,24 @@ def test_scores_equal_the_formula_over_all_pixels():
             lambda m, root: transferseg.score_masks([(np.zeros((2, 2), int), np.zeros((3, 2), int))], CATEGORIES),
             "pair 0: mask sizes differ",
         ),
+        (lambda m, root: transferseg.score_masks([([1], [1])], CATEGORIES), "pair 0: masks must be .H, W., not .1."),
+        (lambda m, root: transferseg.score_masks([("a.png", "b.png")], CATEGORIES), "pair 0: masks must be .H, W."),
+        (
+            lambda m, root: transferseg.from_lists("disc", []),
+            "categories.strong: must be a list of names, not the text",
+        ),
+        (lambda m, root: transferseg.train([], "disc", root), "must be a list of names, not the text 'disc'"),
+        (lambda m, root: transferseg.train([], ["a"], root, network={}), "none of the examples"),
+        (lambda m, root: transferseg.train([], ["a"], root, network={"seed": 1}), "network: must be a NetworkConfig"),
+        (
+            lambda m, root: transferseg.train([], ["a"], root, stage={"steps": 1}),
+            "stage: must be a StageConfig, not di",
+        ),
+        (lambda m, root: transferseg.train([], ["a"], __file__), "is a file; give a folder"),
+        (
+            lambda m, root: transferseg.load_labeller(m["l_net"], m["cam"], {"sigma": 1}),
+            "settings: must be a LabelConfig",
+        ),
     ],
 )
 def test_mistakes_are_one_line(call, message, models, tmp_path):
@@ -187,6 +205,7 @@ def test_mistakes_are_one_line(call, message, models, tmp_path):
         (b"text", "not a picture"),
         (np.zeros((4, 4, 3)), "uint8.*not float64"),
         (np.zeros((4, 4), np.uint8), r"not uint8 \[4, 4\]"),
+        (None, "a picture must be a file's path, .* not NoneType"),
     ],
 )
 def test_what_is_no_picture_is_refused(picture, message, model, labeller):
@@ -200,6 +219,14 @@ def test_tags_are_a_list_of_known_names(labeller):
         labeller(BLACK, ["cat"])
     with pytest.raises(transferseg.UserError, match="a list of names"):
         labeller(BLACK, "ant")
+    with pytest.raises(transferseg.UserError, match="a list of names"):
+        labeller(BLACK, None)
+
+
+@pytest.mark.parametrize("boxes", [None, [("ant", 1, 2, 3)], [("ant", "1", 2, 3, 4)], ["ant"]])
+def test_boxes_are_five_values_each(boxes, labeller):
+    with pytest.raises(transferseg.UserError, match="boxes"):
+        labeller(BLACK, ["ant"], boxes)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +241,7 @@ def test_tags_are_a_list_of_known_names(labeller):
         ([], "segmentation", "none of the examples"),
         ([(b"", ["ant"])], "cam", "example-000000: the picture: the file is empty"),
         ([], "p_net", "give one of segmentation"),
+        ([BLACK], "segmentation", "example-000000: must be a pair"),
     ],
 )
 def test_bad_examples_are_named(examples, kind, message, tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 from components.image_example_gen import listing, voc
 from components.image_example_gen.dataset_config import DatasetConfig, check_dataset, fingerprint
 from components.image_example_gen.records import read_record
-from components.image_example_gen.tags import read_tags
+from components.image_example_gen.tables import read_tags
 from components.image_example_gen.write_examples import plan_shards, read_shard
 from trainer.categories import VOID, from_lists, palette
 from trainer.data import features
@@ -217,7 +217,7 @@ def test_all_wrong_lines_of_the_tags_are_named_at_once_and_a_listed_image_may_be
         assert words in message
     assert "line 2" not in message.replace("line 2 names that", "") and "line 3" not in message
     (root / "tags.csv").write_bytes("image;tags\r\nsub/A.JPG;ant|cow\r\n".encode("utf-16"))
-    assert read_tags(root / "tags.csv", CATEGORIES) == {"a": (1, 3)}
+    assert read_tags(root / "tags.csv", CATEGORIES, root) == {"a": (1, 3)}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import label_image
+from trainer.data.boxes import TagBox
 
 FORMULATIONS = ("discounted", "truncated", "random_walk")
 
@@ -47,6 +48,18 @@ def test_labels_whole_objects_from_hot_parts(formulation):
     assert min(iou(result.mask, truth, label) for label in (0, 3, 7)) > 0.85
     assert 0 < result.confidence <= 1 and result.void_share == pytest.approx(np.mean(result.mask == 255))
     assert set(result.seed_share) == {3, 7} and 0 < min(result.seed_share.values()) < 0.1
+
+
+def test_labels_lie_where_the_objects_do_whatever_the_working_resolution():
+    truth = np.zeros((375, 500), np.uint8)
+    for row in range(3):
+        for column in range(4):
+            cv2.circle(truth, (62 + 125 * column, 62 + 125 * row), 34, 1, -1)
+    image = np.where(truth[..., None], np.uint8([190, 60, 50]), np.uint8([70, 110, 60]))
+    maps = truth.astype(np.float32)
+    mask = label_image(image, maps, maps[..., None], [1], LabelConfig(ignore_band=0)).mask
+    offset = np.mean(np.nonzero(mask == 1), axis=1) - np.mean(np.nonzero(truth), axis=1)
+    assert np.abs(offset).max() < 0.2
 
 
 def test_the_same_input_gives_the_same_label():
@@ -129,6 +142,10 @@ def test_a_plain_image_with_plain_maps_does_not_fail():
         ({"activations": np.full((4, 4, 1), 255.0, np.float32)}, "activations must be finite and in 0..1"),
         ({"activations": np.zeros((4, 4, 2), np.float32)}, "one map a tag"),
         ({"tags": [0]}, "tags must be distinct ids in 1..254"),
+        ({"objectness": np.zeros((4, 4), np.float16)}, "objectness must be float32 and not empty, not float16"),
+        ({"activations": np.zeros((0, 4, 1), np.float32)}, r"activations must be float32 and not empty, not .*\[0, 4"),
+        ({"boxes": [TagBox(1, 3, 1, 2, 4)]}, "boxes: of tag 1: the box is inverted"),
+        ({"boxes": [TagBox(1, float("nan"), 1, 2, 4)]}, "boxes: of tag 1: a corner of the box is not a finite number"),
     ],
 )
 def test_a_broken_contract_is_one_clear_line(change, says):

@@ -22,9 +22,9 @@ from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import LABELS
 from pipeline.config.run_config import make_config
 from pipeline.execution.local_runner import ComponentRun
-from pipeline.report import write_report
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
+from pipeline.report.page import write_report
 from pipeline.report.summary import RunSummary, read_metrics
 from serving.export import export_maps, export_segmentation
 from trainer.categories import Categories
@@ -32,7 +32,7 @@ from trainer.data import features
 from trainer.training.curves import draw_curves
 
 CATEGORIES = Categories(("cat", "dog", "cow"), ("cat",))
-SIZE = 33
+SIZE = 57
 CONFIG = make_config(
     {
         "dataset": {"root": "/data"},

@@ -86,7 +86,7 @@ def test_a_kill_leaves_no_set_and_the_next_start_draws_it(tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.demo.demo_data._write_palette_png", killed)
+        patch.setattr("pipeline.demo.demo_data.encode", killed)
         with pytest.raises(KeyboardInterrupt):
             draw_demo_dataset(root, train=4, val=1, progress=False)
     assert not root.exists()

@@ -7,7 +7,7 @@ import pytest
 from finished_run import CATEGORIES, CONFIG, summary_of
 
 from pipeline.report.model_card import model_card, write_model_card
-from pipeline.report.summary import percent
+from pipeline.report.templates import percent
 from serving.saved_model import MODEL_CARD
 
 pytestmark = pytest.mark.slow  # whole cards

@@ -10,7 +10,7 @@ from pipeline.config.run_config import make_config
 from pipeline.demo.demo_data import draw_demo_dataset
 from pipeline.experiment.methods import METHODS
 from pipeline.experiment.pace import STEPS, plan_rows
-from pipeline.report.summary import duration
+from pipeline.report.templates import duration
 from pipeline.run.plan import PROBE, Counts, Rates, Remaining, count, known_rates, plan, print_plan
 
 STAGE = {"epochs": 2, "batch_size": 4}

@@ -76,7 +76,7 @@ def test_figures_of_the_run_are_there(page, finished):
     assert "odd" in page.text and "has ids [<99>]" in page.text  # escaped in the source, whole for the reader
     assert "10 of 11" in page.text and "truncated" in page.text
     assert "12 s" in page.text and "1 min 39 s" in page.text and "cached" in page.text
-    assert "image_size: 33" in page.text
+    assert "image_size: 57" in page.text
 
 
 def test_what_a_trainer_warned_of_is_there(finished, tmp_path):

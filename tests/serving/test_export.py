@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 from serving_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, SIZE, build_tiny_net, draw, encode, png_bomb, read_mask
 
+from serving import signatures
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
 from serving.saved_model import load_saved_model
 from serving.trainer_predictions import read_trainer_predictions
@@ -18,7 +19,7 @@ from trainer.data.orientation import stored, upright
 from trainer.data.preprocessing import decode_image, grid_to_image, to_network_input
 from trainer.errors import UserError
 from trainer.inference.looks import Look, MapsConfig
-from trainer.metrics import boundary_confusion
+from trainer.metrics import boundary_band, boundary_confusion
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
 
@@ -301,3 +302,10 @@ def test_cam_maps_are_normalised_on_the_image_alone(tmp_path):
     np.testing.assert_allclose(answer["maps"][0], maps / np.maximum(maps.max((0, 1)), 1e-12), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(answer["scores"], tf.sigmoid(plain["scores"]), rtol=1e-5)
     np.testing.assert_array_equal(answer["valid"][0], valid)
+
+
+@pytest.mark.parametrize("size", [(2, 50_000), (50_000, 1)])
+def test_the_band_of_a_very_long_picture_is_that_of_numpy(size):
+    truth = np.zeros(size, np.uint8)
+    truth.ravel()[truth.size // 2 :] = 1
+    np.testing.assert_array_equal(signatures.boundary_band(tf.constant(truth)), boundary_band(truth))

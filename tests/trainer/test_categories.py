@@ -48,7 +48,7 @@ def test_an_image_is_weak_if_any_tag_is():
         (["cat"], ["do\x1bg"], None, "categories.weak: .*cannot be printed"),
         (["cat|cow"], [], None, "separates tags"),
         (["cat", "background"], [], None, "background is id 0"),
-        (["cat"], ["void"], None, "void is id 255"),
+        (["cat"], ["void"], None, "in masks it is 255"),
         (["c" * 10_000], [], None, "more than 100 letters"),
         (["cat"], ["dog"], ["cat"], "dog"),
         ([], [], None, "split"),

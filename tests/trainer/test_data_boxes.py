@@ -41,7 +41,6 @@ def test_spreadsheets_may_write_it(tmp_path):
         ("a,dog,1,2,inf,4", "not a finite number"),
         ("a,dog,3,2,1,4", "the box is inverted: 3 to 1 and 2 to 4"),
         ("a,dog,1,5,3,4", "the box is inverted"),
-        ("a,dog,.1,.2,.8,.9", "the box lies within 0..1: fractions of the picture? coordinates are pixels"),
         ("a,dog,1,2,1,4", "the box is empty"),
         ("a,dog,1,2,3,2", "the box is empty"),
         ("a,Dog,1,2,3,4", "unknown category 'Dog'; write dog"),
@@ -63,6 +62,11 @@ def test_a_wrong_line_costs_itself_and_is_named(tmp_path, line, says):
 def test_another_header_is_refused(tmp_path):
     with pytest.raises(UserError, match="line 1 must be the header image,category,x1,y1,x2,y2, not 'image,tags'"):
         table(tmp_path, "a,dog", header="image,tags")
+
+
+def test_fractions_are_refused(tmp_path):
+    with pytest.raises(UserError, match="boxes.csv: every box lies within 0..1: fractions of the picture?"):
+        table(tmp_path, "a,dog,.1,.2,.8,.9", "b,dog,0,0,1,1")
 
 
 def test_what_is_written_is_read_again(tmp_path):

@@ -6,9 +6,10 @@ import unicodedata
 import pytest
 
 from trainer.data.category_names import names_by_id, read_names
+from trainer.data.csv_table import has_header
 from trainer.data.files import decode_text, read_bytes, walk
 from trainer.data.names import Pictures, free_keys, key_of, stem_of
-from trainer.data.tags_table import is_tags_table, read_tags_table, write_tags_table
+from trainer.data.tags_table import HEADER, read_tags_table, write_tags_table
 from trainer.errors import ImageFault, UserError, shown
 
 PICTURES = Pictures(["1.jpg", "sub/1.jpg", "a.b c.JPG", "x/y/2.png", "3.jpg", "3.png", "UP.JPG", "\u00e9.jpg"])
@@ -123,7 +124,7 @@ def test_tables_as_spreadsheets_write_them(kind, tmp_path):
     (tmp_path / "t.csv").write_bytes(TABLES[kind])
     table = read_tags_table(tmp_path / "t.csv").strict()
     assert [(row.image, row.tags) for row in table.rows] == [("1.jpg", ("dog", "cat")), ("2.jpg", ("dog",))]
-    assert table.names == ["dog", "cat"] and is_tags_table(tmp_path / "t.csv")
+    assert table.names == ["dog", "cat"] and has_header(tmp_path / "t.csv", HEADER)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_what_is_no_table_is_refused_by_name(data, words, tmp_path):
         (tmp_path / "t.csv").write_bytes(data)
     with pytest.raises(UserError, match=r"t\.csv.*" + words if data is not None else words):
         read_tags_table(tmp_path / "t.csv")
-    assert not is_tags_table(tmp_path / "t.csv") or b"image" in (data or b"")
+    assert not has_header(tmp_path / "t.csv", HEADER) or b"image" in (data or b"")
 
 
 def test_tables_round_trip(tmp_path):

@@ -51,6 +51,22 @@ def test_short_way_equals_long_way(kind, rate, values, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("kind", ["full", "depthwise"])
+def test_half_precision_is_the_same_but_for_rounding(kind, precision, values):
+    layer = layer_of(kind, 2)
+    exact = updated(layer, values)
+    half = type(layer).from_config(layer.get_config() | {"dtype": precision})
+    half.build([None, None, None, 4])
+    half.set_weights(layer.get_weights())
+    for a, b in zip(updated(half, values), exact, strict=True):
+        np.testing.assert_allclose(a.astype(np.float32), b, atol=0.05 * np.abs(b).max())
+
+
+def test_the_short_way_is_taken_in_bfloat16():
+    assert dilated._works(dilated._native, tf.nn.convolution, tf.bfloat16)
+
+
 @pytest.mark.parametrize("kind", ["full", "depthwise"])
 def test_without_a_graph_it_is_the_same(kind, values):
     layer = layer_of(kind, 3)

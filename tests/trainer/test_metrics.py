@@ -57,11 +57,16 @@ def test_counts_add_up_over_images():
 
 @pytest.mark.parametrize(
     ("truth", "prediction", "words"),
-    [(np.zeros((2, 2)), np.zeros((2, 3)), "sizes differ"), (np.full((2, 2), 7), np.zeros((2, 2)), "id 7")],
+    [
+        (np.zeros((2, 2), int), np.zeros((2, 3), int), "sizes differ"),
+        (np.full((2, 2), 7), np.zeros((2, 2), int), "truth mask holds id 7"),
+        (np.zeros((2, 2), int), np.full((2, 2), -1), "prediction mask holds id -1"),
+        (np.zeros((2, 2), np.int8), np.zeros((2, 2)), "prediction mask holds float64, must be integers"),
+    ],
 )
 def test_bad_masks_are_named(truth, prediction, words):
     with pytest.raises(UserError, match=words):
-        confusion_matrix(truth.astype(int), prediction.astype(int), 4)
+        confusion_matrix(truth, prediction, 4)
 
 
 def test_boundary_band_equals_a_search_of_every_window():

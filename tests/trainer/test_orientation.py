@@ -45,7 +45,7 @@ def test_every_orientation_is_read_and_turned_as_pillow_does(orientation):
     ours = upright(tf.constant(PIXELS), tf.constant(orientation))
     np.testing.assert_array_equal(ours, turned)
     np.testing.assert_array_equal(stored(ours, tf.constant(orientation)), PIXELS)
-    np.testing.assert_array_equal(geometry.stored(turned, orientation), PIXELS)
+    np.testing.assert_array_equal(geometry.stored_pixels(turned, orientation), PIXELS)
     np.testing.assert_array_equal(swapped_if_turned(tf.constant([5, 8]), tf.constant(orientation)), turned.shape[:2])
 
 

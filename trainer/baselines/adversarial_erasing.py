@@ -17,7 +17,7 @@ from PIL import Image
 from trainer.baselines.example_files import read_examples, rewrite
 from trainer.categories import BACKGROUND, VOID
 from trainer.data import features, keys
-from trainer.data.features import image_of, key_of, tags_of
+from trainer.data.features import image_of, key_of, mask_of, tags_of
 from trainer.data.pictures import read_header, to_png
 from trainer.data.preprocessing import MEAN_COLOUR, decode_image, decode_mask
 from trainer.inference.looks import Look
@@ -50,8 +50,7 @@ def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> 
         columns = [tag - 1 for tag in tags]
         _, maps = predict_on_pixels(lambda x: tf.gather(maps_of(x), columns, axis=-1), image_of(example), look)
         activations = tf.cast(tf.round(255 * normalise_maps(maps[tf.newaxis])[0]), tf.uint8).numpy()
-        encoded = example.features.feature[features.MASK].bytes_list.value
-        truth = decode_mask(tf.constant(encoded[0])).numpy() if encoded and encoded[0] else None
+        truth = decode_mask(tf.constant(encoded)).numpy() if (encoded := mask_of(example)) else None
         return Activated(key_of(example), tags, activations, truth)
 
     yield from in_threads(activated, (example for example in read_examples(patterns) if tags_of(example)))

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.categories import VOID
 from trainer.data import features
-from trainer.data.features import key_of
+from trainer.data.features import key_of, mask_of
 from trainer.data.input_pipeline import read_records
 from trainer.data.preprocessing import decode_mask
 from trainer.threads import in_threads
@@ -57,8 +57,7 @@ def write_labels(patterns: Sequence[str], labels: Mapping[str, np.ndarray], fold
 
 def with_human_mask(label: np.ndarray, example: tf.train.Example) -> np.ndarray:
     """A generated label, uint8 [H, W], in the void pixels of the example's own mask, if it has one."""
-    encoded = b"".join(example.features.feature[features.MASK].bytes_list.value)
-    if not encoded:
+    if not (encoded := mask_of(example)):
         return label
     human = decode_mask(tf.constant(encoded)).numpy()
     return np.where(human == VOID, label, human)

@@ -107,19 +107,7 @@ class Row:
     corners: Corners
 
 
-@dataclass(frozen=True)
-class BoxesTable:
-    """A table as it was read. `faults`: (line number, what is wrong) of the lines that are left out."""
-
-    path: str
-    rows: tuple[Row, ...]
-    faults: csv_table.Faults
-
-    def strict(self) -> BoxesTable:
-        """Itself; UserError if a line is wrong, all of them are named."""
-        csv_table.refuse(self.path, self.faults)
-        return self
-
+class BoxesTable(csv_table.Table[Row]):
     def faults_of_names(self, known: Sequence[str]) -> csv_table.Faults:
         """(line number, what is wrong) of categories that are none of the known names."""
         return tuple(csv_table.unknown(((row.line, row.category) for row in self.rows), known))
@@ -147,18 +135,17 @@ class BoxesTable:
         return {image: tuple(boxes) for image, boxes in found.items()}, sorted(faults)
 
 
-def is_boxes_table(path: str | Path) -> bool:
-    """Whether a file begins with the header."""
-    return csv_table.has_header(path, HEADER)
-
-
 def read_boxes_table(path: str | Path) -> BoxesTable:
     """Reads a table, see `csv_table.read_lines`.
 
     Raises:
-      UserError: no such file, no text, or another header; single wrong lines become `faults`.
+      UserError: no such file, no text, another header, or fractions; single wrong lines become `faults`.
     """
-    return BoxesTable(str(path), *csv_table.read_lines(path, HEADER, _row))
+    rows, faults = csv_table.read_lines(path, HEADER, _row)
+    values = {value for row in rows for value in row.corners}
+    if values and min(values) >= 0 and max(values) <= 1 and not values <= {0, 1}:
+        raise UserError(f"{path}: every box lies within 0..1: fractions of the picture? {PIXELS}")
+    return BoxesTable(str(path), rows, faults)
 
 
 def write_boxes_table(boxes: Mapping[str, Iterable[tuple[str, Corners]]]) -> bytes:
@@ -193,8 +180,6 @@ def box_fault(corners: Sequence[float]) -> str | None:
         return f"the box is inverted: {x1:g} to {x2:g} and {y1:g} to {y2:g}; write left, top, right, bottom"
     if x1 == x2 or y1 == y2:
         return f"the box is empty: {x1:g} to {x2:g} and {y1:g} to {y2:g}"
-    if min(corners) >= 0 and max(corners) <= 1 and any(0 < value < 1 for value in corners):
-        return f"the box lies within 0..1: fractions of the picture? {PIXELS}"
     return None
 
 

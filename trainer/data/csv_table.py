@@ -6,8 +6,9 @@ import csv
 import io
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from trainer.data.files import cut, read_text
 from trainer.errors import UserError, shown, some
@@ -15,7 +16,22 @@ from trainer.errors import UserError, shown, some
 _DELIMITERS = (",", ";", "\t")  # spreadsheets write what the country's settings say
 
 Faults = tuple[tuple[int, str], ...]  # (line number, what is wrong) of the lines that are left out
+S = TypeVar("S", bound="Table[Any]")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Table(Generic[T]):
+    """A table as it was read. `faults`: (line number, what is wrong) of the lines that are left out."""
+
+    path: str
+    rows: tuple[T, ...]
+    faults: Faults
+
+    def strict(self: S) -> S:
+        """Itself; UserError if a line is wrong, all of them are named."""
+        refuse(self.path, self.faults)
+        return self
 
 
 def read_lines(

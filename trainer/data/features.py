@@ -106,6 +106,11 @@ def image_of(example: tf.train.Example) -> bytes:
     return example.features.feature[IMAGE].bytes_list.value[0]
 
 
+def mask_of(example: tf.train.Example) -> bytes:
+    """Encoded; empty without one."""
+    return b"".join(example.features.feature[MASK].bytes_list.value)
+
+
 def tags_of(example: tf.train.Example) -> tuple[int, ...]:
     return tuple(example.features.feature[TAGS].int64_list.value)
 

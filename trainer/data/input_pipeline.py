@@ -7,6 +7,7 @@ Example i of the run (counted over epochs) always meets the same augmentation, b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -84,20 +85,16 @@ def training_batches(
     )
 
 
+@dataclass(frozen=True)
 class PrepareExample:
     """(number, record) -> an example as it is in a batch; arguments are those of `training_batches`."""
 
-    def __init__(
-        self,
-        num_categories: int,
-        image_size: int,
-        seed: int,
-        scale: Scale,
-        mirror: bool,
-        colour_jitter: float,
-    ):
-        self.num_categories = num_categories
-        self.augment = _Augmentation(image_size, seed, scale, mirror, colour_jitter)
+    num_categories: int
+    image_size: int
+    seed: int
+    scale: Scale
+    mirror: bool
+    colour_jitter: float
 
     def __call__(self, number: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         example = tf.io.parse_single_example(record, features.PARSE_SPEC)
@@ -115,21 +112,11 @@ class PrepareExample:
         tags = tf.where(tf.size(ids) > 0, tags, tf.zeros([1, self.num_categories]))[0]
         return {keys.IMAGE: image, keys.LABELS: labels, keys.TAGS: tags, keys.KEY: example[features.KEY]}
 
+    def augment(self, image: tf.Tensor, labels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Random scale, crop, mirror and colour, all from (seed, index).
 
-class _Augmentation:
-    """Random scale, crop, mirror and colour of one image and its labels; all randomness from (seed, index)."""
-
-    def __init__(self, image_size: int, seed: int, scale: Scale, mirror: bool, colour_jitter: float):
-        self.image_size, self.seed, self.scale, self.mirror, self.colour_jitter = (
-            image_size,
-            seed,
-            scale,
-            mirror,
-            colour_jitter,
-        )
-
-    def __call__(self, image: tf.Tensor, labels: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """uint8 [H, W, 3], uint8 [H, W], int64 scalar -> float32 [S, S, 3], uint8 [S, S]."""
+        uint8 [H, W, 3], uint8 [H, W], int64 scalar -> float32 [S, S, 3], uint8 [S, S].
+        """
         size = self.image_size
         draws = tf.random.stateless_uniform([7], tf.stack([tf.constant(self.seed, tf.int64), index]))
         shape = tf.shape(image)

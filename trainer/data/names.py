@@ -9,6 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
+from itertools import count
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from trainer.errors import ImageFault, shown
@@ -49,10 +50,7 @@ def key_of(name: str) -> str:
 def free_keys(key: str) -> Iterator[str]:
     """`key`, then `key_2`, `key_3`, ...: what a picture is called where another has its key."""
     yield key
-    number = 2
-    while True:
-        yield f"{key}_{number}"
-        number += 1
+    yield from (f"{key}_{number}" for number in count(2))
 
 
 def plain(name: str) -> str:
@@ -145,23 +143,15 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return dict(groups)
 
 
-def _exact(name: str) -> str:
-    return name
-
-
 def _suffix_folded(name: str) -> str:
     return stem_of(name) + suffix_of(name).lower()
-
-
-def _casefolded(name: str) -> str:
-    return name.casefold()
 
 
 def _stem_folded(name: str) -> str:
     return stem_of(name).casefold()
 
 
-_FORMS = (_exact, _suffix_folded, _casefolded, stem_of, _stem_folded)  # strict to loose
+_FORMS: tuple[Callable[[str], str], ...] = (str, _suffix_folded, str.casefold, stem_of, _stem_folded)  # strict to loose
 
 
 def _last(path: str) -> str:

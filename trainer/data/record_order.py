@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ import tensorflow as tf
 
 from trainer.data import features
 from trainer.errors import UserError
+from trainer.threads import in_threads
 
 GROUP = 1024  # our choice: records shuffled together, about 100 MB of VOC-sized JPEGs
 _FRAME = 12, 4  # bytes around a record in its file
@@ -49,19 +49,14 @@ def _index(states: tuple[tuple[str, int, int], ...], without: tuple[int, ...]) -
     def spans_of(file: str) -> np.ndarray:
         found, place = [], 0
         for record in tf.data.TFRecordDataset(file, compression_type="GZIP").as_numpy_iterator():
-            if not without or _tags(record).isdisjoint(without):
+            if not without or set(without).isdisjoint(features.tags_of(tf.train.Example.FromString(record))):
                 found.append((place + _FRAME[0], len(record)))
             place += len(record) + sum(_FRAME)
         return np.array(found, np.int64).reshape(-1, 2)
 
-    with ThreadPoolExecutor(4) as pool:
-        spans = list(pool.map(spans_of, [file for file, *_ in states]))
+    spans = list(in_threads(spans_of, [file for file, *_ in states]))
     kept = [(state[0], some) for state, some in zip(states, spans, strict=True) if len(some)]
     return RecordIndex(tuple(file for file, _ in kept), tuple(some for _, some in kept))
-
-
-def _tags(record: bytes) -> set[int]:
-    return set(tf.train.Example.FromString(record).features.feature[features.TAGS].int64_list.value)
 
 
 def in_random_order(index: RecordIndex, seed: int, start: int = 0) -> tf.data.Dataset:

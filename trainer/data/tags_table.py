@@ -26,23 +26,7 @@ class Row:
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class TagsTable:
-    """A table as it was read. `faults`: (line number, what is wrong) of the lines that are left out."""
-
-    path: str
-    rows: tuple[Row, ...]
-    faults: tuple[tuple[int, str], ...]
-
-    def strict(self) -> TagsTable:
-        """Itself.
-
-        Raises:
-          UserError: a line is wrong; all of them are named.
-        """
-        csv_table.refuse(self.path, self.faults)
-        return self
-
+class TagsTable(csv_table.Table[Row]):
     @property
     def names(self) -> list[str]:
         """All tags in the order of their first appearance."""
@@ -66,11 +50,6 @@ class TagsTable:
     def faults_of_names(self, known: Sequence[str]) -> list[tuple[int, str]]:
         """(line number, what is wrong) of tags that are none of the known names."""
         return csv_table.unknown(((row.line, tag) for row in self.rows for tag in row.tags), known)
-
-
-def is_tags_table(path: str | Path) -> bool:
-    """Whether a file begins with the header."""
-    return csv_table.has_header(path, HEADER)
 
 
 def read_tags_table(path: str | Path) -> TagsTable:

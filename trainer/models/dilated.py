@@ -18,8 +18,8 @@ class Conv2D(layers.Conv2D):
     """Keras' layer. Every TensorFlow runs it forward, so it may be in an exported graph."""
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        rates = tuple(self.dilation_rate)
-        if rates == (1, 1) or self.padding != "same" or not _works(_native, tf.nn.convolution, kernel.dtype):
+        rates, dtype = tuple(self.dilation_rate), tf.as_dtype(self.compute_dtype)  # the kernel's own is float32
+        if rates == (1, 1) or self.padding != "same" or not _works(_native, tf.nn.convolution, dtype):
             return super().convolution_op(inputs, kernel)
         return _native(inputs, kernel, rates)
 

@@ -6,7 +6,6 @@ import tensorflow as tf
 from tensorflow import keras
 
 
-@keras.saving.register_keras_serializable("trainer")
 class Dropout(keras.layers.Layer):
     """Drops a share of the values in training, scaling the rest by 1 / (1 - rate).
 
@@ -23,6 +22,3 @@ class Dropout(keras.layers.Layer):
         if not training:
             return inputs
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed=self.generator.make_seeds()[:, 0])
-
-    def get_config(self) -> dict:
-        return super().get_config() | {"rate": self.rate, "seed": self.seed}

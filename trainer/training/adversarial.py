@@ -148,9 +148,25 @@ def make_segmentation_step(
 
 def _with_thumbnails(batch: Batch) -> Batch:
     """The batch's numbers, with the images shrunk to the logits' size (XLA can neither shrink nor take strings)."""
-    grid = grid_size(batch[keys.IMAGE].shape[1])
-    thumbnail = tf.image.resize(batch[keys.IMAGE], [grid, grid], antialias=True)
-    return {keys.IMAGE: batch[keys.IMAGE], keys.LABELS: batch[keys.LABELS], "thumbnail": thumbnail}
+    return {keys.IMAGE: batch[keys.IMAGE], keys.LABELS: batch[keys.LABELS], "thumbnail": shrunk(batch[keys.IMAGE])}
+
+
+def shrunk(images: tf.Tensor) -> tf.Tensor:
+    """float32 [B, S, S, 3] -> [B, g, g, 3], without aliasing; cell i lies on pixel i (S - 1) / (g - 1), as logits do.
+
+    `tf.image.resize` would put it half a cell further in at the borders.
+    """
+    side = images.shape[1]
+    grid = grid_size(side)
+    scale = (grid - 1) / (side - 1)
+    return tf.raw_ops.ScaleAndTranslate(
+        images=images,
+        size=[grid, grid],
+        scale=[scale, scale],
+        translation=[(1 - scale) / 2] * 2,  # middles of pixels are at i + .5
+        kernel_type="triangle",
+        antialias=True,
+    )
 
 
 def _counts(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:

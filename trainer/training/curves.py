@@ -9,16 +9,14 @@ from trainer.training.checkpoints import read_history
 
 def draw_curves(history: str | Path, title: str) -> Path | None:
     """Draws every column of a `history.csv` over the step into `curves.png` beside it; None without any row."""
-    import matplotlib  # slow to import, and only this picture needs it
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # slow to import, and only this picture needs it
 
     rows = read_history(history)
     if not rows:
         return None
     names = [name for name in rows[0] if name != "step"]
-    figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3), squeeze=False, layout="constrained")
+    figure = Figure((4 * len(names), 3), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         axis.plot([row["step"] for row in rows], [row[name] for row in rows], linewidth=1)
         axis.set(xlabel="step", title=name.replace("_", " "))
@@ -26,5 +24,4 @@ def draw_curves(history: str | Path, title: str) -> Path | None:
     figure.suptitle(title)
     target = Path(history).with_name("curves.png")
     figure.savefig(target, dpi=100)
-    plt.close(figure)
     return target

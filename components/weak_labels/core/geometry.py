@@ -3,6 +3,7 @@
 import numpy as np
 
 from trainer.data import keys
+from trainer.data.pictures import stored_pixels
 
 
 def grid_to_image(grid: np.ndarray, valid: tuple[int, int], image_size: int, size: tuple[int, int]) -> np.ndarray:
@@ -35,14 +36,7 @@ def map_on_stored_pixels(outputs: dict[str, np.ndarray], image_size: int, size: 
     """
     orientation = int(outputs[keys.ORIENTATION])
     upright = size[::-1] if orientation >= 5 else size
-    return stored(grid_to_image(outputs[keys.MAPS], outputs[keys.VALID], image_size, upright), orientation)
-
-
-def stored(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Upright picture [H, W, ...] -> the stored pixels; see trainer.data.orientation."""
-    image = image[:, ::-1] if orientation in (2, 3, 6, 7) else image
-    image = image[::-1] if orientation in (3, 4, 7, 8) else image
-    return image.swapaxes(0, 1) if orientation >= 5 else image
+    return stored_pixels(grid_to_image(outputs[keys.MAPS], outputs[keys.VALID], image_size, upright), orientation)
 
 
 def _interpolation(cells: int, valid: int, image_size: int, pixels: int) -> np.ndarray:

@@ -27,7 +27,9 @@ class LabelConfig(Strict):
         1200, ge=1, le=2000, description="images above 500 x 500 get more, by their area, up to this; our choice"
     )
     compactness: float = Field(20.0, gt=0, description="SLIC: weight of position against CIELAB colour")
-    sigma: float = Field(0.05**0.5, gt=0, description="of the edge weights; default: 1 / (2 sigma^2) = 10")
+    sigma: float = Field(
+        0.05**0.5, ge=0.03, description="of the edge weights; default: 1 / (2 sigma^2) = 10; below .03 they vanish"
+    )
     second_neighbours: bool = Field(True, description="link neighbours of neighbours too")
     border_links: bool = Field(True, description="link all superpixels at the image border with each other")
     formulation: Literal["discounted", "truncated", "random_walk"] = Field(
@@ -58,6 +60,8 @@ class LabelConfig(Strict):
         for name, formulation in (("discount", "discounted"), ("iterations", "truncated")):
             if self.formulation != formulation:
                 refuse_unread(self, [name], f"formulation: {self.formulation} does not read it")
+        if self.superpixel_method == "felzenszwalb":
+            refuse_unread(self, ["compactness"], "superpixel_method: felzenszwalb does not read it")
         return self
 
     def superpixels_of(self, height: int, width: int) -> int:

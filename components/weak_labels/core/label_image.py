@@ -17,7 +17,7 @@ from components.weak_labels.core.region_graph import adjacency, edge_weights, re
 from components.weak_labels.core.seeds import find_seeds
 from components.weak_labels.core.superpixels import segment
 from trainer.categories import VOID
-from trainer.data.boxes import TagBox, pixels_of
+from trainer.data.boxes import TagBox, box_fault, pixels_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def label_image(
         ids = assign(q, regions.objectness, tags, settings)
     else:
         ids = assign_boxed(q, regions.objectness, regions.lab, regions.boxes, tags, settings)
-    mask = cv2.resize(ids[regions.labels], image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    mask = cv2.resize(ids[regions.labels], image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     if boxes:
         keep_inside(mask, boxes, tags)
     area = np.bincount(regions.labels.ravel()) / regions.labels.size
@@ -174,7 +174,12 @@ def _check(
         raise ValueError(f"tags must be distinct ids in 1..{VOID - 1}, not {list(tags)}")
     if odd := {box.tag for box in boxes}.difference(tags):
         raise ValueError(f"boxes must be of the tags {list(tags)}, not {sorted(odd)}")
+    for box in boxes:
+        if fault := box_fault(box.corners):
+            raise ValueError(f"boxes: of tag {box.tag}: {fault}")
     for name, maps in (("objectness", objectness), ("activations", activations)):
+        if maps.dtype not in (np.float32, np.float64) or 0 in maps.shape[:2]:
+            raise ValueError(f"{name} must be float32 and not empty, not {maps.dtype} {list(maps.shape)}")
         # Comparisons with NaN are false, so this catches it too.
         if not (maps.min(initial=0) >= 0 and maps.max(initial=0) <= 1 + 1e-5):
             raise ValueError(f"{name} must be finite and in 0..1; its range is {maps.min()} to {maps.max()}")
