@@ -27,7 +27,8 @@ STRIDE = 16
 def transfer_net(network: NetworkConfig) -> Stage:
     """Trains attention and decoder on all images. One tag of each is asked for, another each time (Hong et al. 2016).
 
-    Images without a mask teach the attention alone.
+    Images without a mask teach the attention alone. Length, rates and optimiser are the stage's, as every rival's here;
+    Hong et al. have Adam.
 
     Raises:
       UserError: the image size is not 16k+1.
