@@ -31,6 +31,7 @@ def calibrate_folder(
     """
     for model in (cam, l_net):
         check_saved_model(model)
+    output.mkdir(parents=True, exist_ok=True)  # now: an OSError after the search would come late
     examples = rehearsal_images(_strong_examples(config, console), str(l_net), max_images)
     found = known_images(str(cam), str(l_net), examples)
     images = list(track(found, "Networks", total=len(examples), console=console, transient=True))

@@ -39,15 +39,16 @@ def create_pipeline(
     `dataset_state` is that key where the dataset is not at hand; by default its fingerprint now.
     """
     state = fingerprint(config.dataset) if dataset_state is None else dataset_state
-    examples = ImageExampleGen(config.dataset, config.categories.resolve(), state).with_id("examples")
+    categories = config.categories.resolve()
+    examples = ImageExampleGen(config.dataset, categories, state).with_id("examples")
     checks = nodes.data_checks(examples)
 
     if config.cam_from:
-        cam = nodes.imported("cam", config.cam_from)
+        cam = nodes.imported("cam", config.cam_from, categories)
     else:
         cam = nodes.trainer(config, "cam", examples, folders.checkpoints)
     if config.l_net_from:
-        l_net = nodes.imported("l_net", config.l_net_from)
+        l_net = nodes.imported("l_net", config.l_net_from, categories)
     else:
         l_net = nodes.trainer(config, "l_net", examples, folders.checkpoints)
     calibration = nodes.calibration(config, examples, cam, folders.checkpoints) if config.calibrate else []

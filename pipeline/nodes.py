@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow_data_validation as tfdv
 from tfx.components import (
@@ -32,6 +32,7 @@ from components.serving_validator.component import ServingValidator
 from components.weak_label_gate.component import WeakLabelGate
 from components.weak_labels.component import WeakLabels
 from pipeline.config.run_config import RunConfig
+from serving.export import read_categories
 from trainer.categories import Categories
 from trainer.data import features
 from trainer.data.pictures import MAX_PIXELS
@@ -116,10 +117,22 @@ def trainer_config(
     }
 
 
-def imported(name: str, path: str) -> Importer:
-    """A network of an earlier run, in place of the Trainer `name`."""
-    folder = exported_folder(f"{name}_from", path)
-    state = None if "://" in folder else {"content": model_digest(path_utils.serving_model_path(folder))}
+def imported(name: Literal["cam", "l_net"], path: str, categories: Categories) -> Importer:
+    """A network of an earlier run, in place of the Trainer `name`.
+
+    Raises:
+      UserError: no such model, or, of the CAM classifier, it knows other categories.
+    """
+    folder, state = exported_folder(f"{name}_from", path), None
+    if "://" not in folder:
+        model = path_utils.serving_model_path(folder)
+        state = {"content": model_digest(model)}
+        known = read_categories(model, name).foreground
+        if name == "cam" and known != categories.foreground:
+            raise UserError(
+                f"cam_from: {path} knows {', '.join(known)}; this run has {', '.join(categories.foreground)}: names "
+                "and order must be the same"
+            )
     return Importer(
         source_uri=folder,
         artifact_type=standard_artifacts.Model,

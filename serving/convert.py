@@ -138,7 +138,9 @@ def _onnx() -> tuple[Any, Any]:
         import onnxruntime
         import tf2onnx
     except ImportError as error:
-        raise UserError(f"--format onnx: {error.name} is not installed; pip install 'transferseg[onnx]'") from None
+        raise UserError(
+            f"--format onnx: {error.name} is not installed; pip install 'transferseg[onnx]' -c requirements.lock"
+        ) from None
     return tf2onnx, onnxruntime
 
 
@@ -219,4 +221,6 @@ def write(converted: Converted, output: Path) -> None:
         about.write_text(json.dumps(converted.about, indent=1) + "\n")
         output.write_bytes(converted.data)
     except OSError as error:
+        for path in (about, output):
+            path.unlink(missing_ok=True)  # cut off, it would be in the way of the next try
         raise UserError(f"--output {output}: cannot be written ({error.strerror})") from None

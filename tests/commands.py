@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -27,6 +28,7 @@ def transferseg(*arguments: object) -> subprocess.CompletedProcess:
     out, err = io.StringIO(), io.StringIO()
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with (
         mock.patch.object(sys, "argv", words),
         mock.patch.dict(os.environ),
@@ -40,6 +42,8 @@ def transferseg(*arguments: object) -> subprocess.CompletedProcess:
         except SystemExit as end:
             status = end.code or 0
         finally:
+            for number, before in signals.items():
+                signal.signal(number, before)
             for handler in set(root.handlers) - set(handlers):
                 handler.close()
             root.handlers, root.level = handlers, level

@@ -53,13 +53,17 @@ def claimed(output: str | Path, images: str | Path | None, job: str) -> Iterator
         ) from None
 
 
-def refuse_foreign(output: Path, keys: Iterable[str], reports: Iterable[str]) -> None:
-    """Raises UserError if the job would replace or remove a file that no job of ours has made.
+def take_over(output: Path, keys: Iterable[str], reports: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Removes what an earlier job of ours wrote about its masks and this one will not write again.
 
     Args:
       output: the claimed folder.
       keys: of the masks it may write; a mask tells by the note in it.
       reports: names of the other files it may write; they count as ours where a job of ours has worked before.
+      others: names of files that jobs with other options write.
+
+    Raises:
+      UserError: the job would replace or remove a file that no job of ours has made.
     """
     with os.scandir(output) as entries:
         there = {entry.name for entry in entries if not entry.is_dir()}
@@ -74,6 +78,9 @@ def refuse_foreign(output: Path, keys: Iterable[str], reports: Iterable[str]) ->
             f"{output}: holds files that this command would replace and did not make: {', '.join(foreign[:5])}{more}; "
             "give another --output, or move them"
         )
+    for name in {*others} - {*reports}:
+        if name in there and _has_worked(output, there):
+            (output / name).unlink()
 
 
 def _has_worked(output: Path, there: set[str]) -> bool:

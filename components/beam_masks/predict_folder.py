@@ -17,7 +17,7 @@ from components.beam_masks.faults import dead_letter
 from components.beam_masks.images import Claims, Sample, Source, list_images, mask_key
 from components.beam_masks.masks import Result, write_atomic
 from components.beam_masks.networks import RunNetworks, describe, threads_per_worker
-from components.beam_masks.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
+from components.beam_masks.output import DEAD_LETTERS, SUMMARY, claimed, take_over
 from serving.prediction_counts import FILE as COUNTS
 from serving.prediction_counts import PredictionCounts
 from serving.saved_model import find_saved_model
@@ -76,7 +76,7 @@ def predict_folder(
     sources, dead = _sources(files[:limit])
     with claimed(output, images, "predict") as output:
         reports = (DEAD_LETTERS, SUMMARY, COUNTS) if format == "png" else (DEAD_LETTERS, SUMMARY, COUNTS, COCO)
-        refuse_foreign(output, [source.key for source in sources], reports)
+        take_over(output, [source.key for source in sources], reports, [COCO])
         outcome = job.run(
             sources,
             dead,

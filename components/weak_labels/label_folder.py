@@ -10,7 +10,7 @@ from components.beam_masks import job
 from components.beam_masks.coco_export import COCO, write_coco
 from components.beam_masks.images import list_images
 from components.beam_masks.networks import threads_per_worker
-from components.beam_masks.output import DEAD_LETTERS, SUMMARY, claimed, refuse_foreign
+from components.beam_masks.output import DEAD_LETTERS, SUMMARY, claimed, take_over
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.folder_inputs import categories_of, plan
 from components.weak_labels.folder_outputs import (
@@ -88,7 +88,7 @@ def label_folder(
     work = plan(files, table, categories, limit, read_boxes_table(boxes_csv) if boxes_csv else None)
     with claimed(output, images, "label") as output:
         reports = (CONFIDENCE, DEAD_LETTERS, SUMMARY, *_REPORTS.get(format, ()))
-        refuse_foreign(output, [source.key for source in work.sources], reports)
+        take_over(output, [source.key for source in work.sources], reports, [COCO, EXAMPLES])
         outcome = job.run(
             work.sources,
             work.dead,

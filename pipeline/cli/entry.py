@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import signal
 import sys
 import traceback
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -19,16 +23,32 @@ from pipeline.cli import (  # noqa: F401 - their commands join the group
     runs,
     serving,
 )
-from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, cli
+from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_STOPPED, cli
 from pipeline.run.quiet import hush
 from trainer.errors import DISK_FULL, UserError, shown
+
+_AGAIN_S = 0.05  # seconds
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+_REFUSALS = [os.strerror(number) for number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOSPC)]
 
 
 def main() -> None:
     """What a person can mend becomes one line and exit status 2, never a traceback."""
     hush()
+    _stop_at_signals()
     try:
-        cli()
+        status = cli(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except SystemExit as ended:
+        if ended.code == EXIT_STOPPED:
+            _say_stopped()
+        raise
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _say_stopped()
+        sys.exit(EXIT_STOPPED)
     except UserError as error:
         _refuse(str(error))
     except Exception as error:
@@ -44,8 +64,44 @@ def _of_the_file_system(error: Exception) -> str | None:
     """What a file system refused, which a person can mend; None for other errors."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
+    path, _, reason = str(error).partition("\n")[0].rpartition("; ")  # as TensorFlow says it
+    if path and reason in _REFUSALS:
+        return f"{path}: {reason}"
     full = next((words for words in DISK_FULL if words in str(error)), None)
     return full and f"{full}: make room, then give the same command again"
+
+
+def _stop_at_signals() -> None:
+    """SIGTERM and Ctrl-C end what goes on by an exception, so that all is left in order; a second one at once.
+
+    A training takes the signals over, to save its state first.
+    """
+
+    def stop(_: int, frame: FrameType | None) -> None:
+        if _is_cleaning_up(frame):
+            signal.signal(signal.SIGALRM, stop)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            return
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt("stopped")  # without a word, Beam would raise it again as a RuntimeError
+
+    for number in _STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell starts what is in the background
+            signal.signal(number, stop)
+
+
+def _is_cleaning_up(frame: FrameType | None) -> bool:
+    """Whether Python is in a finaliser or a weak reference's callback, which swallow every exception."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename.endswith(("weakref.py", "_weakrefset.py")):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _say_stopped() -> None:
+    click.echo("transferseg: stopped; what is finished is kept, the same command goes on from there", err=True)
 
 
 def _refuse(reason: str) -> NoReturn:

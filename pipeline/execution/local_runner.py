@@ -44,8 +44,10 @@ class ComponentRun:
 
     @property
     def state(self) -> str:
-        """ "failed", "skipped", "cached" or "done"."""
-        return "failed" if self.error else "skipped" if self.skipped else "cached" if self.cached else "done"
+        """ "failed", "stopped", "skipped", "cached" or "done"."""
+        if self.error:
+            return "failed" if isinstance(self.error, Exception) else "stopped"  # by a signal: no Exception
+        return "skipped" if self.skipped else "cached" if self.cached else "done"
 
     def output_uri(self, key: str) -> str:
         """URI of the only artifact under an output key."""

@@ -60,7 +60,7 @@ def summarise(
     summary.components = {
         c.name: {"wall_s": round(c.wall_s, 2), "cached": c.cached, "state": c.state} for c in components
     }
-    failed = [component for component in components if component.error]
+    failed = [component for component in components if component.state == "failed"]
     summary.refused_because = [f"{component.name}: {component.error}" for component in failed]
     summary.warnings = [line for component in components for line in _warnings(component)]
 

@@ -58,6 +58,8 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
 
 def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> RunSummary:
     categories = config.categories.resolve()
+    if config.metadata.kind == "sqlite" and not (workdir / "metadata.sqlite").exists():
+        shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
     dag = build(config, workdir)
     make_ready(config, workdir)
     write_atomic(str(workdir / "config.yaml"), dump_config(config).encode())
@@ -81,7 +83,7 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Run
         _LOG.log(level, "%s: %s, %.1f s", component.name, component.state, component.wall_s, exc_info=component.error)
         lines.component = None
         left.done(component.name, component.wall_s, component.state == "done")
-        state = "[red]failed[/red]" if component.error else component.state
+        state = f"[red]{component.state}[/red]" if component.error else component.state
         console.print(f"      {component.name}: {state}, {duration(component.wall_s)}", highlight=False)
 
     runner = LocalRunner(run_id, on_start, on_end)

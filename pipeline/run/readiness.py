@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
@@ -11,20 +13,23 @@ from tfx.utils import path_utils
 from pipeline.config.run_config import RunConfig
 from pipeline.execution.metadata_store import connect
 from pipeline.run.history import DELETED, ModelHistory, destination
-from serving.export import read_categories
+from serving.export import METADATA_FILE, read_categories
 from trainer.data.files import is_remote
 from trainer.errors import UserError
 
 
 def make_ready(config: RunConfig, workdir: Path) -> None:
-    """Checks the model that the gate will compare with, and forgets what TFX's cache should not hand out again.
+    """Checks folders and the model that the gate compares with; forgets what the cache is not to hand out again.
 
     Forgotten, i.e. marked DELETED, are a push whose serving version somebody has removed, and a serving check that
     refused: a busy machine, or somebody who stopped it, may have been to blame.
 
     Raises:
-      UserError: the model is gone, or has other categories; a run that is accepted whatever its scores goes on.
+      UserError: a folder cannot be written to; the model is gone, has other categories (a run that is accepted
+        whatever its scores goes on), or another backbone than the one that is to begin as it.
     """
+    for folder in (workdir / "artifacts", workdir / "serving" / config.name, workdir / "label_store"):
+        _check_writable(folder)
     with Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
         outdated = [one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one)]
@@ -35,6 +40,8 @@ def make_ready(config: RunConfig, workdir: Path) -> None:
                 raise UserError(f"{problem}; or `run --accept REASON`, which compares with nothing")
             if problem and not Path(model.uri).is_dir():
                 outdated.append(model)
+            elif config.warm_start and not is_remote(model.uri):
+                _check_same_backbone(config, Path(path_utils.serving_model_path(model.uri)))
         for artifact in outdated:
             artifact.state = DELETED
         handle.store.put_artifacts(outdated)
@@ -59,6 +66,23 @@ def _problem(config: RunConfig, blessed: Path) -> str | None:
         f"categories: the latest blessed model, which the gate compares with, knows {', '.join(before)}; this run has "
         f"{', '.join(now)}: {remedy}"
     )
+
+
+def _check_writable(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        what = "cannot be written to" if there.is_dir() else "is no folder"
+        raise UserError(f"{there}: {what}; mend that, or give another --workdir")
+
+
+def _check_same_backbone(config: RunConfig, blessed: Path) -> None:
+    """Raises UserError if the segmentation network, which is to begin as that model, has other layers."""
+    known = json.loads((blessed / "assets.extra" / METADATA_FILE).read_text()).get("backbone")
+    if known not in (None, config.network.backbone):
+        raise UserError(
+            f"warm_start: the latest blessed model has the backbone {known}, this run {config.network.backbone}; take "
+            "warm_start out, or the same backbone"
+        )
 
 
 def _is_gone(artifact: metadata_store_pb2.Artifact) -> bool:

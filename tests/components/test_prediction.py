@@ -148,3 +148,11 @@ def test_bad_arguments_are_refused(models, tmp_path):
         predict_folder(models["segmentation"], tmp_path / "empty", tmp_path / "out")
     with pytest.raises(UserError, match="not a SavedModel"):
         predict_folder(tmp_path, tmp_path / "empty", tmp_path / "out")
+
+
+def test_what_another_format_wrote_goes_with_the_next_job(tmp_path, models):
+    write_scenes(tmp_path, 2)
+    predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", format="coco")
+    (tmp_path / "out" / "mine.json").write_text("{}")
+    predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out")
+    assert not (tmp_path / "out" / "annotations.json").exists() and (tmp_path / "out" / "mine.json").exists()

@@ -1,11 +1,13 @@
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from commands import ROOT, transferseg, transferseg_process
+from commands import ROOT, TIMEOUT_S, transferseg, transferseg_process
 
 from components.beam_masks.beam_options import check_beam_options
 from pipeline.cli import entry
@@ -26,7 +28,7 @@ def test_every_command_has_help_with_an_example(name):
 
 
 def test_a_user_error_is_one_line_and_exit_2(monkeypatch, capsys):
-    def refuse():
+    def refuse(**_):
         raise UserError("config.yaml: unknown key 'x'")
 
     monkeypatch.setattr(entry, "cli", refuse)
@@ -46,7 +48,7 @@ def test_a_user_error_is_one_line_and_exit_2(monkeypatch, capsys):
     ids=lambda error: type(error).__name__,
 )
 def test_a_full_disk_is_one_line_and_exit_2_whoever_meets_it(error, monkeypatch, capsys):
-    def fail():
+    def fail(**_):
         raise error
 
     monkeypatch.setattr(entry, "cli", fail)
@@ -143,8 +145,46 @@ def test_names_may_be_a_list_longer_than_a_path(tmp_path):
         names_of("nosuch.txt")
 
 
+@pytest.mark.parametrize("reason", ["Read-only file system", "Permission denied", "Not a directory"])
+def test_what_tensorflow_may_not_write_is_one_line(reason, monkeypatch, capsys):
+    def fail(**_):
+        raise tf.errors.PermissionDeniedError(None, None, f"/work/serving/1; {reason}")
+
+    monkeypatch.setattr(entry, "cli", fail)
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 2 and capsys.readouterr().err == f"transferseg: /work/serving/1: {reason}\n"
+
+
+_SIGNALLED = """
+import os, signal, time
+from pipeline.cli import entry
+
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{number})
+        sum(range(1000))  # where the signal arrives, and an exception would be lost
+
+def wait(**_):
+    {where}
+    time.sleep(30)
+
+entry.cli = wait
+entry.main()
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("where", ["Finalised()", "os.kill(os.getpid(), signal.{number})", "raise SystemExit(143)"])
+def test_a_signal_ends_a_command_in_words_wherever_it_comes(number, where):
+    code = _SIGNALLED.format(number=number, where=where.format(number=number))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, cwd=ROOT)
+    assert done.returncode == 143 and done.stdout == "", done.stderr
+    assert done.stderr == "transferseg: stopped; what is finished is kept, the same command goes on from there\n"
+
+
 def test_a_fault_of_ours_is_exit_3_with_the_traceback(monkeypatch, capsys):
-    monkeypatch.setattr(entry, "cli", lambda: {}["key"])
+    monkeypatch.setattr(entry, "cli", lambda **_: {}["key"])
     with pytest.raises(SystemExit) as caught:
         entry.main()
     assert caught.value.code == 3

@@ -7,6 +7,8 @@ import pytest
 from pipeline.config.run_config import make_config
 from pipeline.demo.demo_data import draw_demo_dataset
 from pipeline.graph import Folders, create_pipeline
+from serving.export import CATEGORIES_FILE, METADATA_FILE
+from trainer.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +101,30 @@ def test_an_accepted_model_is_compared_with_none(root, nodes):
     assert "value_threshold" in now  # without any, nothing would be blessed
 
 
+def exported_like(folder, kind, names):
+    """What `imported` looks at of an exported network: its kind and categories."""
+    exported = folder / "Format-Serving"
+    for inside in ("variables", "assets.extra"):
+        (exported / inside).mkdir(parents=True)
+    (exported / "saved_model.pb").write_text("")
+    (exported / "assets.extra" / CATEGORIES_FILE).write_text(json.dumps({"foreground": names, "strong": names[:1]}))
+    (exported / "assets.extra" / METADATA_FILE).write_text(json.dumps({"kind": kind}))
+    return exported
+
+
+def test_networks_of_other_runs_must_fit_before_anything_starts(root, tmp_path):
+    exported_like(tmp_path / "l_net", "l_net", ["cat"])
+    exported_like(tmp_path / "cam", "cam", ["cat", "dog"])
+    with pytest.raises(UserError, match="this is an L-Net; give the folder of a CAM classifier"):
+        nodes_of(root, cam_from=str(tmp_path / "l_net"))
+    with pytest.raises(UserError, match="cam_from: .*cam knows cat, dog; this run has .*: names and order must be"):
+        nodes_of(root, cam_from=str(tmp_path / "cam"))
+
+
 def test_other_contents_of_the_same_file_are_other_inputs(root, tmp_path):
     weights = tmp_path / "weights.h5"
     network = {"backbone": "mobilenet_v2", "weights": str(weights)}
-    exported = tmp_path / "l_net/Format-Serving"
-    (exported / "variables").mkdir(parents=True)
+    exported = exported_like(tmp_path / "l_net", "l_net", ["cat"])
     seen = []
     for content in ("one", "two"):
         weights.write_text(content)

@@ -228,7 +228,9 @@ def blessed_model(workdir, names, strong=1):
     [folder] = workdir.glob("artifacts/p_net/model/*")
     net = build_segmentation("tiny", 1 + len(names), None, 0)
     categories = from_lists(names[:strong], names[strong:])
-    export_segmentation(net, folder / "Format-Serving", categories=categories, image_size=33, metadata={})
+    export_segmentation(
+        net, folder / "Format-Serving", categories=categories, image_size=33, metadata={"backbone": "tiny"}
+    )
     return folder
 
 
@@ -254,6 +256,24 @@ def test_a_run_of_other_categories_than_the_blessed_models_is_refused(weak, adde
     with pytest.raises(UserError, match=words):
         make_ready(make_config(values, "test"), workdir)
     make_ready(make_config({**values, "gate": {"accept": "for now"}}, "test"), workdir)
+
+
+def test_a_warm_start_needs_the_blessed_models_backbone(workdir):
+    blessed_model(workdir, ["cat", "dog"])
+    values = {"name": "small", "dataset": {"root": "data"}, "categories": {"strong": ["cat"], "weak": ["dog"]}}
+    make_ready(make_config(values, "test"), workdir)
+    with pytest.raises(UserError, match="warm_start: the latest blessed model has the backbone tiny, this run vgg16"):
+        make_ready(make_config({**values, "warm_start": True}, "test"), workdir)
+    make_ready(make_config({**values, "warm_start": True, "network": {"backbone": "tiny"}}, "test"), workdir)
+
+
+@pytest.mark.parametrize("folder", ["artifacts", "serving", "serving/small", "label_store"])
+def test_a_folder_that_cannot_be_written_to_is_named_before_anything_starts(folder, workdir):
+    (workdir / folder).parent.mkdir(exist_ok=True)
+    (workdir / folder).write_text("")
+    values = {"name": "small", "dataset": {"root": "data"}, "categories": {"strong": ["cat"], "weak": ["dog"]}}
+    with pytest.raises(UserError, match=f"{folder}: is no folder; mend that, or give another --workdir"):
+        make_ready(make_config(values, "test"), workdir)
 
 
 def test_a_blessed_model_that_is_gone_is_named_before_anything_starts(workdir):

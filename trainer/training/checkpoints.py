@@ -10,6 +10,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+HISTORY = "history.csv"
+
 
 class Preempted(SystemExit):
     """The process was asked to stop (SIGTERM, SIGINT); the state was saved first. Exit status 143, as after SIGTERM."""
@@ -46,7 +48,7 @@ class TrainingHistory:
     """Scalars by step in `history.csv`; a resumed run drops the rows it is going to repeat."""
 
     def __init__(self, directory: str, first_step: int = 0):
-        self.path = Path(directory) / "history.csv"
+        self.path = Path(directory) / HISTORY
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in _whole_rows(self.path) if int(row["step"]) <= first_step]
         if kept:

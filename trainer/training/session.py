@@ -11,7 +11,7 @@ import tensorflow as tf
 from trainer.data import keys
 from trainer.errors import UserError
 from trainer.progress import progress
-from trainer.training.checkpoints import Checkpoints, Preempted, StopSignal, TrainingHistory
+from trainer.training.checkpoints import HISTORY, Checkpoints, Preempted, StopSignal, TrainingHistory
 from trainer.training.curves import draw_curves
 from trainer.training.hosts import LOST, hosts, sum_over_hosts
 from trainer.training.panels import Panel
@@ -72,6 +72,8 @@ class Session:
                 f"see the same checkpoints in {self._folders.checkpoints}"
             )
         chief = self._hosts.chief
+        if chief and self.step:
+            self._copy_logs(self._folders.checkpoints, self._folders.logs)  # a resumed run may have another folder
         self._history = TrainingHistory(self._folders.logs, first_step=self.step) if chief else None
         self._board = tf.summary.create_file_writer(self._folders.logs) if chief else tf.summary.create_noop_writer()
         self._bar = progress(
@@ -152,8 +154,16 @@ class Session:
                 tf.summary.scalar(name, value)
 
     def _save(self) -> None:
+        self._copy_logs(self._folders.logs, self._folders.checkpoints)
         self._saved_step.assign(self.step)
         self._checkpoints.save(self.step)
+
+    @staticmethod
+    def _copy_logs(source: str, target: str) -> None:
+        for name in (HISTORY, WARNINGS):
+            if tf.io.gfile.exists(f"{source}/{name}"):
+                tf.io.gfile.makedirs(target)
+                tf.io.gfile.copy(f"{source}/{name}", f"{target}/{name}", overwrite=True)
 
     def _asked_to_stop(self) -> bool:
         """Whether this process was; with several hosts whether any of them was, agreed upon every few steps."""
