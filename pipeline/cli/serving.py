@@ -58,6 +58,8 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
         click.echo(f"Label Studio's ML backend: http://{host}:{backend.port}")
     ended.wait()
     click.echo("stopping", err=True)
+    if backend:
+        backend.stop()
     server.stop()
 
 
