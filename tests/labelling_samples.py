@@ -143,7 +143,7 @@ def _bad_images() -> dict[str, tuple[bytes, str, str]]:
         "zero.jpg": (b"", "read", "empty"),
         "zeros.png": (b"\0" * 500, "decode", "not a picture"),
         "text.jpg": (b"hello, I am a text\n" * 20, "decode", "not a picture"),
-        "heic.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 200, "decode", "not a picture"),
+        "heic.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 200, "decode", "a HEIC picture"),
         "program.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "decode", "not a picture"),
         "half.webp": (encode(scene(1)[0], "WEBP")[:200], "decode", "damaged"),
         "float.tif": (encode(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), "decode", "32 bits"),

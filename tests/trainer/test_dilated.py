@@ -54,11 +54,13 @@ def test_short_way_equals_long_way(kind, rate, values, monkeypatch):
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("kind", ["full", "depthwise"])
 def test_half_precision_is_the_same_but_for_rounding(kind, precision, values):
-    layer = layer_of(kind, 2)
+    first = layer_of(kind, 2)
+    config = first.get_config() | {"activation": "linear"}  # ReLU's gradient jumps where rounding changes a sign
+    layer, half = (type(first).from_config(config | {"dtype": dtype}) for dtype in ("float32", precision))
+    for each in (layer, half):
+        each.build([None, None, None, 4])
+        each.set_weights(first.get_weights())
     exact = updated(layer, values)
-    half = type(layer).from_config(layer.get_config() | {"dtype": precision})
-    half.build([None, None, None, 4])
-    half.set_weights(layer.get_weights())
     for a, b in zip(updated(half, values), exact, strict=True):
         np.testing.assert_allclose(a.astype(np.float32), b, atol=0.05 * np.abs(b).max())
 
