@@ -30,8 +30,7 @@ from components.image_example_gen import voc
 from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import BOXES, upright_box, write_boxes_table
 from trainer.data.category_names import check_distinct, clean_name, read_names
-from trainer.data.files import cut, read_bytes
-from trainer.data.json_lines import read_lines
+from trainer.data.files import cut, read_bytes, read_lines
 from trainer.data.masks import ids_in
 from trainer.data.pictures import as_stored, upright_pixels
 from trainer.data.tags_table import write_tags_table

@@ -23,7 +23,7 @@ from trainer.categories import Categories
 from trainer.data import features
 from trainer.data.boxes import TagBox
 from trainer.data.features import SHARD_SIZE
-from trainer.data.json_lines import read_lines, to_lines
+from trainer.data.files import read_lines, to_lines
 from trainer.errors import ImageFault, UserError
 from trainer.progress import progress
 from trainer.threads import in_threads

@@ -16,8 +16,8 @@ from pipeline.report import facts
 from pipeline.report.advice import Advice
 from pipeline.report.dag import BOX, lay_out
 from pipeline.report.evidence import Evidence
+from pipeline.report.facts import lineage
 from pipeline.report.images import colour
-from pipeline.report.lineage import lineage
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
 from pipeline.report.scoring import judged_model
 from pipeline.report.summary import RunSummary

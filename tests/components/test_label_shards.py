@@ -25,7 +25,7 @@ from trainer.categories import VOID
 from trainer.data import features
 from trainer.data.boxes import TagBox
 from trainer.data.features import GZIP, boxes_of, image_of, read_examples, tags_of
-from trainer.data.json_lines import read_lines
+from trainer.data.files import read_lines
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
 

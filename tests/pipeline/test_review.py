@@ -25,7 +25,7 @@ from pipeline.cli import cli
 from pipeline.review_loop import _task
 from trainer.categories import VOC, Categories
 from trainer.data import features
-from trainer.data.json_lines import to_lines
+from trainer.data.files import to_lines
 from trainer.errors import UserError
 
 

@@ -129,14 +129,8 @@ def is_upright(size: Sequence[int], picture: Header, surely: bool = False) -> bo
     Raises:
       ImageFault: "size": it fits neither.
     """
-    check_size(size, picture)
-    return surely or tuple(size) != picture.size
-
-
-def check_size(size: Sequence[int], picture: Header) -> None:
-    """Raises ImageFault if a mask's (height, width) is neither that of the stored pixels nor of the upright picture."""
     if tuple(size) in (picture.size, picture.upright_size):
-        return
+        return surely or tuple(size) != picture.size
     kind = ""
     if tuple(size) == picture.size[::-1]:
         kind = "; width and height are swapped"
