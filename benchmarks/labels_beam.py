@@ -22,8 +22,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.process import peak_memory_mb
 from benchmarks.rows import row
-from trainer.memory import peak_memory_mb
 
 SHORT, MEDIUM = 100, 400
 MULTI = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]

@@ -9,10 +9,10 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.process import peak_memory_mb
 from trainer.categories import named_split
 from trainer.config import NetworkConfig, StageConfig
 from trainer.losses import segmentation_loss
-from trainer.memory import peak_memory_mb
 from trainer.models.large_fov import build_segmentation
 from trainer.optimizers import make_optimizer
 from trainer.training.devices import cpu_flags, prepare, resolve_precision

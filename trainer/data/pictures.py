@@ -114,7 +114,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return image
 
 
-def as_stored(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, bytes, Header]:
+def as_stored(data: bytes) -> tuple[str, bytes, Header]:
     """The form in which a dataset keeps a picture.
 
     JPEGs stay as they are, and so do PNGs that note no orientation; anything else Pillow reads becomes an upright PNG.
@@ -125,7 +125,7 @@ def as_stored(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, bytes, He
     Raises:
       ImageFault: see `read_header`; also "decode" if a picture that must be converted is damaged.
     """
-    header = read_header(data, max_pixels)
+    header = read_header(data)
     if data[:2] == _JPEG:
         return ".jpg", data, header
     if data[:8] == _PNG and header.orientation == 1:
