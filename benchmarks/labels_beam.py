@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from benchmarks.process import peak_memory_mb
-from benchmarks.rows import row
+from benchmarks.rows import real_files, row
 
 SHORT, MEDIUM = 100, 400
 MULTI = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -102,9 +102,8 @@ def _prepare(root: Path, backbone: str, image_size: int) -> None:
     for kind, net in (("cam", build_cam(backbone, 20, None, 0)), ("l_net", build_segmentation(backbone, 1, None, 0))):
         export_maps(net, root / kind, kind=kind, image_size=image_size, categories=categories, metadata={})
     (root / "sources").mkdir()
-    data = os.environ.get("TRANSFERSEG_DATA")
-    if data:
-        for path in sorted((Path(data) / "voc12_ps20" / "JPEGImages").glob("*.jpg")):
+    if files := real_files("JPEGImages"):
+        for path in files:
             (root / "sources" / path.name).symlink_to(path.resolve())
         return
     rng = np.random.default_rng(0)

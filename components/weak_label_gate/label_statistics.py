@@ -11,6 +11,7 @@ from pydantic import Field
 
 from trainer.categories import BACKGROUND, VOID, Categories
 from trainer.config import Strict
+from trainer.errors import few
 
 _MILLION = 1_000_000  # shares have six digits: as whole numbers their sums are the same in any order
 _NAMED = 12  # our choice: images that are named, of those something is wrong with
@@ -139,7 +140,7 @@ def failures(statistics: Mapping[str, Any], settings: LabelGateConfig) -> list[s
     if count := s["stale"]["count"]:
         lines.append(
             f"stale: {count} labels do not belong to the present examples or their tags "
-            f"({', '.join(s['stale']['images'][:3])}{', ...' if count > 3 else ''}); label again"
+            f"({few(s['stale']['images'], 3)}); label again"
         )
     if s["void_share"] > settings.max_void_share:
         lines.append(

@@ -11,6 +11,7 @@ import tensorflow as tf
 from components.beam_masks.images import list_images
 from pipeline.experiment import erasing, methods
 from pipeline.experiment.steps import ExperimentSteps, held_back
+from pipeline.report.images import evenly_spaced
 from trainer.baselines.example_files import read_examples
 from trainer.categories import Categories, palette
 from trainer.data.features import image_of, key_of, mask_of, tags_of
@@ -25,7 +26,7 @@ _ROWS = 5  # our choice
 
 def draw_label_maps(networks: ExperimentSteps, categories: Categories, path: Path) -> None:
     """Figure 3: images of weak categories, L-Net's map M, our labels L_w, adversarial erasing's, the truth."""
-    examples = _spread(list(held_back(networks.config, categories, evaluation=False, weak=True)), _ROWS)
+    examples = evenly_spaced(list(held_back(networks.config, categories, evaluation=False, weak=True)), _ROWS)
     keys = {key_of(example) for example in examples}
     ours = _masks(networks.labelled(categories), keys)
     rival = _masks(erasing.labelled(networks, categories), keys)
@@ -44,7 +45,7 @@ def draw_unseen(networks: ExperimentSteps, categories: Categories, folder: Path,
     """Figure 5: L-Net on images of categories that it has never seen; three pairs a row."""
     look, l_net = networks.config.look("l_net").one_view, networks.load(L_NET, categories, networks.l_net(categories))
     panels = []
-    for file in _spread(list_images(folder)[0], 3 * _ROWS):
+    for file in evenly_spaced(list_images(folder)[0], 3 * _ROWS):
         image, logits = predict_on_pixels(l_net, readable(file.read_bytes()), look)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
     grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
@@ -54,7 +55,7 @@ def draw_unseen(networks: ExperimentSteps, categories: Categories, folder: Path,
 def draw_predictions(networks: ExperimentSteps, categories: Categories, path: Path) -> None:
     """Figure 6: evaluation images of weak categories by AE, L-Net, P-Net and full supervision, and the truth."""
     config = networks.config
-    examples = _spread(list(held_back(config, categories, evaluation=True, weak=True)), _ROWS)
+    examples = evenly_spaced(list(held_back(config, categories, evaluation=True, weak=True)), _ROWS)
     trained = {"AE": "ae", "L-Net": "l-net", "P-Net": "p-net", "full": "full"}
     nets = {
         title: networks.load(SEGMENTATION, categories, methods.METHODS[name](networks, categories))
@@ -105,12 +106,6 @@ def _overlay(image: Panel, ids: np.ndarray | None) -> Panel:
         return np.zeros_like(image)
     mixed = (0.35 * image + 0.65 * palette()[ids]).astype(np.uint8)
     return np.where(ids[..., None] > 0, mixed, (0.6 * image).astype(np.uint8))
-
-
-def _spread(items: Sequence, count: int) -> list:
-    """At most `count` of the items, evenly spaced."""
-    positions = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)) if items else []
-    return [items[position] for position in positions]
 
 
 def _draw(grid: Sequence[Sequence[Panel]], titles: Sequence[str], labels: Sequence[str], path: Path) -> None:

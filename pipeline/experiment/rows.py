@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import time
@@ -24,6 +23,7 @@ from pipeline.run.plan import Remaining, count, known_rates, plan
 from trainer.categories import Categories, named_split
 from trainer.errors import UserError
 from trainer.inference.looks import Look
+from trainer.metrics import known
 
 OWN = "own"
 _FOUND_AGAIN_S = 10  # our choice: a row that takes less was there already
@@ -115,8 +115,8 @@ def _run(
                 trained = METHODS[method.removesuffix(CRF)](networks, categories)
                 found = score(networks, categories, trained, crf=method.endswith(CRF))
                 row = {"split": split, "method": method, "seed": seed, "strong": list(categories.strong)}
-                row |= {name: _known(getattr(found, name)) for name in (*MEANS, "boundary_miou")}
-                row["per_class"] = {name: _known(value) for name, value in found.per_class.items()}
+                row |= {name: known(getattr(found, name)) for name in (*MEANS, "boundary_miou")}
+                row["per_class"] = {name: known(value) for name, value in found.per_class.items()}
                 row |= {"wall_s": seconds_of(trained), "config_hash": training_hash(_of_split(networks.config, split))}
                 rows.append(row)
                 means = ", ".join(f"{name} {row[name]:.3f}" for name in MEANS if row[name] is not None)
@@ -157,10 +157,6 @@ def resolve(config: RunConfig, splits: Sequence[str]) -> dict[str, Categories]:
       UserError: no such split.
     """
     return {name: config.categories.resolve() if name == OWN else named_split(name) for name in splits}
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _network(config: RunConfig) -> str:
