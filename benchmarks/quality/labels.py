@@ -19,6 +19,7 @@ from trainer.metrics import class_iou, confusion_matrix
 from trainer.threads import in_threads
 
 LabelFn = Callable[[KnownImage], np.ndarray]  # -> uint8 [H, W] of ids
+_ASSIGNMENT = ("objectness_weight", "background_cut")
 
 
 def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categories: Categories) -> list[dict]:
@@ -76,9 +77,6 @@ def _rows(weak: Sequence[KnownImage], variants: Mapping[str, LabelFn], categorie
         {"variant": name, "images": len(weak), **_scores(weak, variant, categories)}
         for name, variant in variants.items()
     ]
-
-
-_ASSIGNMENT = ("objectness_weight", "background_cut")
 
 
 def cam_alone(image: KnownImage, cut: float) -> np.ndarray:

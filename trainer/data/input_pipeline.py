@@ -22,7 +22,7 @@ from trainer.errors import UserError
 from trainer.threads import cores
 
 
-def read_records(patterns: Sequence[str]) -> list[str]:
+def record_files(patterns: Sequence[str]) -> list[str]:
     """TFRecord files behind glob patterns, sorted.
 
     Raises:
