@@ -20,7 +20,7 @@ from benchmarks.rows import row
 from components.image_example_gen import voc
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from serving.export import export_segmentation
-from trainer.categories import from_lists
+from trainer.data.categories import from_lists
 from trainer.models.large_fov import build_segmentation
 
 PICTURES, VAL, MASKS = 300, 30, 240

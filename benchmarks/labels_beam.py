@@ -94,7 +94,7 @@ def write_inputs(root: Path, count: int) -> None:
 
 def _prepare(root: Path, backbone: str, image_size: int) -> None:
     from serving.export import export_maps
-    from trainer.categories import Categories
+    from trainer.data.categories import Categories
     from trainer.models.cam import build_cam
     from trainer.models.large_fov import build_segmentation
 

@@ -35,7 +35,7 @@ from components.weak_labels.core.label_image import diffuse, label_image
 from components.weak_labels.core.region_graph import adjacency, edge_weights, region_means
 from components.weak_labels.core.seeds import find_seeds
 from components.weak_labels.core.superpixels import segment, superpixels
-from trainer.categories import VOID, named_split
+from trainer.data.categories import VOID, named_split
 from trainer.metrics import confusion_matrix, scores
 
 TARGET_MS = 40

@@ -23,7 +23,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from benchmarks.process import served
 from benchmarks.rows import real_files, row
 from serving.export import export_segmentation
-from trainer.categories import named_split
+from trainer.data.categories import named_split
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels
 from trainer.models.large_fov import build_segmentation

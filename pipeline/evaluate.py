@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from pipeline.report.templates import percent
-from trainer.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
+from trainer.data.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
 from trainer.data.category_names import names_by_id
 from trainer.data.files import read_bytes
 from trainer.data.masks import are_binary, read_mask

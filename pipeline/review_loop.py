@@ -23,8 +23,8 @@ from components.dataset_import.writer import import_dataset
 from components.weak_labels.examples import CATEGORIES, LABELS, read_labels, split_files
 from pipeline.config.run_config import load_config
 from serving.saved_model import versions
-from trainer.categories import Categories, palette
 from trainer.data import features
+from trainer.data.categories import Categories, palette
 from trainer.data.csv_table import written
 from trainer.data.features import key_of, read_examples, tags_of
 from trainer.data.files import read_json

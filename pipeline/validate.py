@@ -19,8 +19,8 @@ from components.image_example_gen.write_examples import plan_shards
 from pipeline.config.run_config import RunConfig
 from pipeline.report.problems import Problem, grouped, write_page
 from pipeline.weights import advice
-from trainer.categories import Categories
 from trainer.data.boxes import BOXES
+from trainer.data.categories import Categories
 from trainer.errors import UserError, few
 
 FEW = 10  # our choice: training images of a category below which a warning is due

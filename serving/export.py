@@ -19,8 +19,8 @@ from serving.saved_model import METADATA, check_saved_model, plain_path, read_me
 from serving.signatures import Signatures, segmentation_signatures
 from serving.trainer_predictions import write_trainer_predictions
 from serving.warmup import write_warmup
-from trainer.categories import Categories, palette
 from trainer.data import features
+from trainer.data.categories import Categories, palette
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 from trainer.inference.looks import Look

@@ -15,7 +15,7 @@ from PIL import Image
 
 from serving.export import read_categories
 from serving.saved_model import find_saved_model, load_saved_model, read_metadata
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.files import read_bytes
 from trainer.data.pictures import readable
 from trainer.errors import ImageFault, UserError, one_line, shown

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.categories import VOID
+from trainer.data.categories import VOID
 
 Total = tuple[tf.Tensor, tf.Tensor]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trainer.categories import VOID, Categories
+from trainer.data.categories import VOID, Categories
 from trainer.errors import UserError
 
 BAND = 0.02  # of the image's diagonal, as in Cheng et al. 2021 (Boundary IoU)

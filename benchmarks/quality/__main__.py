@@ -18,7 +18,7 @@ from benchmarks.quality.page import page
 from components.label_calibration.known_images import known_images, rehearsal_images
 from pipeline.config.run_config import check_inputs, load_config
 from pipeline.experiment.steps import ExperimentSteps, all_strong, held_back
-from trainer.categories import named_split
+from trainer.data.categories import named_split
 
 
 @click.command()

@@ -13,8 +13,8 @@ from benchmarks.quality.boxes import boxes_filled, boxes_in
 from components.label_calibration.search import CUTS, GRID, KnownImage, calibrate
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import label_image
-from trainer.categories import Categories
 from trainer.data.boxes import TagBox
+from trainer.data.categories import Categories
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.threads import in_threads
 

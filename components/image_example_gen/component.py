@@ -10,7 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.executor import Executor
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 
 class ImageExampleGenSpec(types.ComponentSpec):

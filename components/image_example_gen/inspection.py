@@ -16,7 +16,7 @@ from components.beam_masks.job import write_json_lines
 from components.image_example_gen import voc
 from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.write_examples import Shard, read_shard
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.files import read_bytes, read_lines
 from trainer.errors import ImageFault
 

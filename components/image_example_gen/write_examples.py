@@ -20,9 +20,9 @@ from components.beam_masks.masks import write_atomic
 from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.tables import Boxes, Tags, read_boxes, read_tags
-from trainer.categories import Categories
 from trainer.data import features
 from trainer.data.boxes import TagBox
+from trainer.data.categories import Categories
 from trainer.data.features import SHARD_SIZE
 from trainer.data.files import read_json, read_lines, to_lines
 from trainer.errors import ImageFault, UserError

@@ -18,7 +18,7 @@ from components.serving_validator.requests import hostile_images, named, odd_ima
 from serving.export import read_categories
 from serving.saved_model import plain_path
 from serving.trainer_predictions import read_trainer_predictions
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.errors import UserError, few
 
 _PYTHON = [sys.executable, "-m", "components.serving_validator.probe"]

@@ -21,9 +21,9 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
-from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.data import features
+from trainer.data.categories import Categories
 from trainer.data.input_pipeline import record_files
 from trainer.errors import UserError
 from trainer.inference.looks import Look

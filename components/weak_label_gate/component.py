@@ -10,7 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.weak_label_gate.executor import Executor
 from components.weak_label_gate.label_statistics import LabelGateConfig
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 
 class LabelBlessing(types.Artifact):

@@ -15,7 +15,7 @@ from components.beam_masks.masks import write_atomic
 from components.image_example_gen.records import WEAK
 from components.weak_label_gate.label_statistics import LabelGateConfig, LabelSums, failures, label_statistics
 from components.weak_labels.examples import label_files, split_files
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.features import key_of, read_examples, tags_of
 from trainer.data.files import read_json, read_lines
 from trainer.errors import UserError

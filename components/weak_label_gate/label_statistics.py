@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
-from trainer.categories import BACKGROUND, VOID, Categories
 from trainer.config import Strict
+from trainer.data.categories import BACKGROUND, VOID, Categories
 from trainer.errors import few
 
 _MILLION = 1_000_000  # shares have six digits: as whole numbers their sums are the same in any order

@@ -25,7 +25,7 @@ from components.weak_labels.label_store import LabelStore
 from components.weak_labels.shards import LabelShard, LabelShards
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.files import read_json, read_lines
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError

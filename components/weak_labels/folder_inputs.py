@@ -8,8 +8,8 @@ from pathlib import Path
 
 from components.beam_masks.faults import dead_letter
 from components.beam_masks.images import Claims, Source, mask_key
-from trainer.categories import Categories, from_lists
 from trainer.data.boxes import BoxesTable, TagBox
+from trainer.data.categories import Categories, from_lists
 from trainer.data.category_names import names_by_id
 from trainer.data.csv_table import refuse
 from trainer.data.names import Pictures

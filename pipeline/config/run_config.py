@@ -14,7 +14,6 @@ from components.serving_validator.check_config import ServingCheckConfig
 from components.weak_label_gate.label_statistics import LabelGateConfig
 from components.weak_labels.core.label_config import LabelConfig
 from pipeline.config.cluster import ClusterConfig
-from trainer.categories import Categories, from_lists, named_split
 from trainer.config import (
     P_NET_SIZE,
     AdversarialConfig,
@@ -23,6 +22,7 @@ from trainer.config import (
     Strict,
     refuse_unread,
 )
+from trainer.data.categories import Categories, from_lists, named_split
 from trainer.data.category_names import clean_name
 from trainer.data.files import cut
 from trainer.data.yaml_text import load_yaml, read_yaml

@@ -13,8 +13,8 @@ from components.image_example_gen.records import EVAL
 from pipeline.experiment.steps import ExperimentSteps
 from serving.signatures import segmentation_signatures
 from trainer.baselines.dense_crf import dense_crf
-from trainer.categories import Categories
 from trainer.data import features
+from trainer.data.categories import Categories
 from trainer.data.input_pipeline import record_files
 from trainer.data.preprocessing import decode_mask
 from trainer.inference.looks import Look

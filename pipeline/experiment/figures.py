@@ -13,7 +13,7 @@ from pipeline.experiment import erasing, methods
 from pipeline.experiment.steps import ExperimentSteps, held_back
 from pipeline.report.images import evenly_spaced
 from trainer.baselines.example_files import read_examples
-from trainer.categories import Categories, palette
+from trainer.data.categories import Categories, palette
 from trainer.data.features import image_of, key_of, mask_of, tags_of
 from trainer.data.pictures import readable
 from trainer.data.preprocessing import decode_image, decode_mask

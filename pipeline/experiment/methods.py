@@ -12,7 +12,7 @@ from pipeline.experiment.steps import ExperimentSteps, all_strong
 from trainer.baselines.example_files import write_labels
 from trainer.baselines.transfer_training import transfer_labels, transfer_net
 from trainer.baselines.wssl import wssl as by_adaptive_em
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 from trainer.progress import progress

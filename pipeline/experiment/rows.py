@@ -20,7 +20,7 @@ from pipeline.experiment.steps import ExperimentSteps, seconds_of
 from pipeline.graph import training_hash
 from pipeline.report.templates import duration
 from pipeline.run.plan import Remaining, count, known_rates, plan
-from trainer.categories import Categories, named_split
+from trainer.data.categories import Categories, named_split
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 from trainer.metrics import known

@@ -18,8 +18,8 @@ from components.weak_labels.examples import read_labels
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.images import Picture, colour, data_uri
 from pipeline.report.summary import RunSummary, read_table, scalars
-from trainer.categories import Categories
 from trainer.data import features
+from trainer.data.categories import Categories
 from trainer.data.files import read_lines
 
 _TRAINERS = {

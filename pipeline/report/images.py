@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from components.beam_masks.masks import encode
-from trainer.categories import palette
+from trainer.data.categories import palette
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from pipeline.report.summary import RunSummary, read_table
 from pipeline.report.templates import template
 from serving.prediction_counts import ASSET, PredictionCounts
 from serving.saved_model import MODEL_CARD
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 _POOR = 0.3  # our choice: IoU below which a category is named as a limit
 

@@ -22,7 +22,7 @@ from pipeline.report.samples import Row, prediction_rows, weak_label_rows
 from pipeline.report.scoring import judged_model
 from pipeline.report.summary import RunSummary
 from pipeline.report.templates import template
-from trainer.categories import VOID, Categories
+from trainer.data.categories import VOID, Categories
 
 _OF_ONE_RUN = ("components", "wall_s", "run_id", "planned")  # what another run of the same results has otherwise
 _HEAD = 2000  # the content key stands within the page's first bytes

@@ -17,7 +17,7 @@ from pipeline.report.evidence import cause_of
 from pipeline.report.images import Picture, evenly_spaced, heat, mask, photo
 from pipeline.report.scoring import Scored, eval_examples, names_in, predict, truth_of
 from pipeline.report.templates import percent
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.features import image_of, key_of, read_examples, tags_of
 from trainer.data.preprocessing import decode_image
 

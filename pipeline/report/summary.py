@@ -18,7 +18,7 @@ from components.beam_masks.output import SUMMARY as LABEL_COUNTS
 from components.serving_validator.executor import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.templates import duration, percent
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.metrics import known
 from trainer.training.session import WARNINGS
 

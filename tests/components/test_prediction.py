@@ -15,7 +15,7 @@ from components.beam_masks.predict_folder import predict_folder
 from pipeline.cli import cli
 from pipeline.drift import find_counts
 from serving.prediction_counts import PredictionCounts
-from trainer.categories import palette
+from trainer.data.categories import palette
 from trainer.data.pictures import readable
 from trainer.errors import UserError
 from trainer.inference.looks import Look

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from components.weak_label_gate.label_statistics import LabelGateConfig, LabelSums, failures, label_statistics
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 CATEGORIES = Categories(("ant", "bee", "cow"), ("ant",))
 

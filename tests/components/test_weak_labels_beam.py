@@ -19,8 +19,8 @@ from pycocotools.coco import COCO
 from components.beam_masks.faults import TooManyFaults
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.label_folder import label_folder
-from trainer.categories import VOID, palette
 from trainer.data import features
+from trainer.data.categories import VOID, palette
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow  # whole Beam jobs

@@ -18,9 +18,9 @@ from components.weak_labels.component import WeakLabels
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import read_labels
 from components.weak_labels.executor import Executor
-from trainer.categories import VOID, Categories
 from trainer.data import features
 from trainer.data.boxes import TagBox
+from trainer.data.categories import VOID, Categories
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow  # whole Beam jobs

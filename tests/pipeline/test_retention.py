@@ -19,7 +19,7 @@ from pipeline.execution.metadata_store import connect
 from pipeline.run.readiness import make_ready
 from pipeline.run.retention import clean
 from serving.export import export_segmentation
-from trainer.categories import from_lists
+from trainer.data.categories import from_lists
 from trainer.data.files import to_lines
 from trainer.errors import UserError
 from trainer.models.large_fov import build_segmentation

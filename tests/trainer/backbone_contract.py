@@ -15,8 +15,8 @@ from trainer.models.cam import build_cam
 from trainer.models.initial_values import made_up_images
 from trainer.models.large_fov import build_segmentation
 from trainer.models.weights import NEW_LAYERS
-from trainer.optimizers import make_optimizer
 from trainer.training.loop import make_train_step
+from trainer.training.optimizers import make_optimizer
 
 CLASSES = 21
 PAPERS = StageConfig(batch_size=2, schedule="constant")  # SGD 1e-3, momentum .9, multipliers 1, 2, 10, 20

@@ -14,9 +14,9 @@ from trainer.errors import UserError
 from trainer.losses import segmentation_loss
 from trainer.models.dropout import Dropout
 from trainer.models.large_fov import build_segmentation
-from trainer.optimizers import LayerwiseSGD, make_optimizer
 from trainer.training.checkpoints import Preempted, read_history
 from trainer.training.loop import fit, make_train_step
+from trainer.training.optimizers import LayerwiseSGD, make_optimizer
 from trainer.training.session import RunFolders, Session
 
 STAGE = StageConfig(batch_size=4, learning_rate=0.1, schedule="poly", checkpoint_every=5, epochs=1)

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import tensorflow as tf
 
-from trainer.categories import VOID, Categories
 from trainer.data import keys
+from trainer.data.categories import VOID, Categories
 from trainer.data.preprocessing import MEAN_COLOUR
 from trainer.losses import Total, grid_labels, segmentation_loss
 from trainer.training.stages import SEGMENTATION, Stage

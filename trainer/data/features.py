@@ -23,8 +23,8 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from trainer.categories import VOID
 from trainer.data.boxes import TagBox
+from trainer.data.categories import VOID
 from trainer.data.pictures import holds_more
 from trainer.data.preprocessing import decode_mask
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from trainer.categories import VOID
 from trainer.config import Scale
 from trainer.data import features, keys
+from trainer.data.categories import VOID
 from trainer.data.colour import jitter
 from trainer.data.orientation import exif_orientation, upright
 from trainer.data.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask

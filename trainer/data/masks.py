@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from trainer.categories import BACKGROUND, VOID, palette
+from trainer.data.categories import BACKGROUND, VOID, palette
 from trainer.data.files import read_bytes
 from trainer.data.pictures import TURNED_BY_PILLOW, Header, read_header, stored_pixels, upright_pixels
 from trainer.errors import ImageFault, few, one_line

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig
+from trainer.data.categories import Categories
 from trainer.data.input_pipeline import count_examples, record_files
 from trainer.models.backbones import grid_size
 from trainer.models.large_fov import build_segmentation

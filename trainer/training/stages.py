@@ -8,9 +8,9 @@ from operator import itemgetter
 
 import tensorflow as tf
 
-from trainer.categories import Categories
 from trainer.config import NetworkConfig, StageConfig, TrainingConfig
 from trainer.data import keys
+from trainer.data.categories import Categories
 from trainer.data.input_pipeline import count_examples, record_files, training_batches
 from trainer.losses import foreground_loss, segmentation_loss, tag_loss
 from trainer.models.cam import build_cam
