@@ -10,8 +10,8 @@ from components.weak_labels.core.label_image import LabelResult, label_image
 from components.weak_labels.labeller import Labeller, load_labeller
 from serving.client import SegmentationClient
 from serving.model import Model, Picture, load_model
-from trainer.categories import Categories, from_lists, named_split, palette
 from trainer.config import NetworkConfig, StageConfig
+from trainer.data.categories import Categories, from_lists, named_split, palette
 from trainer.errors import UserError
 from trainer.metrics import Scores, score_masks
 

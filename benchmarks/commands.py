@@ -6,23 +6,21 @@ argument error is found before anything heavy is imported.
 
 from __future__ import annotations
 
-import re
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
+from benchmarks.process import served
 from benchmarks.rows import row
 from components.image_example_gen import voc
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 from serving.export import export_segmentation
-from trainer.categories import from_lists
+from trainer.data.categories import from_lists
 from trainer.models.large_fov import build_segmentation
 
 PICTURES, VAL, MASKS = 300, 30, 240
@@ -44,7 +42,9 @@ def rows() -> list[dict]:
         picture = str(next((root / voc.IMAGES).iterdir()))
         masks = ["--truth", str(place / "masks"), "--prediction", str(place / "masks"), "--categories", ",".join(names)]
         nowhere, out = str(place / "nowhere"), str(place / "out")
-        with _server(place / "models", names) as address:
+        net = build_segmentation("tiny", 1 + len(names), None, 0)
+        export_segmentation(net, place / "models/1", categories=from_lists(names, []), image_size=65, metadata={})
+        with served(place / "models") as address:
             query = _seconds("query", "--server", address, picture, "--output", str(place / "mask.png"))
         found = {
             "help": (_seconds("--help"), 1.0),
@@ -72,18 +72,3 @@ def _seconds(*arguments: str, status: int = 0) -> float:
     if done.returncode != status:
         raise RuntimeError(f"transferseg {' '.join(arguments)}: exit {done.returncode}: {done.stderr.strip()[-500:]}")
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-@contextmanager
-def _server(folder: Path, names: list[str]) -> Iterator[str]:
-    """A model served on a port of the system's choice -> host:port of gRPC."""
-    net = build_segmentation("tiny", 1 + len(names), None, 0)
-    export_segmentation(net, folder / "1", categories=from_lists(names, []), image_size=65, metadata={})
-    command = [*_COMMAND, "serve", "--model", str(folder), "--grpc-port", "0", "--rest-port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        lines = iter(process.stdout.readline, "")
-        yield next(f"localhost:{match[1]}" for line in lines if (match := re.search(r"gRPC \S+?:(\d+)", line)))
-    finally:
-        process.terminate()
-        process.wait()

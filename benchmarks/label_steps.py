@@ -21,7 +21,7 @@ import transferseg
 from components.weak_labels.core.label_image import describe, diffuse
 from components.weak_labels.core.seeds import find_seeds
 from pipeline.config.run_config import load_config
-from trainer.categories import palette
+from trainer.data.categories import palette
 from trainer.data.masks import read_mask
 from trainer.data.pictures import decode
 

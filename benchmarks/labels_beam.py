@@ -22,8 +22,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.rows import row
-from trainer.memory import peak_memory_mb
+from benchmarks.process import peak_memory_mb
+from benchmarks.rows import real_files, row
 
 SHORT, MEDIUM = 100, 400
 MULTI = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -94,7 +94,7 @@ def write_inputs(root: Path, count: int) -> None:
 
 def _prepare(root: Path, backbone: str, image_size: int) -> None:
     from serving.export import export_maps
-    from trainer.categories import Categories
+    from trainer.data.categories import Categories
     from trainer.models.cam import build_cam
     from trainer.models.large_fov import build_segmentation
 
@@ -102,9 +102,8 @@ def _prepare(root: Path, backbone: str, image_size: int) -> None:
     for kind, net in (("cam", build_cam(backbone, 20, None, 0)), ("l_net", build_segmentation(backbone, 1, None, 0))):
         export_maps(net, root / kind, kind=kind, image_size=image_size, categories=categories, metadata={})
     (root / "sources").mkdir()
-    data = os.environ.get("TRANSFERSEG_DATA")
-    if data:
-        for path in sorted((Path(data) / "voc12_ps20" / "JPEGImages").glob("*.jpg")):
+    if files := real_files("JPEGImages"):
+        for path in files:
             (root / "sources" / path.name).symlink_to(path.resolve())
         return
     rng = np.random.default_rng(0)

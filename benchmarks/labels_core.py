@@ -28,14 +28,14 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import random_walker, slic
 
-from benchmarks.rows import row
+from benchmarks.rows import real_files, row
 from components.weak_labels.core.assignment import assign
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import diffuse, label_image
 from components.weak_labels.core.region_graph import adjacency, edge_weights, region_means
 from components.weak_labels.core.seeds import find_seeds
 from components.weak_labels.core.superpixels import segment, superpixels
-from trainer.categories import VOID, named_split
+from trainer.data.categories import VOID, named_split
 from trainer.metrics import confusion_matrix, scores
 
 TARGET_MS = 40
@@ -82,10 +82,9 @@ def _measure(images: list[np.ndarray], repeats: int = 15) -> list[dict]:
 
 def _quality(settings: LabelConfig) -> list[dict]:
     """Label mIoU with our superpixels over that with scikit-image's; nothing without TRANSFERSEG_DATA."""
-    root = os.environ.get("TRANSFERSEG_DATA")
-    if not root:
+    masks = real_files("SegmentationClass")
+    if not masks:
         return []
-    masks = sorted((Path(root) / "voc12_ps20" / "SegmentationClass").glob("*.png"))
     counts = {method: np.zeros((21, 22), np.int64) for method in METHODS}
     for path in masks[:: max(1, len(masks) // QUALITY_IMAGES)][:QUALITY_IMAGES]:
         image = cv2.imread(str(path.parents[1] / "JPEGImages" / f"{path.stem}.jpg"))[..., ::-1].copy()
@@ -171,12 +170,12 @@ def _median_ms(work: Callable[[np.ndarray], object], images: list[np.ndarray], r
 
 def _images() -> list[np.ndarray]:
     """uint8 [375, 500, 3] RGB each."""
-    root = os.environ.get("TRANSFERSEG_DATA")
-    if not root:
+    files = real_files("JPEGImages")
+    if not files:
         noise = np.random.default_rng(0).integers(0, 256, (*SIZE[::-1], 3), np.uint8)
         return [cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4), None, 0, 255, cv2.NORM_MINMAX)]
     found = []
-    for path in sorted((Path(root) / "voc12_ps20" / "JPEGImages").glob("*.jpg"))[:60]:
+    for path in files[:60]:
         image = cv2.imread(str(path))
         if image.shape[1::-1] == SIZE and len(found) < 8:
             found.append(np.ascontiguousarray(image[..., ::-1]))

@@ -19,12 +19,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.process import peak_memory_mb
 from benchmarks.rows import row
 from serving.export import export_segmentation
-from trainer.categories import named_split
+from trainer.data.categories import named_split
 from trainer.data.pictures import MOST_PIXELS
 from trainer.inference.looks import Look
-from trainer.memory import peak_memory_mb
 from trainer.models.large_fov import build_segmentation
 
 MEGAPIXELS = (1, 40, 100)

@@ -1,6 +1,9 @@
-"""The shape of a benchmark's result."""
+"""What benchmarks share: the shape of a result, and the real images."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 
 def row(
@@ -31,3 +34,9 @@ def row(
         "ok": ok,
         "note": note,
     }
+
+
+def real_files(folder: str) -> list[Path]:
+    """The files of TRANSFERSEG_DATA/voc12_ps20 in "JPEGImages" or "SegmentationClass", sorted; none without it."""
+    root = os.environ.get("TRANSFERSEG_DATA")
+    return sorted(Path(root, "voc12_ps20", folder).glob("*.*")) if root else []

@@ -7,16 +7,11 @@ The model is MobileNetV2 with random weights at 225 pixels and 21 classes; image
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -25,9 +20,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from benchmarks.rows import row
+from benchmarks.process import served
+from benchmarks.rows import real_files, row
 from serving.export import export_segmentation
-from trainer.categories import named_split
+from trainer.data.categories import named_split
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels
 from trainer.models.large_fov import build_segmentation
@@ -52,12 +48,13 @@ def rows() -> list[dict]:
         def direct(image: bytes) -> bytes:
             return function(image_bytes=tf.constant([image]))["mask_bytes"].numpy()[0]
 
-        with _served(Path(folder)) as served:
-            own, over_grpc = _alternating([direct, served], images)
-            sequential = _throughput(served, images, 1)
-            together = _throughput(served, images, CONCURRENCY)
-            latency = _under_load(served, images, LOAD * together)
-            mask = served(images[0])
+        with served(Path(folder)) as address, grpc.insecure_channel(address) as channel:
+            call = _caller(channel)
+            own, over_grpc = _alternating([direct, call], images)
+            sequential = _throughput(call, images, 1)
+            together = _throughput(call, images, CONCURRENCY)
+            latency = _under_load(call, images, LOAD * together)
+            mask = call(images[0])
         batch_gain = _batch_gain(function, images)
     p50, p99 = np.percentile(latency, [50, 99])
     ratio, gain, tail = np.median(over_grpc) / np.median(own), together / sequential, p99 / p50
@@ -73,29 +70,17 @@ def rows() -> list[dict]:
     ]
 
 
-@contextmanager
-def _served(base: Path) -> Iterator[Call]:
-    """A server process; yields a call over gRPC."""
-    command = [sys.executable, "-m", "pipeline.cli", "serve", "--model", str(base), "--grpc-port=0", "--rest-port=0"]
-    log = base.with_suffix(".log")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log.open("w"), text=True)
-    try:
-        if not (found := re.search(r"gRPC \S+:(\d+)", process.stdout.readline())):
-            raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
-        port = found[1]
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+def _caller(channel: grpc.Channel) -> Call:
+    """A call over gRPC."""
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
-            def call(image: bytes) -> bytes:
-                request = predict_pb2.PredictRequest()
-                request.model_spec.name = "transferseg"
-                request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image], tf.string, [1]))
-                return stub.Predict(request, timeout=60).outputs["mask_bytes"].string_val[0]
+    def call(image: bytes) -> bytes:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "transferseg"
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([image], tf.string, [1]))
+        return stub.Predict(request, timeout=60).outputs["mask_bytes"].string_val[0]
 
-            yield call
-    finally:
-        process.terminate()
-        process.wait(30)
+    return call
 
 
 def _timed(call: Call, image: bytes) -> float:
@@ -165,9 +150,7 @@ def _float_list_bytes(net: tf.keras.Model, data: bytes) -> int:
 
 
 def _images() -> list[bytes]:
-    root = os.environ.get("TRANSFERSEG_DATA")
-    if root:
-        paths = sorted(Path(root, "voc12_ps20", "JPEGImages").glob("*.jpg"))[:IMAGES]
+    if paths := real_files("JPEGImages")[:IMAGES]:
         return [path.read_bytes() for path in paths]
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (IMAGES, 8, 10, 3)).astype(np.uint8)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import config
 
+from benchmarks.rows import real_files
 from trainer.config import NetworkConfig
 from trainer.data import features
 from trainer.data.input_pipeline import training_batches
@@ -33,9 +32,7 @@ def write_records(folder: str) -> str:
 
 
 def _real() -> list[tuple[bytes, bytes]]:
-    if not (root := os.environ.get("TRANSFERSEG_DATA")):
-        return []
-    masks = sorted(Path(root, "voc12_ps20", "SegmentationClass").glob("*.png"))[:IMAGES]
+    masks = real_files("SegmentationClass")[:IMAGES]
     images = [path.parents[1] / "JPEGImages" / f"{path.stem}.jpg" for path in masks]
     return [(image.read_bytes(), mask.read_bytes()) for image, mask in zip(images, masks, strict=True)]
 

@@ -9,14 +9,14 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from trainer.categories import named_split
+from benchmarks.process import peak_memory_mb
 from trainer.config import NetworkConfig, StageConfig
+from trainer.data.categories import named_split
 from trainer.losses import segmentation_loss
-from trainer.memory import peak_memory_mb
 from trainer.models.large_fov import build_segmentation
-from trainer.optimizers import make_optimizer
 from trainer.training.devices import cpu_flags, prepare, resolve_precision
 from trainer.training.loop import make_train_step
+from trainer.training.optimizers import make_optimizer
 from trainer.training.session import RunFolders, Session
 from trainer.training.stages import SEGMENTATION, train
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,13 +11,14 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
-from trainer.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
+from pipeline.report.templates import percent
+from trainer.data.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
 from trainer.data.category_names import names_by_id
 from trainer.data.files import read_bytes
 from trainer.data.masks import are_binary, read_mask
 from trainer.data.names import MASK_SUFFIXES, Pictures, suffix_of
 from trainer.errors import ImageFault, UserError, shown, some
-from trainer.metrics import Scores, boundary_confusion, confusion_matrix, scores
+from trainer.metrics import Scores, boundary_confusion, confusion_matrix, known, scores
 
 _CATEGORY = 1  # the id of an only category
 _NAMED = 5  # our choice: files that are written out
@@ -158,9 +158,6 @@ def _reader(categories: Categories, paths: Sequence[Path], kind: str, notes: lis
 
 
 def _to_json(result: Scores) -> dict:
-    def known(value: float) -> float | None:
-        return None if math.isnan(value) else value
-
     names = ("miou", "strong_miou", "weak_miou", "boundary_miou", "pixel_accuracy")
     return {name: known(getattr(result, name)) for name in names} | {
         "per_class": {name: known(value) for name, value in result.per_class.items()}
@@ -172,17 +169,13 @@ def _print(result: Scores, categories: Categories, images: int, notes: Sequence[
     table = Table(*columns, title=f"IoU over {images} images", title_justify="left")
     for name, value in result.per_class.items():
         kind = "" if name == "background" else "strong" if name in categories.strong else "weak"
-        table.add_row(escape(name), kind, _percent(value))
+        table.add_row(escape(name), kind, percent(value))
     table.add_section()
-    table.add_row("strong mean", "", _percent(result.strong_miou))
-    table.add_row("weak mean", "", _percent(result.weak_miou))
-    table.add_row("mean", "", _percent(result.miou), style="bold")
-    table.add_row("mean near outlines", "", _percent(result.boundary_miou))
-    table.add_row("pixel accuracy", "", _percent(result.pixel_accuracy))
+    table.add_row("strong mean", "", percent(result.strong_miou))
+    table.add_row("weak mean", "", percent(result.weak_miou))
+    table.add_row("mean", "", percent(result.miou), style="bold")
+    table.add_row("mean near outlines", "", percent(result.boundary_miou))
+    table.add_row("pixel accuracy", "", percent(result.pixel_accuracy))
     console.print(table)
     for note in notes:
         console.print(escape(note), soft_wrap=True)
-
-
-def _percent(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{100 * value:.1f}"

@@ -7,15 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from serving.saved_model import MODEL_CARD, find_saved_model
-from trainer.data.files import read_bytes, read_text, walk
+from serving.saved_model import METADATA, MODEL_CARD, find_saved_model, read_metadata
+from trainer.data.files import read_bytes, walk
 from trainer.errors import UserError, one_line, shown
 
 _README = "README.md"
 _KEPT = {_README, ".gitattributes"}  # the hub's own, which says what is large
 # They hold pictures of the training set, which are not the model's to give away.
 _PICTURES = {"assets.extra/tf_serving_warmup_requests", "assets.extra/trainer_predictions.tfrecord"}
-_METADATA, _ORIGIN = "assets.extra/metadata.json", "lineage"  # a key in it: paths where the model was trained
+_ORIGIN = "lineage"  # a key of the metadata: paths where the model was trained
 
 
 def push(model: Path, repo: str, private: bool = False) -> dict[str, Any]:
@@ -72,9 +72,9 @@ def _files(version: Path) -> dict[str, str | bytes]:
         )
     names = [name for name in walk(str(version), True)[0] if name not in {*_PICTURES, MODEL_CARD}]
     files: dict[str, str | bytes] = {name: str(version / name) for name in names}
-    if _METADATA in files:
-        about = json.loads(read_text(version / _METADATA, "an exported model"))
-        files[_METADATA] = json.dumps({key: value for key, value in about.items() if key != _ORIGIN}, indent=1).encode()
+    if METADATA in files:
+        about = read_metadata(version)
+        files[METADATA] = json.dumps({key: value for key, value in about.items() if key != _ORIGIN}, indent=1).encode()
     return files | {_README: read_bytes(card)}
 
 

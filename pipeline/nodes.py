@@ -33,8 +33,8 @@ from components.weak_label_gate.component import WeakLabelGate
 from components.weak_labels.component import WeakLabels
 from pipeline.config.run_config import RunConfig
 from serving.export import read_categories
-from trainer.categories import Categories
 from trainer.data import features
+from trainer.data.categories import Categories
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 from trainer.models.weight_files import content_of

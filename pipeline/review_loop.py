@@ -22,8 +22,9 @@ from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
 from components.weak_labels.examples import CATEGORIES, LABELS, read_labels, split_files
 from pipeline.config.run_config import load_config
-from trainer.categories import Categories, palette
+from serving.saved_model import versions
 from trainer.data import features
+from trainer.data.categories import Categories, palette
 from trainer.data.csv_table import written
 from trainer.data.features import key_of, read_examples, tags_of
 from trainer.data.files import read_json
@@ -103,10 +104,10 @@ def _categories_of(labelled: Path, workdir: Path) -> Categories:
 
 def _newest_labels(workdir: Path) -> Path:
     folder = workdir / "artifacts" / "weak_labels" / "examples"
-    numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit() and (path / LABELS).is_dir()]
-    if not numbers:
+    labelled = [path for path in versions(folder).values() if (path / LABELS).is_dir()]
+    if not labelled:
         raise UserError(f"{workdir}: no weak labels here; give the work folder of a run that came that far")
-    return folder / str(max(numbers))
+    return labelled[-1]
 
 
 def _write(example: tf.train.Example, output: Path) -> tuple[Path, np.ndarray]:

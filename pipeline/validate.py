@@ -10,17 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.data_gate.findings import empty_split_lines
 from components.image_example_gen.dataset_config import DatasetConfig, layout_faults, order_faults
 from components.image_example_gen.inspection import inspect, near_duplicates
-from components.image_example_gen.records import EVAL, STRONG, WEAK
+from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK
 from components.image_example_gen.tables import Boxes, Tags, read_boxes, read_tags
 from components.image_example_gen.write_examples import plan_shards
 from pipeline.config.run_config import RunConfig
 from pipeline.report.problems import Problem, grouped, write_page
 from pipeline.weights import advice
-from trainer.categories import Categories
 from trainer.data.boxes import BOXES
-from trainer.errors import UserError
+from trainer.data.categories import Categories
+from trainer.errors import UserError, few
 
 FEW = 10  # our choice: training images of a category below which a warning is due
 
@@ -54,7 +55,7 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
             for entry in entries
             if entry["stage"]
         ]
-        problems += _splits(counts)
+        problems += [Problem.error(name, line) for name in SPLITS for line in empty_split_lines(counts, [name])]
         problems += _classes(entries, categories)
         problems += _blank(entries)
         problems += _copies(entries)
@@ -94,17 +95,6 @@ def _weights(config: RunConfig) -> Iterator[Problem]:
         yield Problem.error("network.weights", str(error).removeprefix("network.weights: "))
 
 
-def _splits(counts: dict[str, int]) -> Iterator[Problem]:
-    reasons = {
-        STRONG: "no training image shows strong categories alone: L-Net has nothing to learn from",
-        WEAK: "no training image shows a weak category: check the category lists and the tags",
-        EVAL: "no evaluation image is usable: no model can be judged",
-    }
-    for split, reason in reasons.items():
-        if not counts.get(split):
-            yield Problem.error(split, f"split {split} is empty: {reason}")
-
-
 def _classes(entries: Sequence[dict], categories: Categories) -> Iterator[Problem]:
     usable = [entry for entry in entries if entry["split"]]
     train, evaluated = (Counter(tag for e in usable if e["evaluation"] == flag for tag in e["tags"]) for flag in (0, 1))
@@ -129,8 +119,7 @@ def _blank(entries: Sequence[dict]) -> Iterator[Problem]:
             yield Problem.warning(
                 "masks",
                 f"{len(blank)} of {len(masked)} {kind} masks show no category (background or void alone): "
-                f"{_first(blank)}; "
-                "right only if there is nothing to see",
+                f"{few(blank, 3)}; right only if there is nothing to see",
                 "blank",
             )
 
@@ -174,9 +163,5 @@ def _unlisted(tags: Tags, boxes: Boxes, entries: Sequence[dict], settings: Datas
     for where, verb, keys in (*tables, (settings.corrected, "names", settings.corrected_keys())):
         if unknown := [key for key in keys if key not in listed]:
             yield Problem.warning(
-                where, f"{verb} {len(unknown)} images that no list names: {_first(unknown)}", "unused"
+                where, f"{verb} {len(unknown)} images that no list names: {few(unknown, 3)}", "unused"
             )
-
-
-def _first(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

@@ -19,8 +19,8 @@ import tensorflow as tf
 from serving.export import restore_net
 from serving.model import Model, load_model
 from serving.trainer_predictions import read_trainer_predictions
-from trainer.categories import palette
 from trainer.config import Backbone
+from trainer.data.categories import palette
 from trainer.data.orientation import exif_orientation, upright
 from trainer.data.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 from trainer.errors import UserError

@@ -15,18 +15,18 @@ import tensorflow as tf
 
 from serving.map_signatures import map_signatures
 from serving.prediction_counts import MASKS_AND_SCORES
-from serving.saved_model import check_saved_model, plain_path
+from serving.saved_model import METADATA, check_saved_model, plain_path, read_metadata
 from serving.signatures import Signatures, segmentation_signatures
 from serving.trainer_predictions import write_trainer_predictions
 from serving.warmup import write_warmup
-from trainer.categories import Categories, palette
 from trainer.data import features
+from trainer.data.categories import Categories, palette
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 
 MODEL_NAME = "transferseg"
-CATEGORIES_FILE, METADATA_FILE = "categories.json", "metadata.json"  # both in assets.extra
+_CATEGORIES = "assets.extra/categories.json"
 Kind = Literal["cam", "l_net", "segmentation"]
 _KINDS = {"cam": "a CAM classifier", "l_net": "an L-Net", "segmentation": "a segmentation network"}
 _WEIGHT_KEY = "net_weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
@@ -141,12 +141,11 @@ def read_categories(saved_model: str | os.PathLike, kind: Kind) -> Categories:
     Raises:
       UserError: the folder is no model of ours, or one of another kind.
     """
-    extra = Path(saved_model) / "assets.extra"
     try:
-        categories = Categories.from_dict(json.loads((extra / CATEGORIES_FILE).read_text()))
-        found = json.loads((extra / METADATA_FILE).read_text()).get("kind", "segmentation")
+        categories = Categories.from_dict(json.loads(Path(saved_model, _CATEGORIES).read_text()))
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{extra}: cannot read the model's categories ({error}); give an exported model") from None
+        raise UserError(f"{saved_model}: cannot read its categories ({error}); give an exported model") from None
+    found = read_metadata(saved_model).get("kind", "segmentation")
     if found != kind:
         raise UserError(f"{saved_model}: this is {_KINDS.get(found, found)}; give the folder of {_KINDS[kind]}")
     return categories
@@ -170,16 +169,15 @@ def _save(
         module = tf.Module()
         module.net_weights = net.weights
         tf.saved_model.save(module, str(unfinished), signatures=signatures)
-        extra = unfinished / "assets.extra"
-        extra.mkdir()
+        (unfinished / _CATEGORIES).parent.mkdir()
         described = {
             "names": categories.names,
             **categories.to_dict(),
             "weak": categories.weak,
             "palette": palette().tolist(),
         }
-        (extra / CATEGORIES_FILE).write_text(json.dumps(described, indent=1))
-        (extra / METADATA_FILE).write_text(json.dumps(metadata, indent=1, sort_keys=True))
+        (unfinished / _CATEGORIES).write_text(json.dumps(described, indent=1))
+        (unfinished / METADATA).write_text(json.dumps(metadata, indent=1, sort_keys=True))
         add_assets(unfinished)
         os.replace(unfinished, directory)
     finally:

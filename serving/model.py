@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from serving.export import METADATA_FILE, read_categories
-from serving.saved_model import find_saved_model, load_saved_model
-from trainer.categories import Categories
+from serving.export import read_categories
+from serving.saved_model import find_saved_model, load_saved_model, read_metadata
+from trainer.data.categories import Categories
 from trainer.data.files import read_bytes
 from trainer.data.pictures import readable
 from trainer.errors import ImageFault, UserError, one_line, shown
@@ -111,5 +110,5 @@ def load_model(path: str | os.PathLike) -> Model:
     """
     folder = find_saved_model(path)
     categories = read_categories(folder, "segmentation")
-    metadata = json.loads((folder / "assets.extra" / METADATA_FILE).read_text())
+    metadata = read_metadata(folder)
     return Model(folder, categories, metadata, load_saved_model(folder))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer.data.files import is_remote
+from trainer.data.files import is_remote, read_json
 from trainer.errors import UserError, shown
 
+METADATA = "assets.extra/metadata.json"
 MODEL_CARD = "assets.extra/model_card.md"  # of a version that a run pushed
 _ARTIFACT = "Format-Serving"  # folder of the SavedModel in a Trainer's artifact
 
@@ -23,8 +25,7 @@ def find_saved_model(path: str | os.PathLike) -> Path:
       UserError: there is none.
     """
     folder = Path(path)
-    numbered = [one for one in folder.glob("*") if one.name.isascii() and one.name.isdecimal()]
-    for candidate in (folder, *sorted(numbered, key=lambda one: int(one.name), reverse=True)):
+    for candidate in (folder, *reversed(versions(folder).values())):
         for place in (candidate, candidate / _ARTIFACT):
             if (place / "saved_model.pb").is_file():
                 return place
@@ -34,12 +35,32 @@ def find_saved_model(path: str | os.PathLike) -> Path:
     )
 
 
+def versions(folder: Path) -> dict[int, Path]:
+    """Number -> folder of the versions in a folder, the oldest first."""
+    numbered = {version_of(path.name): path for path in folder.glob("*") if path.is_dir()}
+    return {number: numbered[number] for number in sorted(numbered.keys() - {None})}
+
+
+def version_of(name: str) -> int | None:
+    """The version that a folder's name stands for: an int64 in ASCII digits, as TF Serving reads it."""
+    return int(name) if re.fullmatch("[0-9]{1,19}", name) and int(name) < 2**63 else None
+
+
 def check_saved_model(directory: str | os.PathLike) -> None:
     """Raises UserError if a folder of this machine is none; remote ones are looked into when they are loaded."""
     if not is_remote(str(directory)) and not (Path(directory) / "saved_model.pb").is_file():
         raise UserError(
             f"{shown(str(directory))}: not a SavedModel (no saved_model.pb); give the folder of an exported model"
         )
+
+
+def read_metadata(directory: str | os.PathLike) -> dict[str, Any]:
+    """What an exported model says of itself: kind, image_size, look, max_pixels, ...
+
+    Raises:
+      UserError: it says nothing.
+    """
+    return read_json(f"{directory}/{METADATA}", "an exported model")
 
 
 @contextmanager

@@ -16,8 +16,7 @@ from serving.palette_png import encode_palette_png
 from serving.prediction_counts import MASKS_AND_SCORES
 from serving.tiled_pictures import TiledPictures
 from serving.whole_pictures import STRINGS, IdsAt, WholePictures
-from trainer import categories
-from trainer.data import features
+from trainer.data import categories, features
 from trainer.data.pictures import MAX_PIXELS
 from trainer.data.preprocessing import decode_mask
 from trainer.inference.looks import Look

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from serving.export import export_maps, export_segmentation
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 SIZE = 65
 CATEGORIES = Categories(("ant", "bee", "cow"), ("ant",))  # red, green, blue

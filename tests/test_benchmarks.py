@@ -26,7 +26,7 @@ from benchmarks.quality.labels import label_rows
 from benchmarks.scale import __main__ as scale
 from benchmarks.scale.page import SIZES, page, work
 from pipeline.demo.demo_data import draw_demo_dataset
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.models.large_fov import build_segmentation
 
 sys.path.insert(0, str(Path(__file__).parent / "components"))

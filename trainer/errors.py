@@ -66,3 +66,8 @@ def some(faults: Sequence[str]) -> str:
     """The first faults as one line, and how many more there are."""
     more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
     return "; ".join(faults[:_SHOWN]) + more
+
+
+def few(names: Sequence[str], most: int = _SHOWN, separator: str = ", ") -> str:
+    """The first names on one line, "..." if there are more."""
+    return separator.join([*names[:most], *(["..."] if len(names) > most else [])])

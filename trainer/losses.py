@@ -1,7 +1,7 @@
 """The losses, all from logits, in float32, as (sum, count).
 
 Every loss returns two float32 scalars: the sum over what counts and how much counted. A loop may add both over
-micro-batches and replicas and divide once (`mean`), which gives the same update as one large batch even when the
+micro-batches and replicas and divide once, which gives the same update as one large batch even when the
 parts hold different numbers of void pixels.
 
 The 5e-8 trap. The paper's learning rate for L-Net, 5e-8, belongs to a loss *summed* over pixels. With the mean used
@@ -13,14 +13,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.categories import VOID
+from trainer.data.categories import VOID
 
 Total = tuple[tf.Tensor, tf.Tensor]
-
-
-def mean(total: Total) -> tf.Tensor:
-    """(sum, count) -> sum / count, 0 where nothing counted."""
-    return tf.math.divide_no_nan(*total)
 
 
 def grid_labels(labels: tf.Tensor, grid_size: int) -> tf.Tensor:

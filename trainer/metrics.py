@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from trainer.categories import VOID, Categories
+from trainer.data.categories import VOID, Categories
 from trainer.errors import UserError
 
 BAND = 0.02  # of the image's diagonal, as in Cheng et al. 2021 (Boundary IoU)
@@ -152,3 +153,8 @@ def class_iou(confusion: np.ndarray) -> np.ndarray:
 def mean_iou(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
+
+
+def known(value: float) -> float | None:
+    """A score as JSON has it: None for nan, which JSON has not got."""
+    return None if math.isnan(value) else float(value)

@@ -15,11 +15,10 @@ import click
 from benchmarks.quality.foreground import foreground_rows
 from benchmarks.quality.labels import box_rows, label_rows
 from benchmarks.quality.page import page
-from components.label_calibration.component import MAX_IMAGES
 from components.label_calibration.known_images import known_images, rehearsal_images
 from pipeline.config.run_config import check_inputs, load_config
 from pipeline.experiment.steps import ExperimentSteps, all_strong, held_back
-from trainer.categories import named_split
+from trainer.data.categories import named_split
 
 
 @click.command()
@@ -60,7 +59,7 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
             continue
         rehearsal = str(networks.exported_l_net(categories.rehearsal()))
         strong = held_back(run, categories, evaluation=False, weak=False)
-        played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal, MAX_IMAGES)))
+        played = list(known_images(cam, rehearsal, rehearsal_images(strong, rehearsal)))
         labels += [{"split": name, "seed": run.network.seed, **row} for row in label_rows(played, weak, categories)]
         _write(out / "weak_labels.json", labels)
     if tables == "boxes":

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from components.label_calibration.search import KnownImage
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 THRESHOLD = 0.5
 BOX = (0.55, 0.7, 0.85)  # sides of the centre box, share of the image's; the best one is reported

@@ -13,12 +13,13 @@ from benchmarks.quality.boxes import boxes_filled, boxes_in
 from components.label_calibration.search import CUTS, GRID, KnownImage, calibrate
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import label_image
-from trainer.categories import Categories
 from trainer.data.boxes import TagBox
+from trainer.data.categories import Categories
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.threads import in_threads
 
 LabelFn = Callable[[KnownImage], np.ndarray]  # -> uint8 [H, W] of ids
+_ASSIGNMENT = ("objectness_weight", "background_cut")
 
 
 def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categories: Categories) -> list[dict]:
@@ -76,9 +77,6 @@ def _rows(weak: Sequence[KnownImage], variants: Mapping[str, LabelFn], categorie
         {"variant": name, "images": len(weak), **_scores(weak, variant, categories)}
         for name, variant in variants.items()
     ]
-
-
-_ASSIGNMENT = ("objectness_weight", "background_cut")
 
 
 def cam_alone(image: KnownImage, cut: float) -> np.ndarray:

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from components.beam_masks.images import Source
 from components.beam_masks.masks import mask_path, read_mask, write_atomic
-from trainer.categories import BACKGROUND, Categories
+from trainer.data.categories import BACKGROUND, Categories
 from trainer.data.instances import instances
 from trainer.data.masks import ids_in
 

@@ -18,7 +18,7 @@ from trainer.data.boxes import TagBox
 from trainer.data.files import read_bytes
 from trainer.data.names import key_of, stem_of, suffix_of
 from trainer.data.pictures import decode, read_header, readable, to_png
-from trainer.errors import ImageFault, UserError, shown
+from trainer.errors import ImageFault, UserError, few, shown
 
 _SMALL = 4_000_000  # our choice: pixels of a picture made smaller for networks, which see fewer still
 DEAD = "dead"  # tag of the output that holds dead letters
@@ -76,7 +76,7 @@ def list_images(folder: str | Path, output: str | Path | None = None) -> tuple[l
         else:
             others.append(shown(path.name))
     if not pictures:
-        inside = f", only {', '.join(others[:3])}{', ...' if others[3:] else ''}" if others else ""
+        inside = f", only {few(others, 3)}" if others else ""
         raise UserError(f"{shown(str(folder))}: holds no picture{inside}; give the folder that the pictures are in")
     return pictures, others
 

@@ -24,8 +24,7 @@ from components.beam_masks.images import DEAD, ReadImages, Sample, Source
 from components.beam_masks.masks import WriteMasks, is_own, mask_path, read_note, write_atomic
 from components.beam_masks.networks import BATCH_SIZE, RunNetworks
 from components.beam_masks.output import DEAD_LETTERS, SCRATCH, SUMMARY
-from trainer.data.files import read_bytes, walk
-from trainer.data.json_lines import read_lines, to_lines
+from trainer.data.files import read_bytes, read_lines, to_lines, walk
 from trainer.errors import ImageFault, UserError, shown
 from trainer.progress import progress
 

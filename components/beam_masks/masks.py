@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from components.beam_masks.faults import dead_letter
-from trainer.categories import palette
+from trainer.data.categories import palette
 from trainer.data.files import is_remote, read_bytes
 from trainer.data.pictures import PNG_CHUNKS, png_chunk
 from trainer.errors import ImageFault

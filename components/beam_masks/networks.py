@@ -7,7 +7,6 @@ that look in tiles make one call a tile inside, so they get one image at a time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,8 +23,7 @@ from components.beam_masks.faults import dead_letter
 from components.beam_masks.images import DEAD, Sample, unpack
 from components.beam_masks.masks import Result
 from serving.prediction_counts import MASKS_AND_SCORES
-from serving.saved_model import load_saved_model
-from trainer.data.files import read_text
+from serving.saved_model import load_saved_model, read_metadata
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, Stage
 from trainer.inference.looks import look_of
@@ -90,7 +88,7 @@ class Described:
 
 def describe(directory: str) -> Described:
     """Reads the assets of an exported model; what earlier exports do not say is what all of them did."""
-    about = json.loads(read_text(f"{directory}/assets.extra/metadata.json", "an exported model"))
+    about = read_metadata(directory)
     look = look_of(about)
     return Described(look.size, look.overlap is not None, about.get("max_pixels", MAX_PIXELS))
 

@@ -38,7 +38,6 @@ def predict_folder(
     max_dead_share: float = MAX_DEAD_SHARE,
     max_pixels: int | None = None,
     beam_args: Sequence[str] = (),
-    limit: int | None = None,
 ) -> dict[str, Any]:
     """Predicts the images that `output` does not hold yet.
 
@@ -51,7 +50,6 @@ def predict_folder(
       max_dead_share: share of images that may fail, 0..1.
       max_pixels: larger pictures are dead letters; by default those that the model does not take.
       beam_args: Beam options.
-      limit: only the first so many images.
 
     Returns:
       The summary: inputs = labelled + dead, dead_by_stage, kept, wall_s, images_per_s, categories, passed_over (names
@@ -73,7 +71,7 @@ def predict_folder(
             "gets no picture smaller than it is; train with a larger inference.max_pixels"
         )
     files, others = list_images(images, output)
-    sources, dead = _sources(files[:limit])
+    sources, dead = _sources(files)
     with claimed(output, images, "predict") as output:
         reports = (DEAD_LETTERS, SUMMARY, COUNTS) if format == "png" else (DEAD_LETTERS, SUMMARY, COUNTS, COCO)
         take_over(output, [source.key for source in sources], reports, [COCO])

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.beam_masks.masks import write_atomic
 from components.data_gate.findings import anomaly_lines, empty_split_lines
 from components.image_example_gen.write_examples import read_summary
+from trainer.data.files import read_bytes
 from trainer.errors import UserError
 
 
@@ -49,10 +50,8 @@ class Executor(base_executor.BaseExecutor):
         for split in artifact_utils.decode_split_names(anomalies.split_names):
             if counts.get(split):
                 path = f"{artifact_utils.get_split_uri([anomalies], split)}/{DEFAULT_FILE_NAME}"
-                with tf.io.gfile.GFile(path, "rb") as file:
-                    lines += anomaly_lines(split, anomalies_pb2.Anomalies.FromString(file.read()))
+                lines += anomaly_lines(split, anomalies_pb2.Anomalies.FromString(read_bytes(path)))
         if lines:
             raise UserError("\n".join(["the examples did not pass the data gate:", *lines]))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        with tf.io.gfile.GFile(f"{blessing.uri}/blessed.json", "w") as file:
-            file.write(json.dumps(counts))
+        write_atomic(f"{blessing.uri}/blessed.json", json.dumps(counts).encode())

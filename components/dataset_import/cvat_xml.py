@@ -14,7 +14,7 @@ from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
 from components.dataset_import.regions import Box, Polygon, Region, Size, ellipse, placed, turned_box
 from components.dataset_import.voc_xml import read_xml, size_of
-from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import cut
 from trainer.errors import ImageFault, UserError, shown

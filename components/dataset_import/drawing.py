@@ -9,8 +9,8 @@ import numpy as np
 
 from components.dataset_import.items import Drawn
 from components.dataset_import.regions import Box, Polygon, Region, Size, filled
-from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import TagBox, clipped, stored_box
+from trainer.data.categories import BACKGROUND, VOID
 from trainer.data.masks import fit, is_upright
 from trainer.data.pictures import Header
 from trainer.errors import ImageFault

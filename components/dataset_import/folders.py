@@ -15,8 +15,8 @@ from components.dataset_import.items import Contents, Drawn, PictureFolder
 from components.dataset_import.mask_decoding import BINARY, MaskFile, SbdMask, by_picture, in_order, pair, read_colours
 from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
-from trainer.categories import VOC
 from trainer.data.boxes import BoxesTable, TagBox, clipped, read_boxes_table
+from trainer.data.categories import VOC
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import is_dir, join, walk
 from trainer.data.masks import Colour, are_binary

@@ -18,7 +18,7 @@ from components.dataset_import.brush import Brush
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
 from components.dataset_import.regions import Box, Pixels, Polygon, Region
-from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import is_dir, join, read_bytes, read_json, walk
 from trainer.data.masks import read_mask

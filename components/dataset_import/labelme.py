@@ -15,7 +15,7 @@ from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.regions import Box, Polygon, Region, ellipse, placed
-from trainer.categories import BACKGROUND, VOID, special_id
+from trainer.data.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import join, read_json
 from trainer.data.masks import read_mask

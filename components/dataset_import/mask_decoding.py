@@ -11,8 +11,8 @@ import numpy as np
 
 from components.dataset_import.items import Drawn
 from components.dataset_import.matlab import read_field
-from trainer.categories import BACKGROUND, VOID, special_id
 from trainer.data import masks
+from trainer.data.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
 from trainer.data.files import read_bytes, read_text
 from trainer.data.masks import Colour

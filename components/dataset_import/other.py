@@ -17,8 +17,8 @@ from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, Drawn, ImportedPicture
 from components.dataset_import.regions import Box, Pixels, Polygon
-from trainer.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.boxes import TagBox
+from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.category_names import clean_name
 from trainer.data.files import read_bytes
 from trainer.data.masks import encode_grey, fit

@@ -12,8 +12,8 @@ import numpy as np
 
 from components.beam_masks.faults import dead_letter
 from components.image_example_gen import voc
-from trainer.categories import VOID
 from trainer.data.boxes import Corners, read_boxes_table
+from trainer.data.categories import VOID
 from trainer.data.files import read_text
 from trainer.data.masks import read_mask
 from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, plain, suffix_of

@@ -27,11 +27,10 @@ from components.beam_masks.output import SCRATCH, claimed
 from components.dataset_import.items import Contents, ImportedPicture
 from components.dataset_import.placement import Placement, read_boxes, read_list, read_tags
 from components.image_example_gen import voc
-from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import BOXES, upright_box, write_boxes_table
+from trainer.data.categories import BACKGROUND, VOID
 from trainer.data.category_names import check_distinct, clean_name, read_names
-from trainer.data.files import cut, read_bytes
-from trainer.data.json_lines import read_lines
+from trainer.data.files import cut, read_bytes, read_lines
 from trainer.data.masks import ids_in
 from trainer.data.pictures import as_stored, upright_pixels
 from trainer.data.tags_table import write_tags_table

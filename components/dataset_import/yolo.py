@@ -13,7 +13,7 @@ from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.regions import Box, Polygon
 from components.image_example_gen import voc
-from trainer.categories import BACKGROUND, VOID, ids_of_classes
+from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.category_names import clean_name
 from trainer.data.files import join, read_text
 from trainer.data.names import plain, stem_of, suffix_of

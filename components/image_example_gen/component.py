@@ -10,7 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.executor import Executor
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 
 class ImageExampleGenSpec(types.ComponentSpec):
@@ -37,7 +37,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         Args:
           dataset: where and how to read.
           categories: which categories are strong and which weak.
-          fingerprint: a string that changes when the files do (settings.fingerprint), so that the cache is right.
+          fingerprint: a string that changes when the files do (dataset_config.fingerprint), so that the cache is right.
         """
         super().__init__(
             ImageExampleGenSpec(

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from components.image_example_gen import voc
 from components.image_example_gen.tables import read_boxes, read_tags
-from trainer.categories import Categories
 from trainer.config import Strict
 from trainer.data.boxes import BOXES
+from trainer.data.categories import Categories
 from trainer.data.category_names import read_names
 from trainer.errors import ImageFault, UserError, some
 

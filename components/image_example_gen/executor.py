@@ -21,7 +21,7 @@ from components.image_example_gen.write_examples import (
     read_summary,
     refuse_if_too_bad,
 )
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

@@ -16,9 +16,8 @@ from components.beam_masks.job import write_json_lines
 from components.image_example_gen import voc
 from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.write_examples import Shard, read_shard
-from trainer.categories import Categories
-from trainer.data.files import read_bytes
-from trainer.data.json_lines import read_lines
+from trainer.data.categories import Categories
+from trainer.data.files import read_bytes, read_lines
 from trainer.errors import ImageFault
 
 _SIDE = 16  # pixels of the thumbnails that near-duplicates are found by

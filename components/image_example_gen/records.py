@@ -10,9 +10,9 @@ import numpy as np
 from etils import epath
 
 from components.image_example_gen import voc
-from trainer.categories import VOID, Categories
 from trainer.data import features, masks
 from trainer.data.boxes import TagBox, clipped
+from trainer.data.categories import VOID, Categories
 from trainer.data.files import read_bytes
 from trainer.data.pictures import DECODED, Header, decode, read_header
 from trainer.errors import ImageFault

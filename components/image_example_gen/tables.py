@@ -6,8 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from components.image_example_gen import voc
-from trainer.categories import Categories
 from trainer.data.boxes import TagBox, read_boxes_table
+from trainer.data.categories import Categories
 from trainer.data.csv_table import refuse
 from trainer.data.tags_table import read_tags_table
 

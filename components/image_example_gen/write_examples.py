@@ -16,14 +16,15 @@ import apache_beam as beam
 import tensorflow as tf
 
 from components.beam_masks.faults import dead_letter, first_of
+from components.beam_masks.masks import write_atomic
 from components.image_example_gen.dataset_config import DatasetConfig
 from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK, Record, read_record
 from components.image_example_gen.tables import Boxes, Tags, read_boxes, read_tags
-from trainer.categories import Categories
 from trainer.data import features
 from trainer.data.boxes import TagBox
+from trainer.data.categories import Categories
 from trainer.data.features import SHARD_SIZE
-from trainer.data.json_lines import read_lines, to_lines
+from trainer.data.files import read_json, read_lines, to_lines
 from trainer.errors import ImageFault, UserError
 from trainer.progress import progress
 from trainer.threads import in_threads
@@ -223,21 +224,18 @@ def write_shards(uri: str, settings: DatasetConfig, categories: Categories) -> I
 def write_summary(summary: IngestSummary, uri: str) -> None:
     """Writes summary.json (counts) and rejected.jsonl (key, stage, reason; sorted) into `uri`."""
     write_rejected(summary.rejected, f"{uri}/{REJECTED}")
-    with tf.io.gfile.GFile(f"{uri}/{SUMMARY}", "w") as file:
-        file.write(json.dumps(summary.to_dict(), indent=2))
+    write_atomic(f"{uri}/{SUMMARY}", json.dumps(summary.to_dict(), indent=2).encode())
 
 
 def write_rejected(rejected: Sequence[dict[str, str]], path: str) -> None:
     """Dead letters, a JSON object a line, sorted."""
     letters = sorted(rejected, key=lambda letter: (letter["key"], letter["reason"]))
-    with tf.io.gfile.GFile(path, "wb") as file:
-        file.write(to_lines(letters))
+    write_atomic(path, to_lines(letters))
 
 
 def read_summary(uri: str) -> dict:
     """{"splits": {name: images}, "rejected": n, "images_per_category": {split: {category: images}}} of an artifact."""
-    with tf.io.gfile.GFile(f"{uri}/{SUMMARY}") as file:
-        return json.loads(file.read())
+    return read_json(f"{uri}/{SUMMARY}", "the examples' counts")
 
 
 def read_rejected(uri: str) -> list[dict[str, str]]:

@@ -9,16 +9,11 @@ from tfx.types import component_spec, standard_artifacts
 from components.label_calibration.executor import Executor
 from components.weak_labels.core.label_config import LabelConfig
 
-MAX_IMAGES = 200  # our choice: more change the values little and take longer
-
 
 class LabelCalibrationSpec(types.ComponentSpec):
     """The calibration is an artifact of hyperparameters, like a Tuner's."""
 
-    PARAMETERS = {
-        "settings": component_spec.ExecutionParameter(type=str),
-        "max_images": component_spec.ExecutionParameter(type=int),
-    }
+    PARAMETERS = {"settings": component_spec.ExecutionParameter(type=str)}
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "cam": component_spec.ChannelParameter(type=standard_artifacts.Model),
@@ -39,7 +34,6 @@ class LabelCalibration(base_component.BaseComponent):
         cam: types.BaseChannel,
         l_net: types.BaseChannel,
         settings: LabelConfig,
-        max_images: int = MAX_IMAGES,
     ):
         """Constructs the component.
 
@@ -47,12 +41,10 @@ class LabelCalibration(base_component.BaseComponent):
           examples: ImageExampleGen's output.
           cam, l_net: exported models; the L-Net was trained with `Categories.rehearsal`.
           settings: where the search starts.
-          max_images: strong images used.
         """
         super().__init__(
             LabelCalibrationSpec(
                 settings=settings.model_dump_json(),
-                max_images=max_images,
                 examples=examples,
                 cam=cam,
                 l_net=l_net,

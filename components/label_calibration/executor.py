@@ -37,7 +37,6 @@ class Executor(base_executor.BaseExecutor):
             - calibration: gets labels.yaml, calibration.json and calibration.png.
           exec_properties:
             - settings: JSON of LabelConfig to start from.
-            - max_images: int.
 
         Raises:
           UserError: the L-Net has seen all strong categories.
@@ -50,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
         )
         files = split_files(artifact_utils.get_split_uri([examples], STRONG))
         strong = (example for file in files for example in read_examples(file))
-        chosen = rehearsal_images(strong, l_net, exec_properties["max_images"])
+        chosen = rehearsal_images(strong, l_net)
         images = list(known_images(cam, l_net, chosen))
         found = calibrate(images, LabelConfig.model_validate_json(exec_properties["settings"]))
         write_calibration(artifact_utils.get_single_instance(output_dict["calibration"]).uri, found)

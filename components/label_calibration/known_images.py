@@ -17,8 +17,12 @@ from trainer.data.pictures import decode
 from trainer.data.preprocessing import decode_mask
 from trainer.errors import UserError
 
+MAX_IMAGES = 200  # our choice: more change the values little and take longer
 
-def rehearsal_images(examples: Iterable[tf.train.Example], l_net: str, max_images: int) -> list[tf.train.Example]:
+
+def rehearsal_images(
+    examples: Iterable[tf.train.Example], l_net: str, max_images: int = MAX_IMAGES
+) -> list[tf.train.Example]:
     """Those of the strong examples that show a category which is weak for this L-Net: it has never seen such a thing.
 
     On images it was trained on, L-Net is far too good: values found there trust it too much.

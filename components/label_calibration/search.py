@@ -21,7 +21,7 @@ from components.weak_labels.core.assignment import foreground_scores
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import Regions, describe, diffuse
 from components.weak_labels.core.seeds import find_seeds
-from trainer.categories import BACKGROUND, VOID
+from trainer.data.categories import BACKGROUND, VOID
 
 # What is tried for each value, in the order of the search (our choice).
 GRID: dict[str, tuple[Any, ...]] = {

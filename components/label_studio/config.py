@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.errors import UserError, one_line
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import tensorflow_model_analysis as tfma
 
-from trainer.categories import Categories
 from trainer.data import features
+from trainer.data.categories import Categories
 
 # An equal model passes a "no worse" threshold only if the allowed drop is a little above 0.
 _TIE = 1e-6

@@ -11,7 +11,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
 from serving.prediction_counts import counted, empty_table
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.metrics import class_iou, mean_iou, scores
 
 CONFUSION, BOUNDARY = "confusion", "boundary"  # outputs of the signature, int64 [C * C]

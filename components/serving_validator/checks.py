@@ -18,8 +18,8 @@ from components.serving_validator.requests import hostile_images, named, odd_ima
 from serving.export import read_categories
 from serving.saved_model import plain_path
 from serving.trainer_predictions import read_trainer_predictions
-from trainer.categories import Categories
-from trainer.errors import UserError
+from trainer.data.categories import Categories
+from trainer.errors import UserError, few
 
 _PYTHON = [sys.executable, "-m", "components.serving_validator.probe"]
 _ROOT = Path(__file__).parents[2]  # the probe is found from any working directory
@@ -103,23 +103,23 @@ def check_model(
 def _broken(model: Path, facts: dict, categories: Categories) -> list[str]:
     reasons = []
     if facts["bad_weights"]:
-        reasons.append(f"{len(facts['bad_weights'])} weights hold NaN or infinity: {_some(facts['bad_weights'])}")
+        reasons.append(f"{len(facts['bad_weights'])} weights hold NaN or infinity: {few(facts['bad_weights'], _SHOWN)}")
     elif not facts["finite_scores"] and facts["num_classes"] is not None:
         reasons.append("scores are NaN or infinite on real images")
     if facts["foreign_ops"]:
-        reasons.append(f"ops that TF Serving has not got: {_some(facts['foreign_ops'])}")
+        reasons.append(f"ops that TF Serving has not got: {few(facts['foreign_ops'], _SHOWN)}")
     if facts["num_classes"] not in (None, categories.num_classes):
         reasons.append(f"predicts {facts['num_classes']} classes; this run has {categories.num_classes}")
     try:
         known = read_categories(model, "segmentation")
         if known.names != categories.names:
-            reasons.append(f"its assets name other categories: {_some(list(known.names))}")
+            reasons.append(f"its assets name other categories: {few(known.names, _SHOWN)}")
     except UserError as error:
         reasons.append(str(error))
     if not facts["warmup_requests"]:
         reasons.append("holds no warm-up requests: the first clients would wait for TensorFlow")
     if facts["failures"]:
-        reasons.append(f"{len(facts['failures'])} wrong predictions: {_some(facts['failures'], '; ')}")
+        reasons.append(f"{len(facts['failures'])} wrong predictions: {few(facts['failures'], _SHOWN, '; ')}")
     return reasons
 
 
@@ -146,7 +146,3 @@ def _agreement(expected: Sequence[np.ndarray], masks: dict[str, np.ndarray]) -> 
         total += mask.size
         same += int((served == mask).sum()) if served is not None and served.shape == mask.shape else 0
     return same / total if total else float("nan")
-
-
-def _some(items: Sequence[str], separator: str = ", ") -> str:
-    return separator.join(items[:_SHOWN]) + ("" if len(items) <= _SHOWN else f"{separator}...")

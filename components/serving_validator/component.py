@@ -10,7 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.executor import Executor
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 
 class ServingValidatorSpec(types.ComponentSpec):

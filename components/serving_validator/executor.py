@@ -18,7 +18,7 @@ from components.image_example_gen.records import EVAL
 from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
 from components.weak_labels.examples import split_files
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.features import first_images
 from trainer.errors import UserError
 

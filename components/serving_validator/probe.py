@@ -1,8 +1,9 @@
-"""`python -m components.serving_validator.probe MODEL WORK`: the fresh process that loads a model and asks it.
+"""`python -m components.serving_validator.probe MODEL WORK CALLS`: the fresh process that loads a model and asks it.
 
 It knows nothing of this project: TensorFlow, TF Serving's protobufs and numpy, as on a serving machine.
 
 WORK/images holds the images, files named good-*, odd-* (must be answered) and hostile-* (must be refused).
+CALLS pictures are asked for one at a time, timed.
 Written: WORK/masks/<name>.png, the predictions of `serving_default`, and WORK/facts.json, see `probe`.
 """
 

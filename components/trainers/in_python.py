@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from serving.export import export_maps, export_segmentation
 from serving.model import encoded
-from trainer.categories import BACKGROUND, VOID, Categories, from_lists
 from trainer.config import NetworkConfig, StageConfig, instance_of
 from trainer.data import features
+from trainer.data.categories import BACKGROUND, VOID, Categories, from_lists
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, UserError

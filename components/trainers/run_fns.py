@@ -21,10 +21,10 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
-from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.data import features
-from trainer.data.input_pipeline import read_records
+from trainer.data.categories import Categories
+from trainer.data.input_pipeline import record_files
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 from trainer.training.checkpoints import read_history
@@ -116,7 +116,7 @@ def _export_maps(
 
 def _export_segmentation(net: tf.keras.Model, fn_args: FnArgs, categories: Categories, network: NetworkConfig) -> None:
     if hosts().chief:
-        files, limit = read_records(fn_args.train_files), fn_args.custom_config["max_pixels"]
+        files, limit = record_files(fn_args.train_files), fn_args.custom_config["max_pixels"]
         images = features.first_images(files, _PREDICTED_IMAGES, limit)
         export_segmentation(
             net,

@@ -9,8 +9,8 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.weak_label_gate.executor import Executor
-from components.weak_label_gate.gate_config import LabelGateConfig
-from trainer.categories import Categories
+from components.weak_label_gate.label_statistics import LabelGateConfig
+from trainer.data.categories import Categories
 
 
 class LabelBlessing(types.Artifact):

@@ -7,19 +7,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
 from components.beam_masks.masks import write_atomic
 from components.image_example_gen.records import WEAK
-from components.weak_label_gate.gate_config import LabelGateConfig
-from components.weak_label_gate.label_statistics import LabelSums, failures, label_statistics
+from components.weak_label_gate.label_statistics import LabelGateConfig, LabelSums, failures, label_statistics
 from components.weak_labels.examples import label_files, split_files
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.features import key_of, read_examples, tags_of
-from trainer.data.json_lines import read_lines
+from trainer.data.files import read_json, read_lines
 from trainer.errors import UserError
 
 STATISTICS = "statistics.json"
@@ -64,8 +62,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | beam.CombineGlobally(LabelSums.merged)
                 | beam.Map(_write_statistics, categories, statistics)
             )
-        with tf.io.gfile.GFile(statistics) as file:
-            lines = failures(json.load(file), LabelGateConfig.model_validate_json(exec_properties["settings"]))
+        settings = LabelGateConfig.model_validate_json(exec_properties["settings"])
+        lines = failures(read_json(statistics, "the labels' statistics"), settings)
         if lines:
             raise UserError("\n".join([f"the weak labels are refused ({labelled.uri}):", *lines]))
 

@@ -7,11 +7,27 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.weak_label_gate.gate_config import LabelGateConfig
-from trainer.categories import BACKGROUND, VOID, Categories
+from pydantic import Field
+
+from trainer.config import Strict
+from trainer.data.categories import BACKGROUND, VOID, Categories
+from trainer.errors import few
 
 _MILLION = 1_000_000  # shares have six digits: as whole numbers their sums are the same in any order
 _NAMED = 12  # our choice: images that are named, of those something is wrong with
+
+
+class LabelGateConfig(Strict):
+    """Limits of the gate. Shares are 0..1; none of them is in the paper, all are our choice."""
+
+    min_foreground_share: float = Field(0.01, ge=0, le=1, description="of all labelled pixels; below: all background")
+    max_foreground_share: float = Field(0.95, ge=0, le=1, description="of all labelled pixels; above: all foreground")
+    max_void_share: float = Field(0.6, ge=0, le=1, description="of all pixels")
+    max_empty_share: float = Field(0.5, ge=0, le=1, description="of the labelled images that may be background only")
+    min_tag_presence: float = Field(0.05, ge=0, le=1, description="of a tag's images that must show some of it")
+    min_tag_images: int = Field(
+        3, ge=1, description="tags of fewer images may be missed, unless a weak category has no pixel"
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +140,7 @@ def failures(statistics: Mapping[str, Any], settings: LabelGateConfig) -> list[s
     if count := s["stale"]["count"]:
         lines.append(
             f"stale: {count} labels do not belong to the present examples or their tags "
-            f"({', '.join(s['stale']['images'][:3])}{', ...' if count > 3 else ''}); label again"
+            f"({few(s['stale']['images'], 3)}); label again"
         )
     if s["void_share"] > settings.max_void_share:
         lines.append(

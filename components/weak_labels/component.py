@@ -10,7 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.executor import Executor
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 
 class WeakLabelsSpec(types.ComponentSpec):

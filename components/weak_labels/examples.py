@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.data.json_lines import read_lines
+from trainer.data.files import read_lines
 
 CATEGORIES = "categories.json"  # beside the splits: what the labels' ids mean
 LABELS = "labels"  # folder of label records beside the splits, a file of JSON lines for each file of examples

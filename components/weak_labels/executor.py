@@ -25,8 +25,8 @@ from components.weak_labels.label_store import LabelStore
 from components.weak_labels.shards import LabelShard, LabelShards
 from components.weak_labels.transform import label_networks
 from serving.export import read_categories
-from trainer.categories import Categories
-from trainer.data.json_lines import read_lines
+from trainer.data.categories import Categories
+from trainer.data.files import read_json, read_lines
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 
@@ -93,8 +93,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _ = counts | "WriteSummary" >> beam.Map(_write_summary, summary)
             _ = pipeline | "Strong" >> beam.Create(strong) | beam.Reshuffle() | beam.Map(_copy, copies)
 
-        with tf.io.gfile.GFile(summary) as file:
-            counted = json.load(file)
+        counted = read_json(summary, "the labels' counts")
         images = counted["labelled"] + counted["dead"]
         refuse_above(exec_properties["max_dead_share"], read_lines(dead_letters), images, dead_letters)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from components.beam_masks.faults import dead_letter
 from components.beam_masks.images import Claims, Source, mask_key
-from trainer.categories import Categories, from_lists
 from trainer.data.boxes import BoxesTable, TagBox
+from trainer.data.categories import Categories, from_lists
 from trainer.data.category_names import names_by_id
 from trainer.data.csv_table import refuse
 from trainer.data.names import Pictures
@@ -41,7 +41,6 @@ def plan(
     files: Sequence[Path],
     table: TagsTable,
     categories: Categories,
-    limit: int | None = None,
     boxes_table: BoxesTable | None = None,
 ) -> Plan:
     """Joins picture files with the lines of a tags table, and of a table of boxes.
@@ -51,7 +50,6 @@ def plan(
       table: names them, see trainer.data.names.
       categories: the known tags.
       boxes_table: each box is a tag of its picture too.
-      limit: only the first so many files and lines, in the order of files, then of lines without a file.
 
     Returns:
       The plan. Inputs are the files, the tags' lines that name none of them, repeated and damaged lines.
@@ -76,9 +74,8 @@ def plan(
             inputs.append(dead_letter(mask_key(path.name), fault))
     inputs += [dead_letter(shown(row.image), fault) for row, fault in odd]
     inputs += [dead_letter(f"line {line}", ImageFault("tags", f"line {line}: {what}")) for line, what in table.faults]
-    chosen = inputs[:limit]
     return Plan(
-        [entry for entry in chosen if isinstance(entry, Source)], [entry for entry in chosen if isinstance(entry, dict)]
+        [entry for entry in inputs if isinstance(entry, Source)], [entry for entry in inputs if isinstance(entry, dict)]
     )
 
 

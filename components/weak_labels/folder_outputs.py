@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from components.beam_masks.images import Source
 from components.beam_masks.masks import mask_path, read_mask, write_atomic
-from trainer.categories import BACKGROUND, VOID, Categories
 from trainer.data import features
 from trainer.data.boxes import clipped
+from trainer.data.categories import BACKGROUND, VOID, Categories
 from trainer.data.csv_table import written
 from trainer.data.files import read_bytes
 from trainer.data.masks import encode_grey

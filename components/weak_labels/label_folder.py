@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from components.beam_masks import job
 from components.beam_masks.coco_export import COCO, write_coco
@@ -47,7 +47,6 @@ def label_folder(
     max_pixels: int = MAX_PIXELS,
     beam_args: Sequence[str] = (),
     settings: LabelConfig | None = None,
-    limit: int | None = None,
     boxes_csv: str | Path | None = None,
 ) -> dict[str, Any]:
     """Labels the images that `output` does not hold yet: after a kill, the same call goes on where it stopped.
@@ -63,7 +62,6 @@ def label_folder(
       max_dead_share: share of inputs that may fail, 0..1.
       max_pixels: larger pictures are dead letters.
       beam_args: Beam options; --direct_running_mode=multi_processing --direct_num_workers=2 for two processes.
-      limit: only the first so many inputs.
       boxes_csv: CSV `image,category,x1,y1,x2,y2`, see trainer.data.boxes; lines of other pictures are wrong ones.
 
     Returns:
@@ -75,8 +73,6 @@ def label_folder(
       TooManyFaults: everything was done, but too large a share failed.
     """
     settings = settings or LabelConfig()
-    if format not in get_args(Format):
-        raise UserError(f"--format {format}: not one of {', '.join(get_args(Format))}")
     if (mode == "cam") != (cam is not None):
         raise UserError("give --cam, or --mode class-agnostic without --cam")
     table = read_tags_table(tags_csv)
@@ -85,7 +81,7 @@ def label_folder(
     read_categories(models[-1], "l_net")
     categories = read_categories(models[0], "cam") if cam is not None else categories_of(table)
     files, others = list_images(images, output)
-    work = plan(files, table, categories, limit, read_boxes_table(boxes_csv) if boxes_csv else None)
+    work = plan(files, table, categories, read_boxes_table(boxes_csv) if boxes_csv else None)
     with claimed(output, images, "label") as output:
         reports = (CONFIDENCE, DEAD_LETTERS, SUMMARY, *_REPORTS.get(format, ()))
         take_over(output, [source.key for source in work.sources], reports, [COCO, EXAMPLES])

@@ -15,8 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.beam_masks.masks import write_atomic
-from trainer.data.files import read_bytes
-from trainer.data.json_lines import from_lines, to_lines
+from trainer.data.files import from_lines, read_bytes, to_lines
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from components.weak_labels.transform import maps_of
 from serving.export import read_categories
 from serving.model import Picture, encoded
 from serving.saved_model import find_saved_model
-from trainer.categories import Categories
 from trainer.config import instance_of
 from trainer.data.boxes import TagBox, box_fault, clipped
+from trainer.data.categories import Categories
 from trainer.data.files import cut
 from trainer.data.pictures import decode
 from trainer.errors import ImageFault, UserError

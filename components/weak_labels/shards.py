@@ -23,10 +23,9 @@ from components.weak_labels.examples import LABELS
 from components.weak_labels.folder_outputs import box_counts
 from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.transform import mask_shares
-from trainer.baselines.example_files import with_human_mask
 from trainer.data import features
-from trainer.data.features import boxes_of, image_of, key_of, read_examples, tags_of
-from trainer.data.json_lines import to_lines
+from trainer.data.features import boxes_of, image_of, key_of, read_examples, tags_of, with_human_mask
+from trainer.data.files import to_lines
 from trainer.data.masks import encode_grey
 from trainer.data.preprocessing import decode_mask
 

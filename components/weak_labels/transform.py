@@ -16,8 +16,8 @@ from components.beam_masks.networks import RunNetworks
 from components.weak_labels.core.geometry import map_on_stored_pixels
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import LabelResult, label_image
-from trainer.categories import BACKGROUND, VOID
 from trainer.data.boxes import clipped
+from trainer.data.categories import BACKGROUND, VOID
 from trainer.errors import ImageFault
 
 _MAP_SIDE = 1024  # our choice: maps are resampled up to this side; the core works at its superpixels' resolution anyway

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from trainer.errors import UserError, shown
+from trainer.errors import UserError, few, shown
 
 PATH = click.Path(path_type=Path)
 EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many records were bad
@@ -148,7 +148,7 @@ def batch(work, json_path: Path | None) -> None:
         sys.exit(EXIT_REFUSED)
     write_json(json_path, summary)
     if others := summary.get("passed_over"):
-        say(f"passed over, no pictures by their names: {', '.join(others[:5])}{', ...' if others[5:] else ''}")
+        say(f"passed over, no pictures by their names: {few(others)}")
     if empty := summary.get("empty"):
         say(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
     if summary.get("boxes"):

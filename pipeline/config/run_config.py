@@ -11,11 +11,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from components.image_example_gen.dataset_config import DatasetConfig, check_dataset
 from components.serving_validator.check_config import ServingCheckConfig
-from components.weak_label_gate.gate_config import LabelGateConfig
+from components.weak_label_gate.label_statistics import LabelGateConfig
 from components.weak_labels.core.label_config import LabelConfig
 from pipeline.config.cluster import ClusterConfig
-from pipeline.config.metadata import MetadataConfig
-from trainer.categories import Categories, from_lists, named_split
 from trainer.config import (
     P_NET_SIZE,
     AdversarialConfig,
@@ -24,6 +22,7 @@ from trainer.config import (
     Strict,
     refuse_unread,
 )
+from trainer.data.categories import Categories, from_lists, named_split
 from trainer.data.category_names import clean_name
 from trainer.data.files import cut
 from trainer.data.yaml_text import load_yaml, read_yaml
@@ -94,6 +93,20 @@ class GateConfig(Strict):
     def max_drop(self) -> tuple[float, float]:
         """By how much they may fall below the blessed model's; not asked if the model is accepted as it is."""
         return self.max_miou_drop, self.max_weak_miou_drop
+
+
+class MetadataConfig(Strict):
+    """Where TFX notes what ran and what came out: a file in the work folder, or a server that concurrent runs share."""
+
+    # Not postgresql: with ml-metadata 1.15 it fails at any value that holds a backslash, which escaped JSON does.
+    kind: Literal["sqlite", "mysql"] = Field(
+        "sqlite", description="sqlite: metadata.sqlite in the work folder; mysql: MariaDB too"
+    )
+    host: str = Field("127.0.0.1", description="of the server")
+    port: int = Field(3306, ge=1, le=65535, description="of the server")
+    database: str = Field("transferseg", description="made at the first run if the user may")
+    user: str = Field("transferseg", description="who may make tables in it")
+    password_env: str = Field("TRANSFERSEG_METADATA_PASSWORD", description="environment variable with the password")
 
 
 class RunConfig(Strict):

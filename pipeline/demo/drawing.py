@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from trainer.categories import VOID
+from trainer.data.categories import VOID
 
 DEMO_STRONG = ("ring", "star", "leaf", "crate")
 DEMO_WEAK = ("gear", "flower", "fish", "house")  # each looks like the strong category at the same place

@@ -9,7 +9,7 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
-from pipeline.config.metadata import MetadataConfig
+from pipeline.config.run_config import MetadataConfig
 from trainer.errors import UserError
 
 _TIMEOUT = 10.0  # seconds until a server counts as unreachable

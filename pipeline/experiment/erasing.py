@@ -22,7 +22,7 @@ from trainer.baselines.adversarial_erasing import (
     write_regions,
 )
 from trainer.baselines.example_files import read_examples, write_labels
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.features import image_of, key_of
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels

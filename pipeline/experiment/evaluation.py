@@ -13,9 +13,9 @@ from components.image_example_gen.records import EVAL
 from pipeline.experiment.steps import ExperimentSteps
 from serving.signatures import segmentation_signatures
 from trainer.baselines.dense_crf import dense_crf
-from trainer.categories import Categories
 from trainer.data import features
-from trainer.data.input_pipeline import read_records
+from trainer.data.categories import Categories
+from trainer.data.input_pipeline import record_files
 from trainer.data.preprocessing import decode_mask
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels
@@ -81,4 +81,4 @@ def _summed(count: Callable[[tf.Tensor], np.ndarray], items: tf.data.Dataset, nu
 
 def _examples(networks: ExperimentSteps, categories: Categories) -> tf.data.Dataset:
     """The serialised examples of the eval list."""
-    return tf.data.TFRecordDataset(read_records([networks.split(categories, EVAL)]), compression_type="GZIP")
+    return tf.data.TFRecordDataset(record_files([networks.split(categories, EVAL)]), compression_type="GZIP")

@@ -11,8 +11,9 @@ import tensorflow as tf
 from components.beam_masks.images import list_images
 from pipeline.experiment import erasing, methods
 from pipeline.experiment.steps import ExperimentSteps, held_back
+from pipeline.report.images import evenly_spaced
 from trainer.baselines.example_files import read_examples
-from trainer.categories import Categories, palette
+from trainer.data.categories import Categories, palette
 from trainer.data.features import image_of, key_of, mask_of, tags_of
 from trainer.data.pictures import readable
 from trainer.data.preprocessing import decode_image, decode_mask
@@ -20,11 +21,12 @@ from trainer.inference.one_image import predict_on_pixels
 from trainer.training.stages import L_NET, SEGMENTATION
 
 Panel = np.ndarray  # uint8 [H, W, 3]
+_ROWS = 5  # our choice
 
 
-def draw_label_maps(networks: ExperimentSteps, categories: Categories, rows: int, path: Path) -> None:
+def draw_label_maps(networks: ExperimentSteps, categories: Categories, path: Path) -> None:
     """Figure 3: images of weak categories, L-Net's map M, our labels L_w, adversarial erasing's, the truth."""
-    examples = _spread(list(held_back(networks.config, categories, evaluation=False, weak=True)), rows)
+    examples = evenly_spaced(list(held_back(networks.config, categories, evaluation=False, weak=True)), _ROWS)
     keys = {key_of(example) for example in examples}
     ours = _masks(networks.labelled(categories), keys)
     rival = _masks(erasing.labelled(networks, categories), keys)
@@ -39,21 +41,21 @@ def draw_label_maps(networks: ExperimentSteps, categories: Categories, rows: int
     _draw(grid, titles, [_names(example, categories) for example in examples], path)
 
 
-def draw_unseen(networks: ExperimentSteps, categories: Categories, folder: Path, rows: int, path: Path) -> None:
+def draw_unseen(networks: ExperimentSteps, categories: Categories, folder: Path, path: Path) -> None:
     """Figure 5: L-Net on images of categories that it has never seen; three pairs a row."""
     look, l_net = networks.config.look("l_net").one_view, networks.load(L_NET, categories, networks.l_net(categories))
     panels = []
-    for file in _spread(list_images(folder)[0], 3 * rows):
+    for file in evenly_spaced(list_images(folder)[0], 3 * _ROWS):
         image, logits = predict_on_pixels(l_net, readable(file.read_bytes()), look)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
     grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)
 
 
-def draw_predictions(networks: ExperimentSteps, categories: Categories, rows: int, path: Path) -> None:
+def draw_predictions(networks: ExperimentSteps, categories: Categories, path: Path) -> None:
     """Figure 6: evaluation images of weak categories by AE, L-Net, P-Net and full supervision, and the truth."""
     config = networks.config
-    examples = _spread(list(held_back(config, categories, evaluation=True, weak=True)), rows)
+    examples = evenly_spaced(list(held_back(config, categories, evaluation=True, weak=True)), _ROWS)
     trained = {"AE": "ae", "L-Net": "l-net", "P-Net": "p-net", "full": "full"}
     nets = {
         title: networks.load(SEGMENTATION, categories, methods.METHODS[name](networks, categories))
@@ -70,19 +72,19 @@ def draw_predictions(networks: ExperimentSteps, categories: Categories, rows: in
 
 
 def draw_figures(
-    networks: ExperimentSteps, splits: dict[str, Categories], folder: Path, unseen: Path | None, rows: int = 5
+    networks: ExperimentSteps, splits: dict[str, Categories], folder: Path, unseen: Path | None
 ) -> list[Path]:
     """All of them, for every split; Figure 5 only with a folder of images. Missing networks are trained first."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for split, categories in splits.items():
         paths += [folder / f"figure3-{split}.png", folder / f"figure6-{split}.png"]
-        draw_label_maps(networks, categories, rows, paths[-2])
-        draw_predictions(networks, categories, rows, paths[-1])
+        draw_label_maps(networks, categories, paths[-2])
+        draw_predictions(networks, categories, paths[-1])
     if unseen is not None:
         split, categories = next(iter(splits.items()))
         paths.append(folder / f"figure5-{split}.png")
-        draw_unseen(networks, categories, unseen, rows, paths[-1])
+        draw_unseen(networks, categories, unseen, paths[-1])
     return paths
 
 
@@ -104,12 +106,6 @@ def _overlay(image: Panel, ids: np.ndarray | None) -> Panel:
         return np.zeros_like(image)
     mixed = (0.35 * image + 0.65 * palette()[ids]).astype(np.uint8)
     return np.where(ids[..., None] > 0, mixed, (0.6 * image).astype(np.uint8))
-
-
-def _spread(items: Sequence, count: int) -> list:
-    """At most `count` of the items, evenly spaced."""
-    positions = np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)) if items else []
-    return [items[position] for position in positions]
 
 
 def _draw(grid: Sequence[Sequence[Panel]], titles: Sequence[str], labels: Sequence[str], path: Path) -> None:

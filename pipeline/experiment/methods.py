@@ -6,12 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from components.image_example_gen.records import STRONG
-from pipeline.experiment import erasing, transferring
+from components.image_example_gen.records import STRONG, WEAK
+from pipeline.experiment import erasing
 from pipeline.experiment.steps import ExperimentSteps, all_strong
+from trainer.baselines.example_files import write_labels
+from trainer.baselines.transfer_training import transfer_labels, transfer_net
 from trainer.baselines.wssl import wssl as by_adaptive_em
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.errors import UserError
+from trainer.inference.looks import Look
+from trainer.progress import progress
 from trainer.training.refinement import refine_segmentation
 from trainer.training.stages import SEGMENTATION
 
@@ -75,13 +79,32 @@ def _refined(networks: ExperimentSteps, categories: Categories, pretrain: bool) 
     )
 
 
+def _by_transfer_net(networks: ExperimentSteps, categories: Categories) -> str:
+    """TFRecord pattern of the weak images with labels by a TransferNet, trained as long as the segmentation network."""
+    config, records = networks.config, networks.records(categories)
+    weak = networks.split(categories, WEAK)
+    stage, settings = transfer_net(config.network), config.segmentation
+    trained = networks.supervised(
+        "transfer_net", stage, list(records.values()), categories, settings, *(categories, settings)
+    )
+
+    def make(partial: Path) -> None:
+        net = networks.load(stage, categories, trained)
+        look = Look(size=config.network.image_size, native=settings.scale == "native")  # its attention has one size
+        found = transfer_labels(net, [weak], len(categories.foreground), look)
+        labels = dict(progress(found, desc="      TransferNet labels", unit="image"))
+        write_labels([weak], labels, partial)
+
+    return f"{networks.step('transfer_labels', make, trained.name)}/*.gz"
+
+
 METHODS: dict[str, Method] = {
     "full": full,
     "strong-only": strong_only,
     "wssl": wssl,
     "ae": labelled_by(erasing.labelled),
     "ae-saliency": labelled_by(partial(erasing.labelled, saliency=True)),  # background by L-Net's map, not AE's own
-    "transfernet": labelled_by(transferring.labelled),
+    "transfernet": labelled_by(_by_transfer_net),
     "l-net": labelled_by(ExperimentSteps.labelled),
     "p-net": partial(_refined, pretrain=True),
     "p-net-direct": partial(_refined, pretrain=False),

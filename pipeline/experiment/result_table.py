@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.report.templates import percent
+
 Row = dict[str, Any]
 MEANS = ("miou", "strong_miou", "weak_miou")
 
@@ -91,4 +93,4 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
 
 def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
-    return f"{100 * statistics.fmean(known):.1f}" if known else "n/a"
+    return percent(statistics.fmean(known) if known else None)

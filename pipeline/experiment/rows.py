@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import time
@@ -16,19 +15,31 @@ from components.image_example_gen.dataset_config import check_dataset
 from pipeline.config.run_config import CategoriesConfig, RunConfig
 from pipeline.experiment.evaluation import score
 from pipeline.experiment.methods import METHODS
-from pipeline.experiment.pace import name_of, plan_rows
 from pipeline.experiment.result_table import MEANS, Row, with_ratios, write_tables
 from pipeline.experiment.steps import ExperimentSteps, seconds_of
 from pipeline.graph import training_hash
 from pipeline.report.templates import duration
 from pipeline.run.plan import Remaining, count, known_rates, plan
-from trainer.categories import Categories, named_split
+from trainer.data.categories import Categories, named_split
 from trainer.errors import UserError
 from trainer.inference.looks import Look
+from trainer.metrics import known
 
 OWN = "own"
 _FOUND_AGAIN_S = 10  # our choice: a row that takes less was there already
 CRF = "+crf"  # after a method's name: its masks refined by a dense CRF
+_OURS = ("cam", "l_net", "weak_labels", "segmentation")
+STEPS = {  # method -> the components of a run that it amounts to; a number sets those apart that are not shared
+    "full": ("segmentation:full",),
+    "strong-only": ("strong_only",),
+    "wssl": ("segmentation:wssl",),
+    "ae": ("cam:1", "cam:2", "cam:3", "segmentation:ae"),
+    "ae-saliency": ("cam:1", "cam:2", "cam:3", "l_net", "segmentation:saliency"),
+    "transfernet": ("segmentation:transfernet", "segmentation:labels"),
+    "l-net": _OURS,
+    "p-net": (*_OURS, "p_net"),
+    "p-net-direct": (*_OURS, "p_net:direct"),
+}
 
 
 def _of_split(config: RunConfig, split: str) -> RunConfig:
@@ -104,8 +115,8 @@ def _run(
                 trained = METHODS[method.removesuffix(CRF)](networks, categories)
                 found = score(networks, categories, trained, crf=method.endswith(CRF))
                 row = {"split": split, "method": method, "seed": seed, "strong": list(categories.strong)}
-                row |= {name: _known(getattr(found, name)) for name in (*MEANS, "boundary_miou")}
-                row["per_class"] = {name: _known(value) for name, value in found.per_class.items()}
+                row |= {name: known(getattr(found, name)) for name in (*MEANS, "boundary_miou")}
+                row["per_class"] = {name: known(value) for name, value in found.per_class.items()}
                 row |= {"wall_s": seconds_of(trained), "config_hash": training_hash(_of_split(networks.config, split))}
                 rows.append(row)
                 means = ", ".join(f"{name} {row[name]:.3f}" for name in MEANS if row[name] is not None)
@@ -121,6 +132,24 @@ def _plan(config: RunConfig, rows: Sequence[tuple[str, str, int]], workdir: Path
     return plan_rows(rows, plan(everything, count(config), known_rates(config, workdir)))
 
 
+def plan_rows(rows: Sequence[tuple[str, str, int]], planned: Mapping[str, float]) -> Remaining:
+    """Seconds of each (split, method, seed): its networks that no row before it has trained.
+
+    `planned`: of a run's components, see `plan`. "+crf" costs nothing here.
+    """
+    seen: set[tuple[str, int, str]] = set()
+    found = {}
+    for split, method, seed in rows:
+        steps = {(split, seed, step) for step in STEPS[method.partition("+")[0]]} - seen
+        seen |= steps
+        found[name_of(split, method, seed)] = sum(planned[step.partition(":")[0]] for _, _, step in steps)
+    return Remaining(found)
+
+
+def name_of(split: str, method: str, seed: int) -> str:
+    return f"{split} {method}, seed {seed}"
+
+
 def resolve(config: RunConfig, splits: Sequence[str]) -> dict[str, Categories]:
     """Named splits, or "own" for the config's -> their categories.
 
@@ -128,10 +157,6 @@ def resolve(config: RunConfig, splits: Sequence[str]) -> dict[str, Categories]:
       UserError: no such split.
     """
     return {name: config.categories.resolve() if name == OWN else named_split(name) for name in splits}
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _network(config: RunConfig) -> str:

@@ -27,8 +27,8 @@ from components.weak_labels.shards import LabelShard, LabelShards
 from components.weak_labels.transform import label_networks
 from pipeline.config.run_config import RunConfig
 from serving.export import export_maps
-from trainer.categories import Categories
 from trainer.config import StageConfig, Strict
+from trainer.data.categories import Categories
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 from trainer.models.weight_files import content_of

@@ -21,7 +21,7 @@ from pipeline.init.found_table import print_found
 from pipeline.init.recognise import NamesMissing, names_in, recognise, tables_beside
 from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
-from trainer.categories import VOC, VOC_SPLITS
+from trainer.data.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError, shown
 
 _MAX_DEAD_SHARE = 0.1  # our choice, as import's: more unreadable pictures have a common cause

@@ -12,7 +12,7 @@ from pipeline.init.asked import Asked
 from pipeline.init.lists import make_lists
 from pipeline.init.pictures import Picture, choose_weak, count, read_pictures
 from pipeline.init.recognise import names_in
-from trainer.categories import VOC, VOC_SPLITS
+from trainer.data.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError
 
 VOC_SPLIT = "voc-split-1"  # what is tried first of VOC as it comes

@@ -18,8 +18,8 @@ from components.dataset_import.yolo import DATA, read_yolo, splits_of
 from components.image_example_gen import voc
 from pipeline.init.json_exports import IMAGE_FOLDERS, find_json, unreadable_json
 from pipeline.init.parts import SPLITS, Part, below, split_of
-from trainer.categories import VOID
 from trainer.data import boxes, tags_table
+from trainer.data.categories import VOID
 from trainer.data.category_names import read_names
 from trainer.data.csv_table import has_header
 from trainer.data.files import read_bytes, read_json

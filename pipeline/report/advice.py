@@ -22,6 +22,7 @@ _SHORT = 30  # our choice: pictures of a category below which more of them come 
 _JUDGED = 3  # our choice: pictures to judge a category by, below which one decides
 _LEARNED = 0.5  # our choice: mean IoU of the categories with masks below which training was too short
 _REMEDIES = 2
+_LOOKS = "--set 'maps={extra_scales: [0.7, 1.3, 1.6], mirror: true}'"
 
 
 @dataclass(frozen=True)
@@ -188,9 +189,6 @@ def _remedies(
     for remedy in found:  # the first of those that do the same
         different.setdefault(" ".join(remedy.commands), remedy)
     return list(different.values())[:_REMEDIES]
-
-
-_LOOKS = "--set 'maps={extra_scales: [0.7, 1.3, 1.6], mirror: true}'"
 
 
 def _for_category(name: str, config: RunConfig, run: str, workdir: Path, evidence: Evidence) -> Iterator[Remedy]:

@@ -11,7 +11,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
 from pipeline.report.scoring import Scored, scored_pictures
-from trainer.categories import BACKGROUND
+from trainer.data.categories import BACKGROUND
 
 _WORST = 3  # pictures that are named
 FEW_LABELS = 0.7  # our choice: share of a tag's labels that show it, below which they are to blame

@@ -1,4 +1,4 @@
-"""What the report says in figures: verdict, scores, counts, times. A part is None where the run has not got so far."""
+"""What the report says in figures: verdict, scores, counts, times, artifacts; None where the run has not got so far."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from components.weak_labels.examples import read_labels
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.images import Picture, colour, data_uri
 from pipeline.report.summary import RunSummary, read_table, scalars
-from trainer.categories import Categories
 from trainer.data import features
-from trainer.data.json_lines import read_lines
+from trainer.data.categories import Categories
+from trainer.data.files import read_lines
 
 _TRAINERS = {
     "cam": "CAM classifier",
@@ -29,8 +29,6 @@ _TRAINERS = {
     "p_net": "P-Net refinement",
     "strong_only": "segmentation network on strong images alone",
 }
-
-
 _SLICE_NAMES = {
     (features.SUPERVISION, "weak"): "images that show a weak category",
     (features.SUPERVISION, "strong"): "images of strong categories alone",
@@ -40,6 +38,21 @@ _SLICE_NAMES = {
 }
 
 
+# from the end to the beginning: component, output, what it is
+_CHAIN = (
+    ("pusher", "pushed_model", "pushed model"),
+    ("evaluator", "evaluation", "scores it was judged by"),
+    ("serving_check", "blessing", "serving check"),
+    ("p_net", "model", "segmentation network refined with P-Net"),
+    ("segmentation", "model", "segmentation network"),
+    ("weak_labels", "examples", "strong masks and weak labels it learned from"),
+    ("calibration", "calibration", "values of weak labelling"),
+    ("l_net", "model", "L-Net"),
+    ("cam", "model", "CAM classifier"),
+    ("examples", "examples", "images, masks and tags"),
+)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How the run ended: `state` is "pushed", "refused", "failed" or "unfinished"."""
@@ -47,6 +60,17 @@ class Verdict:
     state: str
     headline: str
     reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An artifact: what, which component made it, its number in the metadata store, where it lies, state."""
+
+    what: str
+    component: str
+    artifact: int
+    uri: str
+    state: str
 
 
 def output(components: list[ComponentRun], name: str, key: str | None = None) -> str | None:
@@ -160,3 +184,13 @@ def times(components: list[ComponentRun], summary: RunSummary) -> list[dict[str,
         }
         for component in components
     ]
+
+
+def lineage(components: list[ComponentRun]) -> list[Step]:
+    """Where the pushed model comes from: the artifacts of `_CHAIN` that there are, the newest first."""
+    runs = {component.name: component for component in components}
+    steps = []
+    for name, key, what in _CHAIN:
+        for artifact in runs[name].outputs.get(key, []) if name in runs else []:
+            steps.append(Step(what, name, artifact.id, artifact.uri, runs[name].state))
+    return steps

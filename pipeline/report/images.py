@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
 from components.beam_masks.masks import encode
-from trainer.categories import palette
+from trainer.data.categories import palette
+
+T = TypeVar("T")
 
 _SIDE = 360  # our choice: pixels of the longer side
 _HEAT = 0.6  # our choice: opacity of a heat map over its image
@@ -50,6 +54,11 @@ def colour(category: int) -> str:
 
 def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of the items, the first and the last among them."""
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, min(most, len(items)))]
 
 
 def _shrink(image: np.ndarray, interpolation: int) -> np.ndarray:

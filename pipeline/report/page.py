@@ -16,13 +16,13 @@ from pipeline.report import facts
 from pipeline.report.advice import Advice
 from pipeline.report.dag import BOX, lay_out
 from pipeline.report.evidence import Evidence
+from pipeline.report.facts import lineage
 from pipeline.report.images import colour
-from pipeline.report.lineage import lineage
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
 from pipeline.report.scoring import judged_model
 from pipeline.report.summary import RunSummary
 from pipeline.report.templates import template
-from trainer.categories import VOID, Categories
+from trainer.data.categories import VOID, Categories
 
 _OF_ONE_RUN = ("components", "wall_s", "run_id", "planned")  # what another run of the same results has otherwise
 _HEAD = 2000  # the content key stands within the page's first bytes

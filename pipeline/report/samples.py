@@ -14,10 +14,10 @@ from components.image_example_gen.records import WEAK
 from components.weak_labels.core.geometry import map_on_stored_pixels
 from components.weak_labels.examples import split_files
 from pipeline.report.evidence import cause_of
-from pipeline.report.images import Picture, heat, mask, photo
+from pipeline.report.images import Picture, evenly_spaced, heat, mask, photo
 from pipeline.report.scoring import Scored, eval_examples, names_in, predict, truth_of
 from pipeline.report.templates import percent
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.features import image_of, key_of, read_examples, tags_of
 from trainer.data.preprocessing import decode_image
 
@@ -48,7 +48,7 @@ def weak_label_rows(
     """
     known = [example for example in _read(labelled_uri, WEAK, _READ) if key_of(example) in confidences]
     ordered = sorted(known, key=lambda example: (confidences[key_of(example)], key_of(example)))
-    shown = [ordered[i] for i in _spread(len(ordered))]
+    shown = evenly_spaced(ordered, _ROWS)
     if not shown:
         return []
     networks = Networks([cam, l_net], BATCH_SIZE, None)
@@ -103,11 +103,6 @@ def prediction_rows(examples_uri: str, model: str, scored: list[Scored], categor
 def _read(uri: str, split: str, limit: int) -> Iterator[tf.train.Example]:
     files = split_files(f"{uri}/Split-{split}")
     return itertools.islice(itertools.chain.from_iterable(read_examples(file) for file in files), limit)
-
-
-def _spread(count: int) -> list[int]:
-    """At most _ROWS evenly spaced positions, the first and the last among them."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(_ROWS, count))})
 
 
 def _worst_middle_best(count: int) -> list[tuple[int, str]]:

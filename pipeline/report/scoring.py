@@ -21,7 +21,7 @@ from components.weak_labels.examples import split_files
 from pipeline.config.run_config import RunConfig
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
-from trainer.categories import VOID, Categories
+from trainer.data.categories import VOID, Categories
 from trainer.data.features import image_of, key_of, mask_of, read_examples
 from trainer.data.pictures import holds_more
 from trainer.data.preprocessing import decode_mask

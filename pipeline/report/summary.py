@@ -18,7 +18,8 @@ from components.beam_masks.output import SUMMARY as LABEL_COUNTS
 from components.serving_validator.executor import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.templates import duration, percent
-from trainer.categories import Categories
+from trainer.data.categories import Categories
+from trainer.metrics import known
 from trainer.training.session import WARNINGS
 
 _NAMES = {"miou": "mIoU", "weak_miou": "weak-category mIoU"}
@@ -123,7 +124,7 @@ def _of_all_images(evaluation_uri: str) -> dict:
 def scalars(values: dict[str, dict]) -> dict[str, float | None]:
     """Of one slice as TFMA loads it: the metrics that are single numbers, None for n/a."""
     numbers = {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
-    return {name: None if isinstance(v, str) or math.isnan(v) else float(v) for name, v in numbers.items()}
+    return {name: None if isinstance(v, str) else known(v) for name, v in numbers.items()}
 
 
 @dataclass(frozen=True)

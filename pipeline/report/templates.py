@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import jinja2
@@ -33,5 +34,5 @@ def duration(seconds: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """.5 -> '50.0'; None -> 'n/a'."""
-    return "n/a" if value is None else f"{100 * value:.1f}"
+    """.5 -> '50.0'; None and nan -> 'n/a'."""
+    return "n/a" if value is None or math.isnan(value) else f"{100 * value:.1f}"

@@ -19,8 +19,8 @@ from pipeline.execution.local_runner import CHECKPOINTS, ComponentRun, LocalRunn
 from pipeline.graph import training_hash
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
+from pipeline.report.model_card import describe
 from pipeline.report.page import write_report
-from pipeline.report.pushed import describe
 from pipeline.report.summary import RunSummary, print_summary, summarise
 from pipeline.report.templates import duration
 from pipeline.run.closing import print_closing

@@ -15,7 +15,7 @@ from components.beam_masks.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.write_examples import read_rejected, read_summary
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.summary import RunSummary
-from trainer.data.json_lines import read_lines
+from trainer.data.files import read_lines
 from trainer.training.checkpoints import read_history
 
 FILE = "metrics.prom"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from tfx.utils import path_utils
 from pipeline.config.run_config import RunConfig
 from pipeline.execution.metadata_store import connect
 from pipeline.run.history import DELETED, ModelHistory, destination
-from serving.export import METADATA_FILE, read_categories
+from serving.export import read_categories
+from serving.saved_model import read_metadata
 from trainer.data.files import is_remote
 from trainer.errors import UserError
 
@@ -77,7 +77,7 @@ def _check_writable(folder: Path) -> None:
 
 def _check_same_backbone(config: RunConfig, blessed: Path) -> None:
     """Raises UserError if the segmentation network, which is to begin as that model, has other layers."""
-    known = json.loads((blessed / "assets.extra" / METADATA_FILE).read_text()).get("backbone")
+    known = read_metadata(blessed).get("backbone")
     if known not in (None, config.network.backbone):
         raise UserError(
             f"warm_start: the latest blessed model has the backbone {known}, this run {config.network.backbone}; take "

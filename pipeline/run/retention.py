@@ -17,6 +17,7 @@ from components.weak_labels.label_store import labels_in
 from pipeline.config.run_config import load_config
 from pipeline.execution.metadata_store import connect
 from pipeline.run.history import DELETED, ModelHistory, destination
+from serving.saved_model import versions
 from trainer.errors import UserError
 
 
@@ -51,10 +52,10 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
     config = load_config(workdir / "config.yaml")
     with locked(workdir, "a clean-up"), Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
-        pushed = _versions(workdir / "serving" / config.name)
-        versions = [path for path in pushed if (path / "saved_model.pb").is_file()]  # TFX's Pusher copies it last
-        old_versions = versions[:-keep_versions]
-        served = history.pushed_to(versions[-1]) if versions else set()
+        pushed = versions(workdir / "serving" / config.name).values()
+        complete = [path for path in pushed if (path / "saved_model.pb").is_file()]  # TFX's Pusher copies it last
+        old_versions = complete[:-keep_versions]
+        served = history.pushed_to(complete[-1]) if complete else set()
         needed = history.newest(keep) | history.lineage(served | history.latest_blessed())
         # By URI: an Importer may have registered the same folder a second time.
         uris = {artifact.uri for id, artifact in history.artifacts.items() if id in needed}
@@ -68,7 +69,7 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
             path for path in workdir.glob("artifacts/*/[!.]*/*") if (path.parts[-3], path.name) in history.leftovers
         ]
         unfinished += workdir.glob("artifacts/*/.system/stateful_working_dir/*")
-        unfinished += [path for path in pushed if path not in versions]
+        unfinished += [path for path in pushed if path not in complete]
         removed = [_removed("artifact", Path(artifact.uri), workdir) for artifact in old]
         removed += [_removed("serving version", path, workdir) for path in old_versions]
         removed += [_removed("unfinished", path, workdir) for path in unfinished]
@@ -99,11 +100,6 @@ def print_removed(removed: list[Removed], dry_run: bool, console: Console) -> No
     table.add_section()
     table.add_row("all", str(len(removed)), decimal(sum(entry.bytes for entry in removed)))
     console.print(table)
-
-
-def _versions(folder: Path) -> list[Path]:
-    """Serving versions, the oldest first; TF Serving's are numbers."""
-    return sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
 
 
 def _unused_labels(workdir: Path, gone: set[Path]) -> list[Removed]:

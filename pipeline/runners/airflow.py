@@ -22,7 +22,7 @@ from components.beam_masks.lock import locked
 from pipeline.config.run_config import dump_config, load_config
 from pipeline.execution.local_runner import build, components_of, launch
 from pipeline.graph import training_hash
-from pipeline.report.pushed import describe
+from pipeline.report.model_card import describe
 from pipeline.report.summary import summarise
 from pipeline.run.readiness import make_ready
 from trainer.errors import UserError

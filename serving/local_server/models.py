@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from serving.export import read_categories
 from serving.local_server.status import Code, ServingError, invalid
 from serving.prediction_counts import MASKS_AND_SCORES, PredictionCounts
-from serving.saved_model import load_saved_model
+from serving.saved_model import load_saved_model, version_of, versions
 from serving.warmup import read_warmup
 from trainer.errors import UserError, one_line
 
@@ -160,11 +159,8 @@ class VersionManager(Collector):
 
     def _folders(self) -> dict[int, Path]:
         if (self.model_dir / "saved_model.pb").exists():
-            return {_number(self.model_dir.name) or 1: self.model_dir}
-        if not self.model_dir.is_dir():
-            return {}
-        numbered = {_number(path.name): path for path in self.model_dir.iterdir() if path.is_dir()}
-        return {version: path for version, path in numbered.items() if version is not None}
+            return {version_of(self.model_dir.name) or 1: self.model_dir}
+        return versions(self.model_dir)
 
     def _load(self, version: int, path: Path) -> Servable | None:
         files = None
@@ -188,8 +184,3 @@ class VersionManager(Collector):
         status.status.error_code = code.value[0]
         status.status.error_message = message
         self._statuses = {**self._statuses, version: status}
-
-
-def _number(name: str) -> int | None:
-    """The version that a folder's name stands for: an int64 in ASCII digits, as TF Serving reads it."""
-    return int(name) if re.fullmatch("[0-9]{1,19}", name) and int(name) < 2**63 else None

@@ -16,8 +16,8 @@ from components.dataset_import.coco import read_coco
 from components.dataset_import.folders import read_cvat, read_folder, read_sbd, read_voc
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.tfrecords import read_tfrecords
-from trainer.categories import VOC, palette
 from trainer.data import features
+from trainer.data.categories import VOC, palette
 
 
 @dataclass(frozen=True)

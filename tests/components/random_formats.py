@@ -22,7 +22,7 @@ from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
 from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.yolo import read_yolo
-from trainer.categories import palette
+from trainer.data.categories import palette
 
 
 @dataclass(frozen=True)

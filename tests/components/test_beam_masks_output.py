@@ -22,7 +22,7 @@ from components.beam_masks.output import claimed
 from components.beam_masks.predict_folder import predict_folder
 from components.weak_labels.folder_outputs import write_examples
 from components.weak_labels.label_folder import label_folder
-from trainer.categories import from_lists
+from trainer.data.categories import from_lists
 from trainer.data.pictures import read_header
 from trainer.errors import UserError
 

@@ -22,8 +22,8 @@ from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.dataset_config import DatasetConfig, fingerprint
 from components.image_example_gen.write_examples import WriteExamples
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
-from trainer.categories import from_lists
 from trainer.data import features
+from trainer.data.categories import from_lists
 from trainer.errors import UserError
 
 CATEGORIES = from_lists(DEMO_STRONG, DEMO_WEAK)

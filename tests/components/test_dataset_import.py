@@ -16,7 +16,7 @@ from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
 from components.image_example_gen.dataset_config import DatasetConfig, check_dataset
 from components.image_example_gen.tables import read_tags
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 from trainer.data.pictures import Header
 from trainer.errors import UserError
 

@@ -21,8 +21,8 @@ from components.image_example_gen.executor import Executor
 from components.image_example_gen.tables import read_tags
 from components.image_example_gen.write_examples import WriteExamples, read_rejected, read_summary
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
-from trainer.categories import VOID, from_lists, named_split
 from trainer.data import features
+from trainer.data.categories import VOID, from_lists, named_split
 from trainer.data.preprocessing import decode_mask
 from trainer.errors import UserError
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from components.image_example_gen import voc
 from components.image_example_gen.records import read_record
-from trainer.categories import VOID, from_lists, palette
 from trainer.data import features
+from trainer.data.categories import VOID, from_lists, palette
 from trainer.data.masks import read_mask
 from trainer.data.pictures import decode, read_header
 from trainer.data.preprocessing import decode_image, decode_mask

@@ -17,7 +17,7 @@ from components.beam_masks.faults import dead_letter
 from components.dataset_import.items import ImportedPicture
 from components.dataset_import.tfrecords import _ReadFile
 from components.dataset_import.writer import _WriteSample, import_dataset
-from trainer.categories import VOC
+from trainer.data.categories import VOC
 from trainer.errors import ImageFault, UserError, shown
 
 pytestmark = pytest.mark.slow  # hundreds of mutated datasets

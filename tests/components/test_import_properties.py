@@ -18,7 +18,7 @@ from random_datasets import NAMES, outcome, pictures
 from random_formats import KINDS
 
 from components.dataset_import.writer import import_dataset
-from trainer.categories import VOC
+from trainer.data.categories import VOC
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow  # many random datasets

@@ -51,7 +51,7 @@ def inputs(models, tmp_path):
 
 def calibrate(inputs, folder):
     output = artifact(standard_artifacts.HyperParameters, folder)
-    Executor().Do(inputs, {"calibration": output}, {"settings": START.model_dump_json(), "max_images": 5})
+    Executor().Do(inputs, {"calibration": output}, {"settings": START.model_dump_json()})
     return output
 
 

@@ -20,12 +20,11 @@ from components.weak_labels.core.label_image import label_image
 from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.shards import LabelShard
 from components.weak_labels.transform import ROWS, label_networks, maps_of
-from trainer.baselines.example_files import with_human_mask
-from trainer.categories import VOID
 from trainer.data import features
 from trainer.data.boxes import TagBox
-from trainer.data.features import GZIP, boxes_of, image_of, read_examples, tags_of
-from trainer.data.json_lines import read_lines
+from trainer.data.categories import VOID
+from trainer.data.features import GZIP, boxes_of, image_of, read_examples, tags_of, with_human_mask
+from trainer.data.files import read_lines
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import decode
 

@@ -15,8 +15,8 @@ from components.mean_iou.metric import MeanIoU
 from pipeline.report.summary import scalars
 from serving.export import export_segmentation
 from serving.prediction_counts import counted
-from trainer.categories import from_lists, named_split
 from trainer.data import features
+from trainer.data.categories import from_lists, named_split
 from trainer.metrics import boundary_confusion, confusion_matrix, scores
 from trainer.models.large_fov import build_segmentation
 

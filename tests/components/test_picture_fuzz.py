@@ -9,7 +9,7 @@ import pytest
 from fuzzing import check_each, check_words
 from PIL import Image
 
-from trainer.categories import palette
+from trainer.data.categories import palette
 from trainer.data.masks import read_fitting, read_mask
 from trainer.data.pictures import Header, as_stored, decode, read_header, readable
 from trainer.errors import ImageFault

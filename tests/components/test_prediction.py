@@ -15,7 +15,7 @@ from components.beam_masks.predict_folder import predict_folder
 from pipeline.cli import cli
 from pipeline.drift import find_counts
 from serving.prediction_counts import PredictionCounts
-from trainer.categories import palette
+from trainer.data.categories import palette
 from trainer.data.pictures import readable
 from trainer.errors import UserError
 from trainer.inference.looks import Look
@@ -43,8 +43,10 @@ def test_masks_are_the_model_s_own(models, tmp_path):
 
 def test_predictions_are_counted_those_of_kept_masks_too(models, tmp_path):
     write_scenes(tmp_path, 5)
-    predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out", limit=2)
-    assert find_counts(tmp_path / "out", "--prediction").pictures == 2
+    predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out")
+    assert find_counts(tmp_path / "out", "--prediction").pictures == 5
+    for path in sorted((tmp_path / "out").glob("*.png"))[2:]:
+        path.unlink()
     again = predict_folder(models["segmentation"], tmp_path / "images", tmp_path / "out")
     assert (again["kept"], again["labelled"]) == (2, 5)
     counts = find_counts(tmp_path / "out", "--prediction")

@@ -18,8 +18,8 @@ from components.serving_validator.checks import check_model
 from components.serving_validator.executor import REPORT, Executor
 from components.serving_validator.requests import hostile_images, size_of
 from serving.export import export_segmentation
-from trainer.categories import Categories
 from trainer.data import features
+from trainer.data.categories import Categories
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 

@@ -14,8 +14,8 @@ from components.image_example_gen.dataset_config import DatasetConfig, check_dat
 from components.image_example_gen.records import read_record
 from components.image_example_gen.tables import read_tags
 from components.image_example_gen.write_examples import plan_shards, read_shard
-from trainer.categories import VOID, from_lists, palette
 from trainer.data import features
+from trainer.data.categories import VOID, from_lists, palette
 from trainer.data.masks import stored_pixels
 from trainer.data.preprocessing import decode_mask
 from trainer.errors import ImageFault, UserError

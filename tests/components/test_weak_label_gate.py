@@ -4,9 +4,8 @@ import random
 
 import pytest
 
-from components.weak_label_gate.gate_config import LabelGateConfig
-from components.weak_label_gate.label_statistics import LabelSums, failures, label_statistics
-from trainer.categories import Categories
+from components.weak_label_gate.label_statistics import LabelGateConfig, LabelSums, failures, label_statistics
+from trainer.data.categories import Categories
 
 CATEGORIES = Categories(("ant", "bee", "cow"), ("ant",))
 

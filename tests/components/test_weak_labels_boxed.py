@@ -9,8 +9,8 @@ from components.weak_labels.core.boxed import box_scores, box_seeds, cut_at, kee
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import describe, label_image
 from components.weak_labels.core.seeds import find_seeds
-from trainer.categories import VOID
 from trainer.data.boxes import TagBox, pixels_of
+from trainer.data.categories import VOID
 from trainer.data.instances import instances
 
 SETTINGS = LabelConfig()

@@ -13,14 +13,14 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.beam_masks.faults import TooManyFaults
 from components.weak_label_gate.component import LabelBlessing, WeakLabelGate
 from components.weak_label_gate.executor import Executor as GateExecutor
-from components.weak_label_gate.gate_config import LabelGateConfig
+from components.weak_label_gate.label_statistics import LabelGateConfig
 from components.weak_labels.component import WeakLabels
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import read_labels
 from components.weak_labels.executor import Executor
-from trainer.categories import VOID, Categories
 from trainer.data import features
 from trainer.data.boxes import TagBox
+from trainer.data.categories import VOID, Categories
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow  # whole Beam jobs

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.weak_labels.folder_inputs import categories_of, plan
-from trainer.categories import from_lists
+from trainer.data.categories import from_lists
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import UserError
 

@@ -6,7 +6,7 @@ from labelling_samples import CATEGORIES, encode, scene
 from PIL import Image
 
 from components.weak_labels.label_folder import label_folder
-from trainer.categories import VOID
+from trainer.data.categories import VOID
 
 
 @pytest.mark.parametrize(

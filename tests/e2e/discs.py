@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from trainer.categories import palette
+from trainer.data.categories import palette
 
 # Limits of the serving check that a busy machine does not reach.
 PATIENT = {"max_latency_ms": 1e6, "max_load_s": 3600, "timeout_s": 3600}

@@ -27,8 +27,8 @@ from pipeline.report.evidence import gather
 from pipeline.report.page import write_report
 from pipeline.report.summary import RunSummary, read_metrics
 from serving.export import export_maps, export_segmentation
-from trainer.categories import Categories
 from trainer.data import features
+from trainer.data.categories import Categories
 from trainer.training.curves import draw_curves
 
 CATEGORIES = Categories(("cat", "dog", "cow"), ("cat",))

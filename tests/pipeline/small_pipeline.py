@@ -13,7 +13,7 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import La
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Channel, standard_artifacts
 
-from pipeline.config.metadata import MetadataConfig
+from pipeline.config.run_config import MetadataConfig
 from pipeline.execution.local_runner import LocalRunner
 from pipeline.execution.metadata_store import connect
 from pipeline.run.run_log import new_run_id

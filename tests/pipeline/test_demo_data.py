@@ -6,7 +6,7 @@ from PIL import Image
 
 from components.image_example_gen import voc
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
-from trainer.categories import VOID, from_lists
+from trainer.data.categories import VOID, from_lists
 from trainer.errors import UserError
 
 CATEGORIES = from_lists(DEMO_STRONG, DEMO_WEAK)

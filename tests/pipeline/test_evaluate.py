@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.cli import cli
 from pipeline.evaluate import evaluate_folders, parse_categories
-from trainer.categories import palette
+from trainer.data.categories import palette
 from trainer.errors import UserError
 
 NAMES = "cat,dog,bird"

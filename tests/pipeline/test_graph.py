@@ -7,7 +7,7 @@ import pytest
 from pipeline.config.run_config import make_config
 from pipeline.demo.demo_data import draw_demo_dataset
 from pipeline.graph import Folders, create_pipeline
-from serving.export import CATEGORIES_FILE, METADATA_FILE
+from serving.saved_model import METADATA
 from trainer.errors import UserError
 
 
@@ -107,8 +107,8 @@ def exported_like(folder, kind, names):
     for inside in ("variables", "assets.extra"):
         (exported / inside).mkdir(parents=True)
     (exported / "saved_model.pb").write_text("")
-    (exported / "assets.extra" / CATEGORIES_FILE).write_text(json.dumps({"foreground": names, "strong": names[:1]}))
-    (exported / "assets.extra" / METADATA_FILE).write_text(json.dumps({"kind": kind}))
+    (exported / "assets.extra" / "categories.json").write_text(json.dumps({"foreground": names, "strong": names[:1]}))
+    (exported / METADATA).write_text(json.dumps({"kind": kind}))
     return exported
 
 

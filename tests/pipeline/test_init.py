@@ -23,7 +23,7 @@ from pipeline.init.lists import hold_out
 from pipeline.init.pictures import Picture, choose_weak
 from pipeline.run.plan import Rates
 from pipeline.validate import find_problems
-from trainer.categories import VOC
+from trainer.data.categories import VOC
 from trainer.errors import UserError
 
 

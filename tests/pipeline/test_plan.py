@@ -9,7 +9,7 @@ from tiny_config import tiny_values
 from pipeline.config.run_config import make_config
 from pipeline.demo.demo_data import draw_demo_dataset
 from pipeline.experiment.methods import METHODS
-from pipeline.experiment.pace import STEPS, plan_rows
+from pipeline.experiment.rows import STEPS, plan_rows
 from pipeline.report.templates import duration
 from pipeline.run.plan import PROBE, Counts, Rates, Remaining, count, known_rates, plan, print_plan
 

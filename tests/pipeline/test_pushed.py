@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipeline.drift import compare, find_counts
 from pipeline.report.facts import output
-from pipeline.report.pushed import write_judged_counts
+from pipeline.report.model_card import write_judged_counts
 from pipeline.report.scoring import eval_examples, judged_model
 from serving.prediction_counts import PredictionCounts
 from trainer.data.features import image_of

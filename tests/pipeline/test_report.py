@@ -13,8 +13,8 @@ from tfx.types import standard_artifacts
 
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.summary import RunSummary, print_summary, summarise
-from trainer.categories import from_lists, palette
 from trainer.data import features
+from trainer.data.categories import from_lists, palette
 
 pytestmark = pytest.mark.slow  # whole pages
 

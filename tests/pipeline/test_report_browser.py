@@ -10,7 +10,7 @@ from commands import TIMEOUT_S
 
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.dag import lay_out
-from pipeline.report.lineage import lineage
+from pipeline.report.facts import lineage
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -14,14 +14,13 @@ from components.beam_masks.lock import locked
 from components.weak_labels.examples import LABELS
 from components.weak_labels.label_store import LabelStore, labels_in
 from pipeline.cli import cli
-from pipeline.config.metadata import MetadataConfig
-from pipeline.config.run_config import load_config, make_config
+from pipeline.config.run_config import MetadataConfig, load_config, make_config
 from pipeline.execution.metadata_store import connect
 from pipeline.run.readiness import make_ready
 from pipeline.run.retention import clean
 from serving.export import export_segmentation
-from trainer.categories import from_lists
-from trainer.data.json_lines import to_lines
+from trainer.data.categories import from_lists
+from trainer.data.files import to_lines
 from trainer.errors import UserError
 from trainer.models.large_fov import build_segmentation
 

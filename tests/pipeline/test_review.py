@@ -23,9 +23,9 @@ from components.image_example_gen.write_examples import plan_shards, read_shard
 from components.weak_labels.examples import LABELS
 from pipeline.cli import cli
 from pipeline.review_loop import _task
-from trainer.categories import VOC, Categories
 from trainer.data import features
-from trainer.data.json_lines import to_lines
+from trainer.data.categories import VOC, Categories
+from trainer.data.files import to_lines
 from trainer.errors import UserError
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from labelling_samples import encode, large_frame, png_bomb
 from PIL import Image
 
-from trainer.categories import Categories
+from trainer.data.categories import Categories
 
 SIZE = 65
 CATEGORIES = Categories(("cat", "dog", "bird", "cow"), ("cat", "dog"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.palette_png import encode_palette_png
-from trainer import categories
+from trainer.data import categories
 
 PALETTE = categories.palette()
 encode = tf.function(

@@ -9,14 +9,14 @@ import tensorflow as tf
 from tensorflow import keras
 
 from trainer.config import StageConfig
-from trainer.losses import foreground_loss, mean, segmentation_loss, tag_loss
+from trainer.losses import Total, foreground_loss, segmentation_loss, tag_loss
 from trainer.models.backbones import freeze_backbone, grid_size
 from trainer.models.cam import build_cam
 from trainer.models.initial_values import made_up_images
 from trainer.models.large_fov import build_segmentation
 from trainer.models.weights import NEW_LAYERS
-from trainer.optimizers import make_optimizer
 from trainer.training.loop import make_train_step
+from trainer.training.optimizers import make_optimizer
 
 CLASSES = 21
 PAPERS = StageConfig(batch_size=2, schedule="constant")  # SGD 1e-3, momentum .9, multipliers 1, 2, 10, 20
@@ -24,6 +24,11 @@ PAPERS = StageConfig(batch_size=2, schedule="constant")  # SGD 1e-3, momentum .9
 
 def images(size: int, batch: int = 1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (batch, size, size, 3)).astype(np.float32)
+
+
+def mean(total: Total) -> tf.Tensor:
+    """(sum, count) of a loss -> sum / count, 0 where nothing counted."""
+    return tf.math.divide_no_nan(*total)
 
 
 def made_up_batch(size: int = 65) -> dict[str, tf.Tensor]:

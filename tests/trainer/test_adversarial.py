@@ -9,10 +9,10 @@ from tensorflow.python.framework import config
 
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.models.p_net import build_p_net
-from trainer.optimizers import make_optimizer
 from trainer.training.adversarial import collapsed, fit_adversarial, make_p_net_step, make_segmentation_step
 from trainer.training.checkpoints import read_history
 from trainer.training.devices import prepare
+from trainer.training.optimizers import make_optimizer
 from trainer.training.session import RunFolders
 
 CLASSES, SIZE, GRID = 3, 65, 9

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.categories import VOC, VOC_SPLITS, from_lists, named_split, palette
+from trainer.data.categories import VOC, VOC_SPLITS, from_lists, named_split, palette
 from trainer.errors import UserError
 
 

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from trainer.categories import palette
 from trainer.data import orientation
+from trainer.data.categories import palette
 from trainer.data.masks import encode_grey, fit, ids_in, read_fitting, read_mask
 from trainer.data.pictures import Header, stored_pixels, upright_pixels
 from trainer.errors import ImageFault

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from backbone_contract import made_up_batch
+from backbone_contract import made_up_batch, mean
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from trainer.losses import foreground_loss, mean, p_net_loss, tag_loss
+from trainer.losses import foreground_loss, p_net_loss, tag_loss
 from trainer.models.initial_values import initialise, made_up_images, rescale
 from trainer.models.large_fov import build_segmentation
 from trainer.models.p_net import build_p_net

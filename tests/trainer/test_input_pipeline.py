@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from trainer.data import features, record_order
-from trainer.data.input_pipeline import PrepareExample, count_examples, read_records, training_batches
+from trainer.data.input_pipeline import PrepareExample, count_examples, record_files, training_batches
 from trainer.errors import UserError
 
 
@@ -135,16 +135,16 @@ def test_native_crops_show_the_image_pixel_by_pixel(tmp_path, height, width):
 
 
 def test_reading_and_counting(records):
-    assert count_examples(read_records([records[0].replace("data-0", "data-*")])) == 9
+    assert count_examples(record_files([records[0].replace("data-0", "data-*")])) == 9
     with pytest.raises(UserError, match="no training records"):
-        read_records(["/nowhere/*.gz"])
+        record_files(["/nowhere/*.gz"])
 
 
 def test_images_with_an_unwanted_tag_are_left_out(records):
     keys = {key for batch in take(records, 8, without=[1]) for key in batch["key"]}
     assert keys == {b"k0", b"k2", b"k4", b"k6", b"k8"}  # odd ones are tagged 1
-    assert count_examples(read_records(records), without=[1]) == 5
-    assert count_examples(read_records(records), without=[2]) == 9
+    assert count_examples(record_files(records), without=[1]) == 5
+    assert count_examples(record_files(records), without=[2]) == 9
 
 
 @pytest.fixture(scope="module")

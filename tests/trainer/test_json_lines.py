@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.data.json_lines import from_lines, read_lines, to_lines
+from trainer.data.files import from_lines, read_lines, to_lines
 from trainer.errors import ImageFault
 
 

@@ -15,9 +15,9 @@ from trainer.errors import UserError
 from trainer.losses import segmentation_loss
 from trainer.models.dropout import Dropout
 from trainer.models.large_fov import build_segmentation
-from trainer.optimizers import LayerwiseSGD, make_optimizer
 from trainer.training.checkpoints import Preempted, read_history
 from trainer.training.loop import fit, make_train_step
+from trainer.training.optimizers import LayerwiseSGD, make_optimizer
 from trainer.training.session import RunFolders, Session
 
 STAGE = StageConfig(batch_size=4, learning_rate=0.1, schedule="poly", checkpoint_every=5, epochs=1)
@@ -135,7 +135,7 @@ def test_sigterm_saves_first(tmp_path):
 
     with pytest.raises(Preempted) as caught:
         fit(make_net(), loss_fn, batches, STAGE, 20, folders(tmp_path))
-    assert caught.value.code == 143 and caught.value.step == 4
+    assert caught.value.code == 143
     assert list((tmp_path / "checkpoints").glob("ckpt-4.index"))
 
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from trainer.categories import from_lists
+from trainer.data.categories import from_lists
 from trainer.errors import UserError
 from trainer.metrics import BAND, boundary_band, boundary_confusion, confusion_matrix, scores
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from trainer.config import StageConfig
-from trainer.optimizers import Schedule, make_optimizer, variable_kind
+from trainer.training.optimizers import Schedule, make_optimizer, variable_kind
 
 STAGE = StageConfig(learning_rate=0.1, head_multiplier=10, weight_decay=0.05, schedule="step")
 

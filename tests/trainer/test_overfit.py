@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from programs.train_both_stages import write_records
 
-from trainer.categories import from_lists
 from trainer.config import NetworkConfig, StageConfig
+from trainer.data.categories import from_lists
 from trainer.data.input_pipeline import training_batches
 from trainer.losses import grid_labels
 from trainer.metrics import confusion_matrix, scores

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer.categories import palette
 from trainer.config import StageConfig
+from trainer.data.categories import palette
 from trainer.losses import segmentation_loss
 from trainer.models.large_fov import build_segmentation
 from trainer.training.loop import fit

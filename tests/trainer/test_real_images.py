@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from backbone_contract import mean
 
 from components.image_example_gen.records import read_record
-from trainer.categories import VOC, from_lists
 from trainer.config import NetworkConfig, StageConfig
+from trainer.data.categories import VOC, from_lists
 from trainer.data.input_pipeline import training_batches
-from trainer.losses import foreground_loss, mean, segmentation_loss, tag_loss
+from trainer.losses import foreground_loss, segmentation_loss, tag_loss
 from trainer.models.backbones import BACKBONES
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation

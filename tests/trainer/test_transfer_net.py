@@ -8,7 +8,7 @@ from trainer.baselines.transfer_training import asked_tags, check_size, transfer
 from trainer.config import StageConfig
 from trainer.errors import UserError
 from trainer.models.transfer_net import build_transfer_net
-from trainer.optimizers import apply_gradients, make_optimizer, scaled_gradients
+from trainer.training.optimizers import apply_gradients, make_optimizer, scaled_gradients
 
 
 @pytest.fixture(scope="module")

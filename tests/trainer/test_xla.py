@@ -10,9 +10,9 @@ from trainer.config import NetworkConfig, StageConfig
 from trainer.losses import segmentation_loss
 from trainer.models.backbones import BACKBONES
 from trainer.models.large_fov import build_segmentation
-from trainer.optimizers import make_optimizer
 from trainer.training.devices import prepare
 from trainer.training.loop import make_train_step
+from trainer.training.optimizers import make_optimizer
 
 pytestmark = pytest.mark.slow  # compiles whole networks
 

@@ -15,8 +15,8 @@ import tensorflow as tf
 from PIL import Image
 
 from trainer.baselines.example_files import read_examples, rewrite
-from trainer.categories import BACKGROUND, VOID
 from trainer.data import features, keys
+from trainer.data.categories import BACKGROUND, VOID
 from trainer.data.features import image_of, key_of, mask_of, tags_of
 from trainer.data.pictures import read_header, to_png
 from trainer.data.preprocessing import MEAN_COLOUR, decode_image, decode_mask

@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from trainer.categories import VOID
 from trainer.data import features
-from trainer.data.features import key_of, mask_of
-from trainer.data.input_pipeline import read_records
-from trainer.data.preprocessing import decode_mask
+from trainer.data.features import key_of, with_human_mask
+from trainer.data.input_pipeline import record_files
 from trainer.threads import in_threads
 
 
 def read_examples(patterns: Sequence[str]) -> Iterator[tf.train.Example]:
     """The examples behind TFRecord patterns, in the files' order."""
-    return features.read_examples(read_records(patterns))
+    return features.read_examples(record_files(patterns))
 
 
 def rewrite(
@@ -33,7 +31,7 @@ def rewrite(
                 if (changed := change(example)) is not None:
                     writer.write(changed.SerializeToString(deterministic=True))
 
-    for _ in in_threads(copy, enumerate(read_records(patterns))):
+    for _ in in_threads(copy, enumerate(record_files(patterns))):
         pass
 
 
@@ -53,11 +51,3 @@ def write_labels(patterns: Sequence[str], labels: Mapping[str, np.ndarray], fold
         return example
 
     rewrite(patterns, labelled, folder)
-
-
-def with_human_mask(label: np.ndarray, example: tf.train.Example) -> np.ndarray:
-    """A generated label, uint8 [H, W], in the void pixels of the example's own mask, if it has one."""
-    if not (encoded := mask_of(example)):
-        return label
-    human = decode_mask(tf.constant(encoded)).numpy()
-    return np.where(human == VOID, label, human)

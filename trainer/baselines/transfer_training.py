@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.baselines.example_files import read_examples
-from trainer.categories import BACKGROUND, VOID
 from trainer.config import NetworkConfig
 from trainer.data import keys
+from trainer.data.categories import BACKGROUND, VOID
 from trainer.data.features import image_of, key_of, tags_of
 from trainer.errors import UserError
 from trainer.inference.looks import Look

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import tensorflow as tf
 
-from trainer.categories import VOID, Categories
 from trainer.data import keys
+from trainer.data.categories import VOID, Categories
 from trainer.data.preprocessing import MEAN_COLOUR
 from trainer.losses import Total, grid_labels, segmentation_loss
 from trainer.training.stages import SEGMENTATION, Stage
 
 FOREGROUND_SHARE, BACKGROUND_SHARE = 0.2, 0.4  # of an image's cells that a tag, and background, win at least
+_MARGIN = 1e-3  # logits; a tie would be decided by the order of the classes
 
 
 def wssl(categories: Categories, seed: int) -> Stage:
@@ -93,9 +94,6 @@ def _order(images: tf.Tensor, classes: int, seed: int) -> tf.Tensor:
     """float [B, classes] at random, but the same for the same batch: a resumed run goes on as it would have."""
     content = tf.bitcast(tf.reduce_mean(tf.cast(images, tf.float32)), tf.int32)
     return tf.random.stateless_uniform([tf.shape(images)[0], classes], tf.stack([seed, content]))
-
-
-_MARGIN = 1e-3  # logits; a tie would be decided by the order of the classes
 
 
 def _inside(images: tf.Tensor, grid: int) -> tf.Tensor:

@@ -20,10 +20,13 @@ One example is one image, with encoded bytes only (images and masks never as flo
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import numpy as np
 import tensorflow as tf
 
 from trainer.data.boxes import TagBox
+from trainer.data.categories import VOID
 from trainer.data.pictures import holds_more
+from trainer.data.preprocessing import decode_mask
 
 KEY = "image/key"
 IMAGE = "image/encoded"
@@ -134,3 +137,11 @@ def first_images(files: Sequence[str], number: int, max_pixels: int) -> list[byt
     """At most so many encoded images of record files, in their order, those with more pixels passed over."""
     images = (image_of(example) for example in read_examples(files))
     return list(islice((image for image in images if not holds_more(image, max_pixels)), number))
+
+
+def with_human_mask(label: np.ndarray, example: tf.train.Example) -> np.ndarray:
+    """A generated label, uint8 [H, W], in the void pixels of the example's own mask, if it has one."""
+    if not (encoded := mask_of(example)):
+        return label
+    human = decode_mask(tf.constant(encoded)).numpy()
+    return np.where(human == VOID, label, human)

@@ -1,4 +1,4 @@
-"""Files of any file system: which there are below a folder, their bytes, their text."""
+"""Files of any file system: which there are below a folder, their bytes, their text, JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import reprlib
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,19 @@ def read_json(path: str | Path, what: str) -> Any:
         return json.loads(read_text(path, what))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({one_line(error)}); give {what}") from None
+
+
+def to_lines(records: Iterable[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n" for record in records).encode()
+
+
+def from_lines(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data.splitlines()]  # bytes: text would be split at U+2028 within a name too
+
+
+def read_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The records of a file on any file system; an ImageFault if it cannot be read."""
+    return from_lines(read_bytes(path))
 
 
 def walk(folder: str | Path, follow_links: bool = False) -> tuple[list[str], list[tuple[str, str]]]:

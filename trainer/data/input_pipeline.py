@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from trainer.categories import VOID
 from trainer.config import Scale
 from trainer.data import features, keys
+from trainer.data.categories import VOID
 from trainer.data.colour import jitter
 from trainer.data.orientation import exif_orientation, upright
 from trainer.data.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
@@ -22,7 +22,7 @@ from trainer.errors import UserError
 from trainer.threads import cores
 
 
-def read_records(patterns: Sequence[str]) -> list[str]:
+def record_files(patterns: Sequence[str]) -> list[str]:
     """TFRecord files behind glob patterns, sorted.
 
     Raises:

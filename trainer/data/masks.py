@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from trainer.categories import BACKGROUND, VOID, palette
+from trainer.data.categories import BACKGROUND, VOID, palette
 from trainer.data.files import read_bytes
 from trainer.data.pictures import TURNED_BY_PILLOW, Header, read_header, stored_pixels, upright_pixels
-from trainer.errors import ImageFault, one_line
+from trainer.errors import ImageFault, few, one_line
 
 Colour = tuple[int, int, int]
 
@@ -84,7 +84,7 @@ def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None
     values = _used(ids) if ids.dtype == np.uint8 else np.unique(ids)
     odd = [int(i) for i in values if not 0 <= i <= num_categories and i != VOID]
     if odd:
-        raise ImageFault("mask", f"its mask has ids {_some(odd)}{_remedy(odd, num_categories)}")
+        raise ImageFault("mask", f"its mask has ids {few([*map(str, odd)])}{_remedy(odd, num_categories)}")
     ids = ids.astype(np.uint8)
     upright = ids if header.format in TURNED_BY_PILLOW else upright_pixels(ids, header.orientation)
     return upright, header.orientation != 1
@@ -129,14 +129,8 @@ def is_upright(size: Sequence[int], picture: Header, surely: bool = False) -> bo
     Raises:
       ImageFault: "size": it fits neither.
     """
-    check_size(size, picture)
-    return surely or tuple(size) != picture.size
-
-
-def check_size(size: Sequence[int], picture: Header) -> None:
-    """Raises ImageFault if a mask's (height, width) is neither that of the stored pixels nor of the upright picture."""
     if tuple(size) in (picture.size, picture.upright_size):
-        return
+        return surely or tuple(size) != picture.size
     kind = ""
     if tuple(size) == picture.size[::-1]:
         kind = "; width and height are swapped"
@@ -247,10 +241,6 @@ def _of_colours(pixels: np.ndarray, colours: Mapping[Colour, int], alpha: np.nda
             "colours with --colours of transferseg import folder (lines name:red,green,blue)",
         )
     return np.array([known.get(int(code), 0) for code in found], np.uint8)[places].reshape(codes.shape)
-
-
-def _some(values: Sequence[int]) -> str:
-    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
 
 
 def _remedy(odd: Sequence[int], num_categories: int) -> str:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from trainer.data.pictures import FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM, ORIENTATION
+
 _HEAD = 1 << 17  # bytes looked at; EXIF comes first and fills at most 64 KB
 _SEGMENTS = 32  # our choice: headers before EXIF that are skipped at most
-_TAG = 0x0112
 _PNG, _CHUNK = b"\x89PNG\r\n\x1a\n", b"eXIf"  # PNG specification, third edition, 11.3.3.6
-_LEFT_RIGHT, _TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)
 
 
 def exif_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -87,7 +87,7 @@ def _of_tiff(data: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
     little = byte(tiff) == ord("I")
     directory = tiff + number(tiff + 4, 4, little)
     entries = directory + 2 + 12 * tf.range(number(directory, 2, little))
-    found = tf.boolean_mask(number(entries + 8, 2, little), number(entries, 2, little) == _TAG)
+    found = tf.boolean_mask(number(entries + 8, 2, little), number(entries, 2, little) == ORIENTATION)
     value = tf.reduce_max(tf.concat([found[:1], [0]], 0))
     return tf.cast(tf.where((value >= 1) & (value <= 8), value, 1), tf.int32)
 
@@ -110,8 +110,8 @@ def swapped_if_turned(size: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _flips(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    image = _turn_if(tf.reduce_any(orientation == _LEFT_RIGHT), image, lambda x: tf.reverse(x, [1]))
-    return _turn_if(tf.reduce_any(orientation == _TOP_BOTTOM), image, lambda x: tf.reverse(x, [0]))
+    image = _turn_if(tf.reduce_any(orientation == FLIPPED_LEFT_RIGHT), image, lambda x: tf.reverse(x, [1]))
+    return _turn_if(tf.reduce_any(orientation == FLIPPED_TOP_BOTTOM), image, lambda x: tf.reverse(x, [0]))
 
 
 def _turn_if(condition: tf.Tensor, image: tf.Tensor, turn) -> tf.Tensor:

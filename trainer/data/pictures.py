@@ -22,7 +22,7 @@ _OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
 # Pillow's names of what the networks' decoder reads as it should: it takes palettes of BMP for greys, and unpacks all
 # frames of a GIF for the first. MPO is a JPEG.
 DECODED = ("JPEG", "PNG", "MPO")
-_ORIENTATION = 0x0112  # EXIF 2.32
+ORIENTATION = 0x0112  # EXIF 2.32
 PNG_CHUNKS = 33  # bytes of a PNG before the chunks that follow IHDR
 FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations, see trainer.data.orientation
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
@@ -85,7 +85,7 @@ def _orientation(image: Image.Image, data: bytes) -> int:
             exif = image.getexif()
         elif b"eXIf" in data:
             exif.load(data.partition(b"eXIf")[2])
-        orientation = exif.get(_ORIENTATION, 1)
+        orientation = exif.get(ORIENTATION, 1)
     except Exception:  # Pillow raises what it likes on damaged notes, which count as none, as in the networks
         return 1
     return orientation if orientation in range(1, 9) else 1
@@ -114,7 +114,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return image
 
 
-def as_stored(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, bytes, Header]:
+def as_stored(data: bytes) -> tuple[str, bytes, Header]:
     """The form in which a dataset keeps a picture.
 
     JPEGs stay as they are, and so do PNGs that note no orientation; anything else Pillow reads becomes an upright PNG.
@@ -125,7 +125,7 @@ def as_stored(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[str, bytes, He
     Raises:
       ImageFault: see `read_header`; also "decode" if a picture that must be converted is damaged.
     """
-    header = read_header(data, max_pixels)
+    header = read_header(data)
     if data[:2] == _JPEG:
         return ".jpg", data, header
     if data[:8] == _PNG and header.orientation == 1:
@@ -185,7 +185,7 @@ def to_png(image: Image.Image, orientation: int = 1) -> bytes:
     """A PNG that notes how to turn it."""
     exif = Image.Exif()
     if orientation != 1:
-        exif[_ORIENTATION] = orientation
+        exif[ORIENTATION] = orientation
     buffer = io.BytesIO()
     image.save(buffer, "PNG", exif=exif)
     return buffer.getvalue()

@@ -13,6 +13,9 @@ from collections.abc import Callable
 import tensorflow as tf
 from tensorflow.keras import layers
 
+_ROUNDING = 0.02  # of the largest value; our choice: a forgotten dilation is off by a fifth
+Convolution = Callable[..., tf.Tensor]  # values [B, H, W, C], kernel, rates -> [B, H, W, C']
+
 
 class Conv2D(layers.Conv2D):
     """Keras' layer. Every TensorFlow runs it forward, so it may be in an exported graph."""
@@ -36,10 +39,6 @@ class DepthwiseConv2D(layers.DepthwiseConv2D):
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
-
-
-_ROUNDING = 0.02  # of the largest value; our choice: a forgotten dilation is off by a fifth
-Convolution = Callable[..., tf.Tensor]  # values [B, H, W, C], kernel, rates -> [B, H, W, C']
 
 
 def _native(values: tf.Tensor, kernel: tf.Tensor, rates: tuple[int, int]) -> tf.Tensor:

@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer.categories import VOID
 from trainer.config import AdversarialConfig, StageConfig
 from trainer.data import keys
+from trainer.data.categories import VOID
 from trainer.losses import generator_loss, grid_labels, p_net_loss, segmentation_loss
 from trainer.models.backbones import grid_size
 from trainer.models.p_net import encode_p_net_input
 from trainer.models.pooling import pooling_for_xla
-from trainer.optimizers import apply_gradients, make_optimizer, scaled_gradients
 from trainer.training.loop import BatchesFn
+from trainer.training.optimizers import apply_gradients, make_optimizer, scaled_gradients
 from trainer.training.panels import segmentation_panel
 from trainer.training.replicas import Batch, add_up, check_batch_size, on_replicas, spread
 from trainer.training.session import RunFolders, Session

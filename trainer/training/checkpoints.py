@@ -16,9 +16,8 @@ HISTORY = "history.csv"
 class Preempted(SystemExit):
     """The process was asked to stop (SIGTERM, SIGINT); the state was saved first. Exit status 143, as after SIGTERM."""
 
-    def __init__(self, step: int):
+    def __init__(self):
         super().__init__(143)
-        self.step = step
 
 
 class Checkpoints:

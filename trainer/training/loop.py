@@ -12,7 +12,7 @@ from trainer.data import keys
 from trainer.losses import Total
 from trainer.models.backbones import freeze_backbone
 from trainer.models.pooling import pooling_for_xla
-from trainer.optimizers import apply_gradients, make_optimizer, scaled_gradients
+from trainer.training.optimizers import apply_gradients, make_optimizer, scaled_gradients
 from trainer.training.panels import Panel
 from trainer.training.replicas import Batch, add_up, check_batch_size, on_replicas, spread
 from trainer.training.session import RunFolders, Session

@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.categories import palette
 from trainer.data import keys
+from trainer.data.categories import palette
 from trainer.models.cam import normalise_maps
 
 Panel = Callable[[Any, dict[str, tf.Tensor]], tf.Tensor]  # the network's outputs and the batch -> uint8 [B, S, W, 3]

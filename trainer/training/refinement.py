@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from trainer.categories import Categories
 from trainer.config import AdversarialConfig, NetworkConfig
-from trainer.data.input_pipeline import count_examples, read_records
+from trainer.data.categories import Categories
+from trainer.data.input_pipeline import count_examples, record_files
 from trainer.models.backbones import grid_size
 from trainer.models.large_fov import build_segmentation
 from trainer.models.p_net import build_p_net
@@ -38,8 +38,8 @@ def refine_segmentation(
         net = build_segmentation(network.backbone, categories.num_classes, None, network.seed)
         restore(net)
         p_net = build_p_net(grid_size(network.image_size), categories.num_classes, network.seed)
-        pretrain = settings.num_pretrain_steps(count_examples(read_records(strong_patterns)))
-        joint = settings.num_steps(count_examples(read_records(all_patterns)))
+        pretrain = settings.num_pretrain_steps(count_examples(record_files(strong_patterns)))
+        joint = settings.num_steps(count_examples(record_files(all_patterns)))
         fit_adversarial(
             net,
             p_net,

@@ -127,7 +127,7 @@ class Session:
         if self.saved:
             self._save()
         if stopping:
-            raise Preempted(self.step)
+            raise Preempted
         return rows
 
     def _read(self) -> list[dict[str, float]]:

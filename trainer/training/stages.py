@@ -8,10 +8,10 @@ from operator import itemgetter
 
 import tensorflow as tf
 
-from trainer.categories import Categories
 from trainer.config import NetworkConfig, StageConfig, TrainingConfig
 from trainer.data import keys
-from trainer.data.input_pipeline import count_examples, read_records, training_batches
+from trainer.data.categories import Categories
+from trainer.data.input_pipeline import count_examples, record_files, training_batches
 from trainer.losses import foreground_loss, segmentation_loss, tag_loss
 from trainer.models.cam import build_cam
 from trainer.models.large_fov import build_segmentation
@@ -91,7 +91,7 @@ def train(
         if restore:
             restore(net)
         excluded = stage.excluded(categories)
-        steps = settings.steps or settings.num_steps(count_examples(read_records(patterns), excluded))
+        steps = settings.steps or settings.num_steps(count_examples(record_files(patterns), excluded))
         batches = batches_of(patterns, categories, network, settings, excluded)
         xla = resolve_xla(network.xla, steps)
         fit(net, stage.loss, batches, settings, steps, folders, stage.panel, xla, stage.inputs)
@@ -106,7 +106,7 @@ def batches_of(
     excluded: Sequence[int] = (),
 ) -> BatchesFn:
     """A function from a step to the augmented batches that begin there; see `training_batches`."""
-    files, share = read_records(patterns), input_share()
+    files, share = record_files(patterns), input_share()
     return lambda start_step: training_batches(
         files,
         num_categories=len(categories.foreground),

@@ -6,7 +6,7 @@ import numpy as np
 
 from components.weak_labels.core.boxed import BoxRegions, box_scores
 from components.weak_labels.core.label_config import LabelConfig
-from trainer.categories import BACKGROUND, VOID
+from trainer.data.categories import BACKGROUND, VOID
 
 
 def assign(q: np.ndarray, objectness: np.ndarray, tags: Sequence[int], settings: LabelConfig) -> np.ndarray:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.weak_labels.core.region_graph import edge_weights
-from trainer.categories import BACKGROUND
 from trainer.data.boxes import TagBox, pixels_of
+from trainer.data.categories import BACKGROUND
 
 # Open: a logistic regression on 163 VOC images of strong categories that the L-Net asked had not seen. M once more, by
 # itself or over its highest in the box, adds nothing there: mIoU .696 with it, .699 without, .703 with the colour. The

@@ -16,8 +16,8 @@ from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.region_graph import adjacency, edge_weights, region_means
 from components.weak_labels.core.seeds import find_seeds
 from components.weak_labels.core.superpixels import segment
-from trainer.categories import VOID
 from trainer.data.boxes import TagBox, box_fault, pixels_of
+from trainer.data.categories import VOID
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from trainer.categories import from_lists
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.data import features
+from trainer.data.categories import from_lists
 from trainer.training.checkpoints import Checkpoints
 from trainer.training.hosts import hosts
 from trainer.training.refinement import refine_segmentation

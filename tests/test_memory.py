@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 
-from trainer.memory import peak_memory_mb
+from benchmarks.process import peak_memory_mb
 
-PROGRAM = "from trainer.memory import peak_memory_mb; print(peak_memory_mb())"
+PROGRAM = "from benchmarks.process import peak_memory_mb; print(peak_memory_mb())"
 
 
 def test_what_the_parent_held_does_not_count():
