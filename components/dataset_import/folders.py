@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -198,7 +198,6 @@ def _paired(
         bare = {file: MASK_ENDINGS.sub("", stem) for stem, file in pngs.items()}
         files = [file for file, stem in bare.items() if stem in stems or pngs.get(stem, file) != file]
         listed -= set(files)
-    _refuse_folders_of_categories(masks, files, listed, names)
     if others := [file for file in files if not suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))]:
         notes.append(f"{len(others)} files of {masks} are no masks by their names, e.g. {shown(others[0])}")
     found, odd = pair(files, Pictures(listed))
@@ -223,7 +222,7 @@ def _paired(
     samples = []
     for name in sorted(listed - refused):
         tags = rows[name].tags if name in rows else None
-        mask = MaskFile(join(masks, found[name]), len(names), colours) if name in found else None
+        mask = _mask(masks, found[name], name, names, colours) if name in found else None
         own = _Boxes(boxed[name]) if name in boxed else None
         if mask or own or tags is not None:
             samples.append(pictures.sample(name, tags, mask, own))
@@ -232,21 +231,31 @@ def _paired(
     return Contents(tuple(names), samples, faults, notes)
 
 
-def _refuse_folders_of_categories(
-    masks: str, files: Sequence[str], pictures: Collection[str], names: Sequence[str]
-) -> None:
-    """Raises UserError if masks lie in a folder for each category: their pixels hold ids, and folders say nothing."""
+@dataclass(frozen=True)
+class _OfCategory:
+    """A mask in a folder that is called as a category: it must show that one, since pixels hold ids."""
 
-    def folders(paths: Iterable[str]) -> set[str]:
-        return {part.casefold() for path in paths for part in path.split("/")[:-1]}
+    mask: MaskFile
+    name: str
+    index: int
 
-    own = sorted({name.casefold() for name in names} & (folders(files) - folders(pictures)))
-    if len(own) > 1:
-        raise UserError(
-            f"{masks}: has a folder for each category ({', '.join(own[:3])}), which says nothing here: pixels hold the "
-            "categories' ids, one mask a picture; draw such masks, or import each folder by itself with its one name "
-            "in --categories"
-        )
+    def __call__(self, picture: Header) -> Drawn:
+        drawn = self.mask(picture)
+        if self.index not in drawn.shown:
+            raise ImageFault(
+                "mask",
+                f"lies in a folder '{self.name}' and has no pixel of its id {self.index}: folders say nothing here",
+            )
+        return drawn
+
+
+def _mask(
+    folder: str, file: str, picture: str, names: Sequence[str], colours: Mapping[Colour, int] | None
+) -> MaskFile | _OfCategory:
+    mask = MaskFile(join(folder, file), len(names), colours)
+    others = set(file.split("/")[:-1]) - set(picture.split("/")[:-1])
+    called = next(((name, index) for index, name in enumerate(names, start=1) if name in others), None)
+    return _OfCategory(mask, *called) if called else mask
 
 
 def _files(folder: str, follow_links: bool = False) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pycocotools import mask as rle
 
-from trainer.data.boxes import PIXELS
+from trainer.data.boxes import PIXELS, are_fractions
 from trainer.errors import ImageFault
 
 Size = tuple[int, int]  # height, width
@@ -68,7 +68,7 @@ class Polygon(Region):
         numbers = _numbers(self.coordinates)
         if len(numbers) % 2:
             raise ImageFault("object", f"a polygon has {len(numbers)} coordinates, an odd number")
-        if self.unit == "pixel" and len(numbers) and numbers.min() >= 0 and numbers.max() <= 1:
+        if self.unit == "pixel" and len(numbers) and are_fractions(numbers):
             raise ImageFault("object", f"a polygon within 0..1: fractions of the picture? {PIXELS}")
         height, width = size
         points = numbers.reshape(-1, 2) * _pixels(self.unit, size)

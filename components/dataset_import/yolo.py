@@ -82,8 +82,10 @@ def _listed(root: str, data: Any, split: str, pictures: PictureFolder) -> set[st
 
 def splits_of(root: str) -> list[str]:
     """The splits that there are pictures of, each of which brings some that those before it have not."""
-    pictures = PictureFolder(root)
-    splits = _splits(root, read_yaml(join(root, DATA), _WHAT), pictures, SPLITS)
+    pictures, about = PictureFolder(root), join(root, DATA)
+    data = read_yaml(about, _WHAT)
+    _names(data, about)
+    splits = _splits(root, data, pictures, SPLITS)
     found, known = [], set()
     for split in SPLITS:
         mine = {name for name, own in splits.items() if split in own}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class Labeller:
           tags: names of the categories it shows.
           boxes: as in a call.
         """
-        if not isinstance(boxes, Collection) or isinstance(boxes, str):
+        if not isinstance(boxes, Iterable) or isinstance(boxes, str):
             raise UserError(f"boxes must be a list, not {cut(repr(boxes))}")
         given = [self._box(box, image.shape[:2]) for box in boxes]
         ids = sorted({*self._ids(tags), *(box.tag for box in given)})
@@ -93,7 +94,7 @@ class Labeller:
         return label_image(image, objectness, activations, ids, self.settings, given)
 
     def _box(self, box: NamedBox, size: tuple[int, int]) -> TagBox:
-        if not isinstance(box, list | tuple) or len(box) != 5 or not all(isinstance(v, int | float) for v in box[1:]):
+        if not isinstance(box, list | tuple) or len(box) != 5 or not all(isinstance(v, Real) for v in box[1:]):
             raise UserError(f"boxes: must be (category, x1, y1, x2, y2) each, not {cut(repr(box))}")
         name, *corners = box
         if fault := box_fault(corners):
@@ -104,7 +105,7 @@ class Labeller:
             raise UserError(f"boxes: {name}: {fault}") from None
 
     def _ids(self, tags: Sequence[str]) -> list[int]:
-        if isinstance(tags, str) or not isinstance(tags, Collection):
+        if isinstance(tags, str) or not isinstance(tags, Iterable):
             raise UserError(f"tags must be a list of names, not {cut(repr(tags))}")
         return sorted({self.categories.id_of(tag) for tag in tags})
 

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import traceback
-from types import FrameType
 from typing import NoReturn
 
 import click
@@ -41,23 +40,24 @@ def main() -> None:
         sys.exit(status if isinstance(status, int) else 0)
     except SystemExit as ended:
         if ended.code == EXIT_STOPPED:
-            _say_stopped()
+            _end_stopped()
         raise
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _say_stopped()
-        sys.exit(EXIT_STOPPED)
+    except click.Abort as error:  # click's word for a signal, and for the end of a file
+        if isinstance(error.__cause__, EOFError):
+            _crash()
+        _end_stopped()
+    except KeyboardInterrupt:
+        _end_stopped()
     except UserError as error:
         _refuse(str(error))
     except Exception as error:
         if reason := _of_the_file_system(error):
             logging.getLogger("transferseg").info("ended by the file system", exc_info=True)  # for run.log
             _refuse(reason)
-        traceback.print_exc()
-        click.echo("transferseg: this is a fault of transferseg, not yours; report it with the lines above", err=True)
-        sys.exit(EXIT_CRASHED)
+        _crash()
 
 
 def _of_the_file_system(error: Exception) -> str | None:
@@ -77,31 +77,34 @@ def _stop_at_signals() -> None:
     A training takes the signals over, to save its state first.
     """
 
-    def stop(_: int, frame: FrameType | None) -> None:
-        if _is_cleaning_up(frame):
-            signal.signal(signal.SIGALRM, stop)
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
-            return
+    def stop(*_: object) -> None:
         for number in _STOPPING:
             signal.signal(number, signal.SIG_DFL)
         raise KeyboardInterrupt("stopped")  # without a word, Beam would raise it again as a RuntimeError
 
+    def lost(unraisable: sys.UnraisableHookArgs) -> None:
+        """A finaliser or a weak reference's callback was at work, where Python swallows exceptions."""
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            signal.signal(signal.SIGALRM, stop)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = lost
     for number in _STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as a shell starts what is in the background
             signal.signal(number, stop)
 
 
-def _is_cleaning_up(frame: FrameType | None) -> bool:
-    """Whether Python is in a finaliser or a weak reference's callback, which swallow every exception."""
-    while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename.endswith(("weakref.py", "_weakrefset.py")):
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _say_stopped() -> None:
+def _end_stopped() -> NoReturn:
     click.echo("transferseg: stopped; what is finished is kept, the same command goes on from there", err=True)
+    sys.exit(EXIT_STOPPED)
+
+
+def _crash() -> NoReturn:
+    traceback.print_exc()
+    click.echo("transferseg: this is a fault of transferseg, not yours; report it with the lines above", err=True)
+    sys.exit(EXIT_CRASHED)
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -42,7 +42,7 @@ def find_json(folder: Path) -> Iterator[Part]:
         if isinstance(data, list) and data and isinstance(data[0], dict) and {"data", "annotation_id"} & set(data[0]):
             given = data[0].get("data")
             texts = [text for text in given.values() if isinstance(text, str)] if isinstance(given, dict) else []
-            images = _folder_of(folder, texts, said, path)
+            images = _folder_of(folder, texts, said, "label-studio", path)
             parts.append(
                 Part("Label Studio", said or "train", lambda p=path, images=images: read_label_studio(str(p), images))
             )
@@ -71,7 +71,7 @@ def json_files(folder: Path) -> Iterator[Path]:
     """
     places = [folder, folder / "annotations", *(folder / name for name in SPLITS if (folder / name).is_dir())]
     for group in (places, below(folder)):
-        files = (sorted(place.glob("*.json")) for place in group)
+        files = (sorted(path for path in place.glob("[!.]*.json") if path.is_file()) for place in group)
         paths = [path for several in files if len(several) <= _JSON_FILES for path in several]
         if paths:
             yield from paths
@@ -96,14 +96,14 @@ def _coco(path: Path, data: dict, folder: Path, said: str | None) -> tuple[Part,
     """(the part, the names of the pictures that it is about)."""
     entries = data["images"] if isinstance(data["images"], list) else []
     texts = [entry.get("file_name") for entry in entries[:20] if isinstance(entry, dict)]
-    images = _folder_of(path.parent if path.parent.name in SPLITS else folder, texts, said, path)
+    images = _folder_of(path.parent if path.parent.name in SPLITS else folder, texts, said, "coco", path)
     first = next(iter(data["annotations"] or ()), {})
     masks = str(path.with_suffix("")) if isinstance(first, dict) and "segments_info" in first else None
     part = Part("COCO", said or "train", lambda: read_coco(str(path), images, masks))
     return part, {str(entry.get("file_name")) for entry in entries if isinstance(entry, dict)}
 
 
-def _folder_of(root: Path, names: Sequence[object], split: str | None, source: Path) -> str:
+def _folder_of(root: Path, names: Sequence[object], split: str | None, importer: str, source: Path) -> str:
     """The folder from which the first of the names is a path; else `root`: a reader looks below it too.
 
     Of several it is that of the split, or one that is called images: pictures of two splits often have the same names.
@@ -120,6 +120,7 @@ def _folder_of(root: Path, names: Sequence[object], split: str | None, source: P
     if any(not filecmp.cmp(chosen[0] / first, other / first, shallow=False) for other in chosen[1:]):
         raise UserError(
             f"{source}: {first} lies in {chosen[0]} and, another picture, in {chosen[1]}; say which it is about: "
-            f"transferseg import coco --annotations {shlex.quote(str(source))} --images {shlex.quote(str(chosen[0]))}"
+            f"transferseg import {importer} --annotations {shlex.quote(str(source))} "
+            f"--images {shlex.quote(str(chosen[0]))}"
         )
     return str(chosen[0] if chosen else root)

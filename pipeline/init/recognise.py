@@ -77,8 +77,8 @@ def recognise(folder: Path, names: Sequence[str] | None) -> tuple[Path, list[Par
         if parts or is_ours(place):
             found.append((place, parts))
     if not found:
-        fault = unreadable_json(folder)
-        raise UserError(f"{fault or folder}: no dataset of a known kind. Known: {KNOWN}")
+        fault = unreadable_json(folder) or _unnamed_yolo(folder) or folder
+        raise UserError(f"{fault}: no dataset of a known kind. Known: {KNOWN}")
     if len(found) > 1:
         ways = "; or ".join(f"transferseg init {shlex.quote(str(place))}" for place, _ in found[:5])
         raise UserError(f"{folder}: holds {len(found)} datasets; begin with one of them: {ways}")
@@ -93,9 +93,11 @@ def _parts(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 
 
 def names_in(folder: Path) -> list[str] | None:
-    """The lines of categories.txt, or of labelme2voc's class_names.txt, if there is one."""
-    path = next((path for name in (voc.CATEGORIES, "class_names.txt") if (path := folder / name).is_file()), None)
-    return read_names(path) if path else None
+    """The lines of categories.txt, or of the class_names.txt that labelme2voc writes beside masks, if there is one."""
+    if (folder / voc.CATEGORIES).is_file():
+        return read_names(folder / voc.CATEGORIES)
+    of_labelme = folder / "class_names.txt"
+    return read_names(of_labelme) if of_labelme.is_file() and (folder / voc.MASKS).is_dir() else None
 
 
 def _cvat(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
@@ -124,10 +126,13 @@ def _yolo(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
         splits = splits_of(str(folder))
         for split in splits or [None]:
             yield Part("YOLO", SPLITS[split or "train"], lambda split=split: read_yolo(str(folder), split))
-    elif (folder / "labels").is_dir() and any((folder / "labels").rglob("*.txt")):
-        raise UserError(
-            f"{folder}: YOLO's labels/ without {DATA}; write one there that says names: [the classes, from 0]"
-        )
+
+
+def _unnamed_yolo(folder: Path) -> str | None:
+    """What YOLO's labels lack; None if there are none in the folder's `labels`."""
+    if not any((folder / "labels").rglob("*.txt")):
+        return None
+    return f"{folder}: YOLO's labels/ without {DATA}; write one there that says names: [the classes, from 0]"
 
 
 def _labelme(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
@@ -155,13 +160,15 @@ def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 
 def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = _folder_called(folder, ("masks", "labels"))
-    (tags, tags_beside), (boxed, boxed_beside) = (_table(folder, *kind) for kind in _TABLES.items())
+    if masks is not None and not any(suffix_of(path.name, MASK_SUFFIXES) for path in masks.rglob("*")):
+        masks = None  # YOLO's, or another's
     tables = sorted(folder.glob("*.csv"))
     if masks is None and not tables:
         return
     images = _images(folder)
     if not any(suffix_of(path.name) for path in images.rglob("*")):
         return
+    (tags, tags_beside), (boxed, boxed_beside) = (_table(folder, *kind) for kind in _TABLES.items())
     if tables and tags is None and boxed is None:
         read_tags_table(tables[0])  # says what is wrong with it
     if masks is not None and names is None:
@@ -183,7 +190,10 @@ def tables_beside(folder: Path, parts: Sequence[Part], output: Path) -> list[str
     """Notes on tables of tags or boxes that no part reads, with the commands that bring them in."""
     if not parts or any(part.kind == "pictures" for part in parts):
         return []
-    found = {name: _table(folder, name, header)[0] for name, header in _TABLES.items()}
+    try:
+        found = {name: _table(folder, name, header)[0] for name, header in _TABLES.items()}
+    except UserError as error:
+        return [f"not read with {parts[0].kind}: {error}"]
     options = [word for name, path in found.items() if path for word in (f"--{name}", path)]
     if not options:
         return []

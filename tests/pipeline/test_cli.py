@@ -157,13 +157,20 @@ def test_what_tensorflow_may_not_write_is_one_line(reason, monkeypatch, capsys):
 
 
 _SIGNALLED = """
-import os, signal, time
+import os, signal, time, weakref
 from pipeline.cli import entry
 
 class Finalised:
     def __del__(self):
         os.kill(os.getpid(), signal.{number})
         sum(range(1000))  # where the signal arrives, and an exception would be lost
+
+class Key:
+    pass
+
+def referred():
+    key = Key()
+    return weakref.ref(key, lambda _: (os.kill(os.getpid(), signal.{number}), sum(range(1000))))
 
 def wait(**_):
     {where}
@@ -175,12 +182,28 @@ entry.main()
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("where", ["Finalised()", "os.kill(os.getpid(), signal.{number})", "raise SystemExit(143)"])
+@pytest.mark.parametrize(
+    "where", ["Finalised()", "referred()", "os.kill(os.getpid(), signal.{number})", "raise SystemExit(143)"]
+)
 def test_a_signal_ends_a_command_in_words_wherever_it_comes(number, where):
     code = _SIGNALLED.format(number=number, where=where.format(number=number))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, cwd=ROOT)
     assert done.returncode == 143 and done.stdout == "", done.stderr
     assert done.stderr == "transferseg: stopped; what is finished is kept, the same command goes on from there\n"
+
+
+def test_the_end_of_a_file_is_no_signal(monkeypatch, capsys):
+    @entry.cli.command("cut")
+    def cut():
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+
+    monkeypatch.setattr(sys, "argv", ["transferseg", "cut"])
+    try:
+        with pytest.raises(SystemExit) as caught:
+            entry.main()
+    finally:
+        del entry.cli.commands["cut"]
+    assert caught.value.code == 3 and "Compressed file ended" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_is_exit_3_with_the_traceback(monkeypatch, capsys):

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
 from test_import_objects import photo
 
 from pipeline.cli import cli
-from pipeline.init.recognise import recognise
+from pipeline.init.recognise import recognise, tables_beside
 from pipeline.run.plan import Rates
 from trainer.errors import UserError
 
@@ -158,13 +158,17 @@ def test_masks_in_any_case_and_files_that_are_no_masks(tagged, tmp_path):
     assert "1 files of " in done.output and "are no masks by their names, e.g. 6.npy" in done.output
 
 
-def test_a_folder_of_masks_for_each_category_is_refused(tagged, tmp_path):
+def test_masks_in_a_folder_for_each_category_hold_its_id_or_are_named(tagged, tmp_path):
     for name, numbers in (("dog", range(3)), ("cat", range(3, 6))):
         (tagged / "masks" / name).mkdir()
         for i in numbers:
             (tagged / f"masks/{i}.png").rename(tagged / f"masks/{name}/{i}.png")
-    with pytest.raises(UserError, match=r"masks: has a folder for each category \(cat, dog\), which says nothing here"):
+    with pytest.raises(UserError, match=r"3 of 10 pictures .*: lies in a folder 'cat' and has no pixel of its id 2"):
         init(tmp_path, tagged, "--categories", "dog,cat")
+    for path in (tagged / "masks" / "cat").iterdir():
+        Image.fromarray(np.array(Image.open(path)) * np.uint8(2)).save(path)
+    done = init(tmp_path, tagged, "--categories", "dog,cat")
+    assert "10 images (train), 6 with a mask, 0 not readable" in done.output
 
 
 def test_black_and_white_masks_of_several_categories_say_what_white_is(tagged, tmp_path):
@@ -210,8 +214,13 @@ def test_lists_that_data_yaml_names_are_its_splits(tmp_path):
 
 def test_yolo_without_its_names_says_so(tmp_path):
     yolo_with_lists(tmp_path / "set")
+    (tmp_path / "set/data.yaml").write_text("- dog")
+    with pytest.raises(UserError, match="data.yaml: `names` must list the classes"):
+        recognise(tmp_path / "set", None)
     (tmp_path / "set/data.yaml").unlink()
-    with pytest.raises(UserError, match="YOLO's labels/ without data.yaml; write one there"):
+    with pytest.raises(
+        UserError, match="YOLO's labels/ without data.yaml; write one there that says names: .*: no dataset of a known"
+    ):
         recognise(tmp_path / "set", None)
 
 
@@ -220,3 +229,20 @@ def test_tags_that_say_less_than_a_mask_are_told_of(tagged, tmp_path):
         table.write("".join(f"{i}.jpg,cat\n" for i in range(4)))
     done = init(tmp_path, tagged, "--categories", "dog,cat")
     assert re.search(r"the masks of \d pictures learned from tags show categories that the tags do not \(", done.output)
+
+
+def test_what_lies_beside_a_dataset_does_not_stop_it(tagged, tmp_path):
+    split_of_coco(tmp_path / "coco", tmp_path / "coco" / "images", "train")
+    (tmp_path / "coco/annotations/._instances_train.json").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "coco/annotations/x.json").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "coco" / name).write_text("image,tags\n0.jpg,dog\n")
+    place, parts = recognise(tmp_path / "coco", None)
+    [note] = tables_beside(place, parts, tmp_path / "data")
+    assert (
+        [part.kind for part in parts] == ["COCO"] and "not read with COCO: " in note and "both tables of tags" in note
+    )
+    (tagged / "class_names.txt").write_text("a\n\nb\n")
+    (tagged / "labels").mkdir()
+    (tagged / "labels/README.txt").touch()
+    assert init(tmp_path, tagged, "--categories", "dog,cat").exit_code == 0

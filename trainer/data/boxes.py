@@ -135,6 +135,12 @@ class BoxesTable(csv_table.Table[Row]):
         return {image: tuple(boxes) for image, boxes in found.items()}, sorted(faults)
 
 
+def are_fractions(coordinates: np.ndarray) -> bool:
+    """Whether they look like parts of a picture's sides: all in 0..1, and not only 0 and 1."""
+    inside = (coordinates >= 0) & (coordinates <= 1)
+    return bool(inside.all() and (coordinates % 1 != 0).any())
+
+
 def read_boxes_table(path: str | Path) -> BoxesTable:
     """Reads a table, see `csv_table.read_lines`.
 
@@ -142,8 +148,7 @@ def read_boxes_table(path: str | Path) -> BoxesTable:
       UserError: no such file, no text, another header, or fractions; single wrong lines become `faults`.
     """
     rows, faults = csv_table.read_lines(path, HEADER, _row)
-    values = {value for row in rows for value in row.corners}
-    if values and min(values) >= 0 and max(values) <= 1 and not values <= {0, 1}:
+    if rows and are_fractions(np.array([row.corners for row in rows])):
         raise UserError(f"{path}: every box lies within 0..1: fractions of the picture? {PIXELS}")
     return BoxesTable(str(path), rows, faults)
 
