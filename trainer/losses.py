@@ -11,6 +11,8 @@ batch). A rate of 5e-8 with the mean trains nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from trainer.data.categories import VOID
@@ -67,7 +69,7 @@ def foreground_loss(logits: tf.Tensor, labels: tf.Tensor) -> Total:
       (sum, number of grid cells that are not void).
     """
     labels = grid_labels(labels, logits.shape[1])
-    entropy = _binary_cross_entropy(logits[..., 0], tf.cast(labels > 0, tf.float32))
+    entropy = binary_cross_entropy(logits[..., 0], tf.cast(labels > 0, tf.float32))
     return _total(entropy, labels != VOID)
 
 
@@ -81,7 +83,7 @@ def tag_loss(logits: tf.Tensor, tags: tf.Tensor) -> Total:
     Returns:
       (sum, B * K).
     """
-    entropy = _binary_cross_entropy(logits, tf.cast(tags, tf.float32))
+    entropy = binary_cross_entropy(logits, tf.cast(tags, tf.float32))
     return _total(entropy, tf.ones_like(entropy))
 
 
@@ -95,8 +97,8 @@ def p_net_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor, label_smoothing: 
     Returns:
       (sum of both terms, B).
     """
-    real = _binary_cross_entropy(real_logits, (1.0 - label_smoothing) * tf.ones_like(real_logits, tf.float32))
-    fake = _binary_cross_entropy(fake_logits, tf.zeros_like(fake_logits, tf.float32))
+    real = binary_cross_entropy(real_logits, (1.0 - label_smoothing) * tf.ones_like(real_logits, tf.float32))
+    fake = binary_cross_entropy(fake_logits, tf.zeros_like(fake_logits, tf.float32))
     return _total(real + fake, tf.ones_like(real))
 
 
@@ -109,12 +111,27 @@ def generator_loss(fake_logits: tf.Tensor) -> Total:
     Returns:
       (sum, B).
     """
-    entropy = _binary_cross_entropy(fake_logits, tf.ones_like(fake_logits, tf.float32))
+    entropy = binary_cross_entropy(fake_logits, tf.ones_like(fake_logits, tf.float32))
     return _total(entropy, tf.ones_like(entropy))
 
 
-def _binary_cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    return tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=tf.cast(logits, tf.float32))
+def binary_cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Element by element, float32; its gradient by the logits is written out, there is none by the targets.
+
+    TensorFlow's own gradient adds up three terms, in an order that depends on which memory is free at the moment: the
+    same training would differ in the last bits from run to run.
+
+    Args:
+      logits: float, any shape.
+      targets: float32 of the same shape, in 0..1.
+    """
+
+    @tf.custom_gradient
+    def entropy(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        value = tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits)
+        return value, lambda upstream: upstream * (tf.sigmoid(logits) - targets)
+
+    return entropy(tf.cast(logits, tf.float32))
 
 
 def _total(values: tf.Tensor, valid: tf.Tensor) -> Total:

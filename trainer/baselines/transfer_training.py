@@ -15,7 +15,7 @@ from trainer.data.features import image_of, key_of, tags_of
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels
-from trainer.losses import Total, grid_labels
+from trainer.losses import Total, binary_cross_entropy, grid_labels
 from trainer.models.transfer_net import build_transfer_net
 from trainer.threads import in_threads
 from trainer.training.replicas import Batch
@@ -73,7 +73,7 @@ def transfer_loss(outputs: dict[str, tf.Tensor], labels: tf.Tensor, asked: tf.Te
     mask = outputs["mask"][..., 0]
     cells = grid_labels(labels, mask.shape[1])
     wanted = tf.cast(tf.argmax(asked, -1, tf.int32) + 1, cells.dtype)[:, tf.newaxis, tf.newaxis]
-    entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(cells == wanted, tf.float32), logits=mask)
+    entropy = binary_cross_entropy(mask, tf.cast(cells == wanted, tf.float32))
     valid = tf.cast(cells != VOID, tf.float32)
     drawn = tf.math.divide_no_nan(tf.reduce_sum(entropy * valid, [1, 2]), tf.reduce_sum(valid, [1, 2]))
     return tf.reduce_sum((category + drawn) * tagged), tf.reduce_sum(tagged)

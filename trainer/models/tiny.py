@@ -6,6 +6,7 @@ the view to 127 pixels, a whole 129 x 129 image.
 
 from __future__ import annotations
 
+import tensorflow as tf
 from tensorflow.keras import layers
 
 from trainer.models.dilated import Conv2D
@@ -15,6 +16,21 @@ BLOCKS = ((24, 2, 1), (32, 2, 1), (48, 2, 1), (64, 1, 1), (64, 1, 2), (64, 1, 4)
 GROUPS = 8
 
 
+class GroupNormalization(layers.GroupNormalization):
+    """Keras' layer by fewer steps, without a mask. Nothing is read three times, so no gradient is a sum of three terms:
+    TensorFlow adds such up in an order that may change from run to run."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        centred = inputs - self._mean(inputs)
+        return centred * (self.gamma * tf.math.rsqrt(self._mean(tf.square(centred)) + self.epsilon)) + self.beta
+
+    def _mean(self, values: tf.Tensor) -> tf.Tensor:
+        """[B, H, W, C] -> [B, 1, 1, C], the mean of the channel's group."""
+        channels = values.shape[-1]
+        by_group = tf.reshape(tf.reduce_mean(values, [1, 2]), [-1, self.groups, channels // self.groups])
+        return tf.repeat(tf.reduce_mean(by_group, -1), channels // self.groups, axis=-1)[:, tf.newaxis, tf.newaxis]
+
+
 def features(images) -> list:
     """RGB float32 [B, H, W, 3] in 0..255 -> [B, g, g, 64], the only level."""
     x = layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="normalise")(images)
@@ -22,6 +38,6 @@ def features(images) -> list:
         conv = Conv2D(
             channels, 3, strides=stride, dilation_rate=dilation, padding="same", use_bias=False, name=f"conv{index}"
         )
-        x = layers.GroupNormalization(GROUPS, name=f"norm{index}")(conv(x))
+        x = GroupNormalization(GROUPS, name=f"norm{index}")(conv(x))
         x = layers.ReLU(name=f"relu{index}")(x)
     return [x]
