@@ -21,13 +21,15 @@ class GroupNormalization(layers.GroupNormalization):
     TensorFlow adds such up in an order that may change from run to run."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        centred = inputs - self._mean(inputs)
-        return centred * (self.gamma * tf.math.rsqrt(self._mean(tf.square(centred)) + self.epsilon)) + self.beta
+        centred = inputs - tf.cast(self._mean(inputs), inputs.dtype)
+        factor = tf.math.rsqrt(self._mean(tf.square(centred)) + self.epsilon)
+        return centred * (self.gamma * tf.cast(factor, inputs.dtype)) + self.beta
 
     def _mean(self, values: tf.Tensor) -> tf.Tensor:
-        """[B, H, W, C] -> [B, 1, 1, C], the mean of the channel's group."""
+        """[B, H, W, C] -> float32 [B, 1, 1, C], the mean of the channel's group; sums in bfloat16 are far off."""
         channels = values.shape[-1]
-        by_group = tf.reshape(tf.reduce_mean(values, [1, 2]), [-1, self.groups, channels // self.groups])
+        of_channels = tf.reduce_mean(tf.cast(values, tf.float32), [1, 2])
+        by_group = tf.reshape(of_channels, [-1, self.groups, channels // self.groups])
         return tf.repeat(tf.reduce_mean(by_group, -1), channels // self.groups, axis=-1)[:, tf.newaxis, tf.newaxis]
 
 
