@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,20 +19,22 @@ from components.beam_masks.images import Source
 from components.beam_masks.masks import encode, write_atomic
 from components.dataset_import.brush import brush_results
 from components.dataset_import.coco import read_coco
+from components.dataset_import.items import ImportedPicture
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
 from components.weak_labels.examples import CATEGORIES, LABELS, read_labels, split_files
 from pipeline.config.run_config import load_config
 from serving.saved_model import versions
 from trainer.data import features
-from trainer.data.categories import Categories, palette
+from trainer.data.categories import VOID, Categories, palette
 from trainer.data.csv_table import written
 from trainer.data.features import key_of, read_examples, tags_of
-from trainer.data.files import read_json
+from trainer.data.files import read_bytes, read_json
+from trainer.data.masks import read_mask
 from trainer.data.pictures import read_header, upright_pixels
 from trainer.data.preprocessing import decode_mask
 from trainer.data.tags_table import SEPARATOR
-from trainer.errors import UserError
+from trainer.errors import ImageFault, UserError
 
 CORRECTED = "corrected"  # list of the images whose masks people have corrected: `dataset.corrected` names it
 
@@ -81,17 +84,38 @@ def import_labels(annotations: Path, images: Path, output: Path) -> dict[str, An
 
     Args:
       annotations: Label Studio's JSON export or COCO's JSON.
-      images: folder of the exported images.
+      images: folder of the exported images, beside that of the masks.
       output: the dataset's folder.
 
     Returns:
-      As `import_dataset`; tasks that nobody has annotated are among the dead.
+      As `import_dataset`, and "unchanged": images whose masks are those that were exported. They are left as they are,
+      and so are tasks that nobody has annotated, which are among the dead.
 
     Raises:
       UserError: neither format, or nothing corrected.
     """
     read = read_label_studio if isinstance(read_json(annotations, "a JSON export"), list) else read_coco
-    return import_dataset(read(str(annotations), str(images)), output, CORRECTED, replace=True)
+    contents = read(str(annotations), str(images))
+    # Label Studio says which tasks a person has annotated, COCO does not.
+    corrected = [one for one in contents.samples if read is not read_coco or not _is_as_exported(one, images)]
+    unchanged = len(contents.samples) - len(corrected)
+    if unchanged and not corrected:
+        raise UserError(f"{annotations}: nothing corrected: all {unchanged} masks are those that were exported")
+    done = import_dataset(replace(contents, samples=corrected), output, CORRECTED, replace=True)
+    return {**done, "unchanged": unchanged}
+
+
+def _is_as_exported(sample: ImportedPicture, images: Path) -> bool:
+    """Whether a mask is the exported one, whose void pixels COCO cannot tell."""
+    exported = images.parent / "masks" / f"{Path(sample.name).stem}.png"
+    if sample.mask is None or not exported.is_file():
+        return False
+    try:
+        ids = sample.mask(read_header(read_bytes(sample.image))).ids
+    except ImageFault:
+        return False  # `import_dataset` names it
+    mask = read_mask(exported.read_bytes(), VOID)
+    return mask.shape == ids.shape and bool(((mask == ids) | (mask == VOID)).all())
 
 
 def _categories_of(labelled: Path, workdir: Path) -> Categories:

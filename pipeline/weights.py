@@ -34,7 +34,7 @@ def advice(backbone: str, weights: str | None) -> list[str]:
     return [
         f"network.weights: {file} is not in {cache_folder()}, and cannot be downloaded from here ({reason}).",
         f"  On a machine with internet: curl -O {address(backbone)}",
-        f"  Then put it into {cache_folder()}, or give its path in the config: network.weights: /path/to/{file.name}",
+        f"  Then put it into {cache_folder()}, or run with --set network.weights=/path/to/{file.name}",
         "  Without it, network.weights: null with freeze_backbone: false is random, which needs many more pictures.",
     ]
 

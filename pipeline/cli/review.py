@@ -47,4 +47,5 @@ def import_(annotations: Path, images: Path, output: Path) -> None:
     from pipeline.review_loop import CORRECTED, import_labels
 
     done = import_labels(annotations, images, output)
-    say(f"{done['images']} corrected, {done['dead']} left as they were; set dataset.corrected: {CORRECTED}")
+    left = done["dead"] + done["unchanged"]
+    say(f"{done['images']} corrected, {left} left as they were; set dataset.corrected: {CORRECTED}")
