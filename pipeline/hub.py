@@ -84,5 +84,7 @@ def _hub() -> tuple[Any, Any]:
         import httpx
         import huggingface_hub
     except ImportError as error:
-        raise UserError(f"{error.name}: is not installed; pip install 'transferseg[hf]'") from None
+        raise UserError(
+            f"{error.name}: is not installed; in the checkout: uv pip install -e '.[hf]' -c requirements.lock"
+        ) from None
     return huggingface_hub, httpx

@@ -33,6 +33,7 @@ from components.weak_label_gate.component import WeakLabelGate
 from components.weak_labels.component import WeakLabels
 from pipeline.config.run_config import RunConfig
 from serving.export import read_categories
+from serving.saved_model import find_saved_model
 from trainer.data import features
 from trainer.data.categories import Categories
 from trainer.data.pictures import MAX_PIXELS
@@ -243,7 +244,8 @@ def pusher(
 
 
 def exported_folder(key: str, path: str) -> str:
-    """The folder of a Trainer's model artifact, of an exported model's path: the artifact's or the SavedModel's own.
+    """The folder of a Trainer's model artifact, of an exported model's path: the artifact's, the SavedModel's own, or a
+    folder of artifacts, of which the newest is taken.
 
     A URI is taken as it is: the orchestrator that imports it finds out whether it is there.
 
@@ -252,9 +254,13 @@ def exported_folder(key: str, path: str) -> str:
     """
     if "://" in path:
         return path
-    folder = Path(path).parent if (Path(path) / "saved_model.pb").is_file() else Path(path)
-    if not Path(path_utils.serving_model_path(str(folder)), "saved_model.pb").is_file():
+    try:
+        model = find_saved_model(path)
+    except UserError:
+        model = Path(path)
+    if not Path(path_utils.serving_model_path(str(model.parent)), "saved_model.pb").is_file():
         raise UserError(
-            f"{key}: no exported model in {path}; give <workdir>/artifacts/<component>/model/<n> of an earlier run"
+            f"{key}: no exported model in {path}; give <workdir>/artifacts/<component>/model of an earlier run, or one "
+            "of the numbered folders in it"
         )
-    return str(folder.resolve())
+    return str(model.parent.resolve())

@@ -23,6 +23,7 @@ from trainer.errors import UserError, few
 
 _PYTHON = [sys.executable, "-m", "components.serving_validator.probe"]
 _ROOT = Path(__file__).parents[2]  # the probe is found from any working directory
+ALL_BACKGROUND = "all background"  # what the masks of a network that has learned nothing are
 _SHOWN = 3  # our choice: failures quoted of a kind
 
 
@@ -133,8 +134,8 @@ def _wrong_masks(masks: dict[str, np.ndarray], sent: dict[str, bytes], num_class
     good = [mask for name, mask in masks.items() if name.startswith("good")]
     constant = {int(mask.flat[0]) for mask in good if (mask == mask.flat[0]).all()}
     if good and len(constant) == 1 and all((mask == mask.flat[0]).all() for mask in good):
-        what = "background" if constant == {0} else f"of class {constant.pop()}"
-        reasons.append(f"all {len(good)} masks of real images are all {what}")
+        what = ALL_BACKGROUND if constant == {0} else f"all of class {constant.pop()}"
+        reasons.append(f"all {len(good)} masks of real images are {what}")
     return reasons[:_SHOWN]
 
 

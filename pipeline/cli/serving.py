@@ -36,12 +36,15 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
 
     Example: transferseg serve --model build/demo/serving/demo
     """
+    import logging
     import signal
     import threading
 
     with loading():
         from serving.local_server.server import serve as start
 
+    for ours in ("components", "serving"):  # what a person in front of the server wants to see
+        logging.getLogger(ours).setLevel(logging.WARNING)
     backend = None
     if label_studio is not None:
         from components.label_studio.server import start as start_backend

@@ -49,11 +49,16 @@ def _section(field: FieldInfo) -> type[Strict] | None:
     return next((kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, Strict)), None)
 
 
+def _escaped(text: str) -> str:
+    """Markdown would take <train> for a tag of HTML."""
+    return text.replace("<", "&lt;")
+
+
 def _table(fields: dict[str, FieldInfo]) -> str:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in fields.items():
         default = "*required*" if field.is_required() else f"`{_shown(field.get_default())}`"
-        cells = [f"`{name}`", _kind(field.annotation), default, (field.description or "") + _limits(field)]
+        cells = [f"`{name}`", _kind(field.annotation), default, _escaped(field.description or "") + _limits(field)]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from components.serving_validator.checks import ALL_BACKGROUND
 from pipeline.config.run_config import GateConfig, RunConfig
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import facts
@@ -74,6 +75,10 @@ def advise(
         return Advice(model and near(model), go_on=run)
     evaluation = facts.output(components, "evaluator", "evaluation")
     missed = misses(evaluation) if evaluation else []
+    if any(ALL_BACKGROUND in reason for reason in summary.refused_because):
+        return Advice(model and near(model), remedies=_remedies(config, run, workdir, summary, [], [], evidence))
+    if any(ALL_BACKGROUND in reason for reason in summary.refused_because):
+        return Advice(model and near(model), remedies=_remedies(config, run, workdir, summary, [], [], evidence))
     if not missed:
         return Advice(model and near(model), use=model and _predict(near(model)))
     worst = _worst(config, summary, missed)

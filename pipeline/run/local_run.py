@@ -61,7 +61,8 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Run
     if config.metadata.kind == "sqlite" and not (workdir / "metadata.sqlite").exists():
         shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
     dag = build(config, workdir)
-    make_ready(config, workdir)
+    for note in make_ready(config, workdir):
+        console.print(f"[yellow]warning[/] {note}", highlight=False, soft_wrap=True)
     write_atomic(str(workdir / "config.yaml"), dump_config(config).encode())
     lines = RunLines(run_id)
     log_to_file(workdir / "run.log", lines)

@@ -18,11 +18,14 @@ from trainer.data.files import is_remote
 from trainer.errors import UserError
 
 
-def make_ready(config: RunConfig, workdir: Path) -> None:
+def make_ready(config: RunConfig, workdir: Path) -> list[str]:
     """Checks folders and the model that the gate compares with; forgets what the cache is not to hand out again.
 
     Forgotten, i.e. marked DELETED, are a push whose serving version somebody has removed, and a serving check that
     refused: a busy machine, or somebody who stopped it, may have been to blame.
+
+    Returns:
+      What a person should know.
 
     Raises:
       UserError: a folder cannot be written to; the model is gone, has other categories (a run that is accepted
@@ -33,7 +36,8 @@ def make_ready(config: RunConfig, workdir: Path) -> None:
     with Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
         outdated = [one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one)]
-        for id in history.latest_blessed():
+        blessed = history.latest_blessed()
+        for id in blessed:
             model = history.artifacts[id]
             problem = None if is_remote(model.uri) else _problem(config, Path(path_utils.serving_model_path(model.uri)))
             if problem and not config.gate.accept:
@@ -45,6 +49,9 @@ def make_ready(config: RunConfig, workdir: Path) -> None:
         for artifact in outdated:
             artifact.state = DELETED
         handle.store.put_artifacts(outdated)
+    if config.warm_start and not blessed:
+        return ["warm_start: no model was pushed in this work folder yet: training begins from network.weights"]
+    return []
 
 
 def _problem(config: RunConfig, blessed: Path) -> str | None:
