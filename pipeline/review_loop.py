@@ -22,6 +22,7 @@ from components.dataset_import.coco import read_coco
 from components.dataset_import.items import ImportedPicture
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
+from components.image_example_gen.voc import CORRECTED
 from components.weak_labels.examples import CATEGORIES, LABELS, read_labels, split_files
 from pipeline.config.run_config import load_config
 from serving.saved_model import versions
@@ -35,8 +36,6 @@ from trainer.data.pictures import read_header, upright_pixels
 from trainer.data.preprocessing import decode_mask
 from trainer.data.tags_table import SEPARATOR
 from trainer.errors import ImageFault, UserError
-
-CORRECTED = "corrected"  # list of the images whose masks people have corrected: `dataset.corrected` names it
 
 
 def export_labels(workdir: Path, output: Path, count: int) -> int:

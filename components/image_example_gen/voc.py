@@ -20,6 +20,7 @@ from trainer.data.files import read_text
 from trainer.data.names import MASK_SUFFIXES, STORED_SUFFIXES, plain, stem_of
 from trainer.errors import ImageFault, UserError, shown
 
+CORRECTED = "corrected"  # list of the images whose masks people have corrected: `dataset.corrected` names it
 IMAGES = "JPEGImages"
 MASKS = "SegmentationClass"
 CATEGORIES = "categories.txt"  # names by id, one a line; not every dataset has it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.image_example_gen import voc
@@ -28,6 +28,7 @@ class Found:
       train, val: names of the lists.
       source: of the evaluation list, see `make_lists`.
       tags: whether there is a tags file.
+      corrected: whether people have corrected weak labels of some pictures, which a list names.
       trained, evaluated: the pictures of the lists.
       left_out: (key, reason) of the pictures that cannot be trained on.
     """
@@ -39,6 +40,7 @@ class Found:
     val: str
     source: str
     tags: bool
+    corrected: bool
     trained: list[Picture]
     evaluated: list[Picture]
     left_out: list[tuple[str, str]]
@@ -78,7 +80,10 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, brought: Collect
             f"import voc --root VOC2012 --list trainval --output {root}), then {asked.command()}; or label with an "
             "L-Net that you have (transferseg label --mode class-agnostic)"
         )
-    weak = choose_weak(pictures, asked.weak)
+    listed = voc.list_path(root, voc.CORRECTED).exists()
+    corrected = set(voc.list_keys(root, voc.CORRECTED)) if listed else set()
+    # Corrected labels are masks, yet of pictures from which tags are to be learned.
+    weak = choose_weak([replace(p, pixels=None) if p.key in corrected else p for p in pictures], asked.weak)
     if not weak:
         weak = _weak_by_itself(root, names, pictures, asked)
     _check(root, [p for p in pictures if p.names and not p.fault(weak)], weak, asked)  # before any list is written
@@ -101,6 +106,7 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, brought: Collect
         evaluation,
         source,
         has_tags,
+        bool(corrected),
         trained,
         evaluated,
         left_out,

@@ -246,3 +246,13 @@ def test_what_lies_beside_a_dataset_does_not_stop_it(tagged, tmp_path):
     (tagged / "labels").mkdir()
     (tagged / "labels/README.txt").touch()
     assert init(tmp_path, tagged, "--categories", "dog,cat").exit_code == 0
+
+
+def test_corrected_labels_make_no_category_one_of_masks(tagged, tmp_path):
+    assert init(tmp_path, tagged, "--categories", "dog,cat").exit_code == 0
+    for i in range(6, 10):
+        Image.fromarray(np.full((30, 40), 2, np.uint8)).save(tmp_path / f"data/SegmentationClass/{i}.png")
+    (tmp_path / "data/ImageSets/Segmentation/corrected.txt").write_text("6\n7\n8\n9\n")
+    assert init(tmp_path, tagged, "--categories", "dog,cat", "--force").exit_code == 0
+    config = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    assert config["categories"]["weak"] == ["cat"] and config["dataset"]["corrected"] == "corrected"
