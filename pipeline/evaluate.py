@@ -165,17 +165,23 @@ def _to_json(result: Scores) -> dict:
 
 
 def _print(result: Scores, categories: Categories, images: int, notes: Sequence[str], console: Console) -> None:
-    columns = "category", "supervision", Column("IoU", justify="right")
+    learned = {name: "masks" if name in categories.strong else "tags" for name in categories.foreground}
+    told = bool(categories.strong)  # else nobody said what was learned from what
+    columns = ["category", *(["learned from"] if told else []), Column("IoU", justify="right")]
     table = Table(*columns, title=f"IoU over {images} images", title_justify="left")
+
+    def add(what: str, value: float, kind: str = "", style: str | None = None) -> None:
+        table.add_row(what, *([kind] if told else []), percent(value), style=style)
+
     for name, value in result.per_class.items():
-        kind = "" if name == "background" else "strong" if name in categories.strong else "weak"
-        table.add_row(escape(name), kind, percent(value))
+        add(escape(name), value, learned.get(name, ""))
     table.add_section()
-    table.add_row("strong mean", "", percent(result.strong_miou))
-    table.add_row("weak mean", "", percent(result.weak_miou))
-    table.add_row("mean", "", percent(result.miou), style="bold")
-    table.add_row("mean near outlines", "", percent(result.boundary_miou))
-    table.add_row("pixel accuracy", "", percent(result.pixel_accuracy))
+    if told:
+        add("mean of those with masks", result.strong_miou)
+        add("mean of those with tags", result.weak_miou)
+    add("mean", result.miou, style="bold")
+    add("mean near outlines", result.boundary_miou)
+    add("pixel accuracy", result.pixel_accuracy)
     console.print(table)
     for note in notes:
         console.print(escape(note), soft_wrap=True)

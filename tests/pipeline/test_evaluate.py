@@ -50,7 +50,7 @@ def test_scores_counted_by_hand(folders):
     assert result["pixel_accuracy"] == pytest.approx(7 / 10)
     assert result["images"] == 2
     rows = [line.replace("│", " ").split() for line in screen.splitlines()]
-    assert ["cat", "strong", "75.0"] in rows
+    assert ["cat", "masks", "75.0"] in rows
     assert ["bird", "weak", "n/a"] in rows
     assert ["mean", "56.1"] in rows
 
