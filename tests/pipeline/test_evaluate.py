@@ -51,7 +51,7 @@ def test_scores_counted_by_hand(folders):
     assert result["images"] == 2
     rows = [line.replace("│", " ").split() for line in screen.splitlines()]
     assert ["cat", "masks", "75.0"] in rows
-    assert ["bird", "weak", "n/a"] in rows
+    assert ["bird", "tags", "n/a"] in rows
     assert ["mean", "56.1"] in rows
 
 
