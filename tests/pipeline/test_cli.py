@@ -160,6 +160,8 @@ _SIGNALLED = """
 import os, signal, time, weakref
 from pipeline.cli import entry
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what is in the background
+
 class Finalised:
     def __del__(self):
         os.kill(os.getpid(), signal.{number})
