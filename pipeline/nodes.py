@@ -257,8 +257,8 @@ def exported_folder(key: str, path: str) -> str:
     try:
         model = find_saved_model(path)
     except UserError:
-        model = Path(path)
-    if not Path(path_utils.serving_model_path(str(model.parent)), "saved_model.pb").is_file():
+        model = None
+    if model is None or model != Path(path_utils.serving_model_path(str(model.parent))):
         raise UserError(
             f"{key}: no exported model in {path}; give <workdir>/artifacts/<component>/model of an earlier run, or one "
             "of the numbered folders in it"

@@ -10,6 +10,8 @@ from typing import Literal
 
 Stage = Literal["list", "read", "decode", "size", "image", "mask", "tags", "object", "network", "label", "write"]
 
+STOPPED = 143  # exit status of what a signal has ended, as a shell says of SIGTERM
+
 _REASON_LENGTH = 300  # characters
 _SHOWN = 5  # faults that a message names
 _GRAPH = re.compile(  # lines of TensorFlow's about its graph: nodes, frames of tracebacks, their code

@@ -41,12 +41,13 @@ def read_cvat_xml(path: str, pictures: PictureFolder) -> Contents:
         raise UserError(f"{path}: tracks of a video; export as 'CVAT for images 1.1'")
     entries = root.findall("image")
     names, ids = _labels(root, entries, path)
-    pictures.files.claim(_path(entry, pictures) for entry in entries)
+    paths = [_path(entry, pictures) for entry in entries]
+    pictures.files.claim(paths)
     faults, read = list(pictures.faults), {}
-    for number, entry in enumerate(entries, start=1):
+    for number, (entry, called) in enumerate(zip(entries, paths, strict=True), start=1):
         label = entry.get("name") or f"image {number}"
         try:
-            name = pictures.files.find(_path(entry, pictures) or label)
+            name = pictures.files.find(called or label)
             if name in read:
                 raise ImageFault("tags", f"two entries are about {name}; keep one")
             if not len(entry):

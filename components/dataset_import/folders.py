@@ -211,13 +211,9 @@ def _paired(
     where = os.path.basename(boxes.path) if boxes else ""
     faults += [dead_letter(f"{where}: line {line}", ImageFault("read", what)) for line, what in lost]
     if masks and colours is None and are_binary(join(masks, file) for file in found.values()):
+        means = "void; if it is a category, make it that category's id, or import these masks with its name alone"
         if len(names) == 1:
-            colours = BINARY
-        means = (
-            f"{names[0]}, not void"
-            if len(names) == 1
-            else ("void; if it is a category, make it that category's id, or import these masks with its name alone")
-        )
+            colours, means = BINARY, f"{names[0]}, not void"
         notes.append(f"masks are black and white: 255 is {means}")
     samples = []
     for name in sorted(listed - refused):

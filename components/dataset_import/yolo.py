@@ -23,7 +23,13 @@ from trainer.errors import ImageFault, UserError, shown
 DATA = "data.yaml"
 _ROUNDED = 1e-3  # our choice: fractions are written with a few digits
 _WHAT = "a YAML file with names"
-SPLITS = ("train", "val", "valid", "validation", "test")  # folders' names; some are data.yaml's keys too
+SPLITS = {  # folders' names, of which some are data.yaml's keys too -> what they mean
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
 
 
 def _names(data: Any, path: str) -> tuple[tuple[str, ...], list[int]]:
@@ -43,11 +49,16 @@ def _names(data: Any, path: str) -> tuple[tuple[str, ...], list[int]]:
     return ids_of_classes([clean_name(name, f"{path}: names") for name in names], path)
 
 
+def _given(data: Any, split: str) -> list[Any]:
+    """What data.yaml gives for a split: one entry or several."""
+    given = data.get(split)
+    return given if isinstance(given, list) else [given]
+
+
 def _places(data: Any, split: str, folders: set[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """The folders that data.yaml gives for a split, as far as there are such: it may lie elsewhere than it says."""
-    given = data.get(split)
     places = []
-    for entry in given if isinstance(given, list) else [given]:
+    for entry in _given(data, split):
         parts = tuple(part for part in plain(str(entry)).split("/") if part not in ("", ".", ".."))
         ends = (parts[first:] for first in range(len(parts)))
         places += [next((end for end in ends if any(_lies_in(folder, end) for folder in folders)), ())]
@@ -73,9 +84,8 @@ def _splits(root: str, data: Any, pictures: PictureFolder, names: Iterable[str])
 
 def _listed(root: str, data: Any, split: str, pictures: PictureFolder) -> set[str]:
     """The pictures in the lists that data.yaml gives for a split."""
-    given = data.get(split)
-    texts = [entry for entry in (given if isinstance(given, list) else [given]) if isinstance(entry, str)]
-    paths = [join(root, plain(text)) for text in texts if text.endswith(".txt")]
+    texts = (entry for entry in _given(data, split) if isinstance(entry, str) and entry.endswith(".txt"))
+    paths = [join(root, plain(text)) for text in texts]
     lines = [line for path in paths if epath.Path(path).is_file() for line in voc.list_names(path)]
     return {name for line in lines if (name := pictures.files.get(line))}
 
@@ -140,7 +150,7 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
     outlines = [one.region for sample in samples for one in sample.mask.objects if isinstance(one.region, Polygon)]
     if outlines and all(map(_is_turned_box, outlines)):
         notes.append("every outline is a box of four corners: turned boxes (OBB) are no masks of objects")
-    if split == SPLITS[0] and of_none:
+    if split == "train" and of_none:
         notes.append(f"{len(of_none)} pictures lie in no split's folder and are not read, e.g. {shown(of_none[0])}")
     return Contents(names, samples, faults, notes)
 

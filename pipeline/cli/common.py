@@ -19,7 +19,6 @@ PATH = click.Path(path_type=Path)
 EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many records were bad
 EXIT_BAD_INPUT = 2
 EXIT_CRASHED = 3
-EXIT_STOPPED = 143  # as a shell says of SIGTERM; trainer.training.checkpoints.Preempted has it too
 _WIDE = 2000  # columns
 
 

@@ -22,13 +22,13 @@ from pipeline.cli import (  # noqa: F401 - their commands join the group
     runs,
     serving,
 )
-from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, EXIT_STOPPED, cli
+from pipeline.cli.common import EXIT_BAD_INPUT, EXIT_CRASHED, cli
 from pipeline.run.quiet import hush
-from trainer.errors import DISK_FULL, UserError, shown
+from trainer.errors import DISK_FULL, STOPPED, UserError, shown
 
 _AGAIN_S = 0.05  # seconds
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
-_REFUSALS = [os.strerror(number) for number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOSPC)]
+_REFUSALS = [os.strerror(number) for number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)]
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
         status = cli(standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except SystemExit as ended:
-        if ended.code == EXIT_STOPPED:
+        if ended.code == STOPPED:
             _end_stopped()
         raise
     except click.ClickException as error:
@@ -98,7 +98,7 @@ def _stop_at_signals() -> None:
 
 def _end_stopped() -> NoReturn:
     click.echo("transferseg: stopped; what is finished is kept, the same command goes on from there", err=True)
-    sys.exit(EXIT_STOPPED)
+    sys.exit(STOPPED)
 
 
 def _crash() -> NoReturn:

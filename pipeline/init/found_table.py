@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -13,9 +14,11 @@ from components.image_example_gen.inspection import near_duplicates, thumbnail
 from pipeline.init.dataset import Found
 from pipeline.init.pictures import count
 from pipeline.validate import FEW
+from trainer.errors import few
 
 _LOOKED_AT = 5000  # our choice: pictures among which look-alikes are searched; `validate` searches all
 _NAMED = 3  # our choice: pictures that a warning names
+_first = partial(few, most=_NAMED)
 _SOURCES = {"given": "your list", "there": "the list that was there", "held out": "held out here"}
 
 
@@ -93,7 +96,3 @@ def _look_alikes(found: Found, root: Path) -> list[tuple[str, str]]:
 
 def _pictures(number: int) -> str:
     return f"{number} picture{'' if number == 1 else 's'}"
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

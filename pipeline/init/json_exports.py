@@ -12,7 +12,8 @@ from typing import Any
 
 from components.dataset_import.coco import read_coco
 from components.dataset_import.label_studio import read_label_studio
-from pipeline.init.parts import SPLITS, Part, below, split_of, split_said
+from components.dataset_import.yolo import SPLITS
+from pipeline.init.parts import Part, below, split_of, split_said
 from trainer.data.files import read_json
 from trainer.data.names import plain
 from trainer.errors import UserError
@@ -32,11 +33,13 @@ def find_json(folder: Path) -> Iterator[Part]:
         person knows which is right; or a file beside them is no JSON.
     """
     parts: list[Part] = []
+    fault: UserError | None = None
     coco: dict[str, dict[Path, tuple[set, Part]]] = defaultdict(dict)
     for path in json_files(folder):
         try:
             data = read_json(path, "a JSON file")
-        except UserError:
+        except UserError as error:
+            fault = fault or error
             continue
         said = split_of(path, folder)
         if isinstance(data, list) and data and isinstance(data[0], dict) and {"data", "annotation_id"} & set(data[0]):
@@ -59,7 +62,7 @@ def find_json(folder: Path) -> Iterator[Part]:
                     f"transferseg import coco --annotations {shlex.quote(str(one))}"
                 )
         parts += (part for _, part in files.values())
-    if parts and (fault := unreadable_json(folder)):
+    if parts and fault:
         raise UserError(f"{fault}; mend it, or take it away")
     yield from parts
 

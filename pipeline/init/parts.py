@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.dataset_import.items import Contents
+from components.dataset_import.yolo import SPLITS
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _DEPTH = 3  # our choice: folders of folders that an archive may have been unpacked into
 
 

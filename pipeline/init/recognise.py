@@ -14,10 +14,10 @@ from components.dataset_import.folders import read_cvat, read_folder, read_sbd, 
 from components.dataset_import.items import Contents
 from components.dataset_import.labelme import is_labelme, read_labelme
 from components.dataset_import.tfrecords import read_tfrecords
-from components.dataset_import.yolo import DATA, read_yolo, splits_of
+from components.dataset_import.yolo import DATA, SPLITS, read_yolo, splits_of
 from components.image_example_gen import voc
 from pipeline.init.json_exports import IMAGE_FOLDERS, find_json, unreadable_json
-from pipeline.init.parts import SPLITS, Part, below, split_of
+from pipeline.init.parts import Part, below, split_of
 from trainer.data import boxes, tags_table
 from trainer.data.categories import VOID
 from trainer.data.category_names import read_names

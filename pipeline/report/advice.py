@@ -77,8 +77,6 @@ def advise(
     missed = misses(evaluation) if evaluation else []
     if any(ALL_BACKGROUND in reason for reason in summary.refused_because):
         return Advice(model and near(model), remedies=_remedies(config, run, workdir, summary, [], [], evidence))
-    if any(ALL_BACKGROUND in reason for reason in summary.refused_because):
-        return Advice(model and near(model), remedies=_remedies(config, run, workdir, summary, [], [], evidence))
     if not missed:
         return Advice(model and near(model), use=model and _predict(near(model)))
     worst = _worst(config, summary, missed)

@@ -148,12 +148,12 @@ def test_names_may_be_a_list_longer_than_a_path(tmp_path):
 @pytest.mark.parametrize("reason", ["Read-only file system", "Permission denied", "Not a directory"])
 def test_what_tensorflow_may_not_write_is_one_line(reason, monkeypatch, capsys):
     def fail(**_):
-        raise tf.errors.PermissionDeniedError(None, None, f"/work/serving/1; {reason}")
+        raise tf.errors.PermissionDeniedError(None, None, f"/runs/serving/1; {reason}")
 
     monkeypatch.setattr(entry, "cli", fail)
     with pytest.raises(SystemExit) as caught:
         entry.main()
-    assert caught.value.code == 2 and capsys.readouterr().err == f"transferseg: /work/serving/1: {reason}\n"
+    assert caught.value.code == 2 and capsys.readouterr().err == f"transferseg: /runs/serving/1: {reason}\n"
 
 
 _SIGNALLED = """

@@ -117,6 +117,8 @@ def test_networks_of_other_runs_must_fit_before_anything_starts(root, tmp_path):
     exported_like(tmp_path / "cam", "cam", ["cat", "dog"])
     with pytest.raises(UserError, match="this is an L-Net; give the folder of a CAM classifier"):
         nodes_of(root, cam_from=str(tmp_path / "l_net"))
+    with pytest.raises(UserError, match="l_net_from: no exported model in .*l_net/nothing"):
+        nodes_of(root, l_net_from=str(tmp_path / "l_net" / "nothing"))
     with pytest.raises(UserError, match="cam_from: .*cam knows cat, dog; this run has .*: names and order must be"):
         nodes_of(root, cam_from=str(tmp_path / "cam"))
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from trainer.errors import STOPPED
+
 HISTORY = "history.csv"
 
 
@@ -17,7 +19,7 @@ class Preempted(SystemExit):
     """The process was asked to stop (SIGTERM, SIGINT); the state was saved first. Exit status 143, as after SIGTERM."""
 
     def __init__(self):
-        super().__init__(143)
+        super().__init__(STOPPED)
 
 
 class Checkpoints:
