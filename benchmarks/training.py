@@ -31,7 +31,7 @@ def rows() -> list[dict]:
         best = "xla" if machine["gpu"] else machine["auto"]  # what a long training runs by itself
         result += _input_rows(records, batch, steps[backbone, best])  # the quicker network needs more
         for backbone, batch in batches.items():
-            result.append(_end_to_end(backbone, batch, records, machine["gpu"]))
+            result.append(_end_to_end(backbone, batch, records))
     return result
 
 
@@ -81,12 +81,12 @@ def _input_rows(records: str, batch: int, step: dict) -> list[dict]:
     ]
 
 
-def _end_to_end(backbone: str, batch: int, records: str, xla: bool) -> dict:
+def _end_to_end(backbone: str, batch: int, records: str) -> dict:
     """A whole training over the slower of its parts, in turns; on a CPU both parts share the cores."""
     whole, slower = [], []
     for _ in range(2):
         whole.append(in_process("training_step", "measure_training", backbone, SIZE, batch, records))
-        step = _step(backbone, batch, "auto", xla)
+        step = _step(backbone, batch, "auto", "auto")
         alone = in_process("training_input", "measure_batches", records, SIZE, batch, True)
         slower.append(min(batch / step["step_s"], alone))
     value, reference = max(whole), max(slower)

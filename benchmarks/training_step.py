@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from typing import Literal
 from unittest import mock
 
 import numpy as np
@@ -14,13 +15,14 @@ from trainer.config import NetworkConfig, StageConfig
 from trainer.data.categories import named_split
 from trainer.losses import segmentation_loss
 from trainer.models.large_fov import build_segmentation
-from trainer.training.devices import cpu_flags, prepare, resolve_precision
+from trainer.training.devices import cpu_flags, prepare, resolve_precision, resolve_xla
 from trainer.training.loop import make_train_step
 from trainer.training.optimizers import make_optimizer
 from trainer.training.session import RunFolders, Session
 from trainer.training.stages import SEGMENTATION, train
 
-STEPS = 20  # two of the loop's looks at its scalars
+ROUNDS = {True: 20, False: 2}  # of ten steps, on a GPU and on a CPU
+TRAINING = {True: (1020, 20), False: (40, 20)}  # steps and those not counted; on a GPU long enough for XLA
 PEAK_SIDE = {True: 8192, False: 2048}  # of the square product, on a GPU and on a CPU
 
 
@@ -32,9 +34,15 @@ def machine() -> dict:
     }
 
 
-def measure_step(backbone: str, size: int, batch: int, precision: str, xla: bool = False) -> dict:
-    """Of one random batch: seconds of the bare compiled step and of the whole loop, in turns; peak memory; FLOP."""
-    prepare(NetworkConfig(backbone=backbone, weights=None, image_size=size, precision=precision, xla=xla))
+def measure_step(backbone: str, size: int, batch: int, precision: str, xla: bool | Literal["auto"] = False) -> dict:
+    """Of one random batch: seconds of the bare compiled step and of the whole loop, in turns; peak memory; FLOP.
+
+    With `xla` "auto" as `measure_training` has it.
+    """
+    network = NetworkConfig(backbone=backbone, weights=None, image_size=size, precision=precision, xla=xla)
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    xla = resolve_xla(network, TRAINING[gpu][0])
+    prepare(network)
     net = build_segmentation(backbone, 21, None, 0)
     stage = StageConfig(batch_size=batch, learning_rate=1e-6)
     rng = np.random.default_rng(0)
@@ -45,12 +53,19 @@ def measure_step(backbone: str, size: int, batch: int, precision: str, xla: bool
     }
     optimizer = make_optimizer(net, stage, 10_000)
     step = make_train_step(net, lambda logits, b: segmentation_loss(logits, b["labels"]), optimizer, xla=xla)
-    step(fake)
+    loss, norm = step(fake)
     bare, loop = [], []
     with tempfile.TemporaryDirectory() as folder:
         folders = RunFolders("fake", f"{folder}/logs", f"{folder}/checkpoints")
         with Session(folders, 10_000, 10_000, net=net, optimizer=optimizer) as session:
-            for _ in range(STEPS // 10):  # in turns, so that a busy moment hits both
+
+            def end_step() -> None:
+                rate = tf.identity(optimizer.learning_rate)
+                session.end_step({"loss": loss, "gradient_norm": norm, "learning_rate": rate}, fake["key"])
+
+            for _ in range(10):  # up to the first look at the scalars, which takes a third of a second on a GPU
+                end_step()
+            for _ in range(ROUNDS[gpu]):  # in turns, so that a busy moment hits both
                 start = time.perf_counter()
                 for _ in range(10):
                     loss, _ = step(fake)
@@ -59,8 +74,7 @@ def measure_step(backbone: str, size: int, batch: int, precision: str, xla: bool
                 start = time.perf_counter()
                 for _ in range(10):
                     loss, norm = step(fake)
-                    rate = tf.identity(optimizer.learning_rate)
-                    session.end_step({"loss": loss, "gradient_norm": norm, "learning_rate": rate}, fake["key"])
+                    end_step()
                 loop.append(time.perf_counter() - start)
     found = {"step_s": float(np.mean(bare)) / 10, "loop_s": float(np.mean(loop)) / 10}
     return found | _peak_memory() | {"flop": 3 * batch * _forward_flop(net, size)}  # backward twice the forward pass
@@ -99,8 +113,7 @@ def measure_peak(precision: str) -> float:
 
 def measure_training(backbone: str, size: int, batch: int, records: str) -> float:
     """Images per second of the segmentation stage behind its first twenty steps, with checkpoints as usual."""
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    steps, skipped = (1020, 20) if gpu else (40, 20)  # on a GPU long enough for XLA
+    steps, skipped = TRAINING[bool(tf.config.list_physical_devices("GPU"))]
     network = NetworkConfig(backbone=backbone, weights=None, image_size=size)
     stage = StageConfig(steps=steps, batch_size=batch, learning_rate=1e-6, scale=(0.8, 1.4), colour_jitter=0.2)
     times, end_step = [], Session.end_step

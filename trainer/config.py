@@ -71,7 +71,8 @@ class NetworkConfig(Strict):
     )
     devices: Devices = Field("auto", description="auto: every GPU, or the CPU; one: the first of them")
     xla: Literal["auto"] | bool = Field(
-        "auto", description="compile each update into one program; auto: on GPUs, for stages of 1,000 updates or more"
+        "auto",
+        description="compile each update into one program; auto: on GPUs from 1,000 updates on, but for vgg16",
     )
     seed: int = Field(0, ge=0, description="of everything that is random")
 

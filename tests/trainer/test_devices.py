@@ -40,8 +40,12 @@ def test_everything_is_deterministic(xla):
     assert config.is_op_determinism_enabled()
 
 
-def test_xla_is_for_long_stages_on_a_gpu(monkeypatch):
-    assert runtime.resolve_xla(True, 1) and not runtime.resolve_xla(False, 10_000)
-    assert not runtime.resolve_xla("auto", 10_000)  # no GPU here
+def test_xla_is_for_long_stages_of_many_small_operations_on_a_gpu(monkeypatch):
+    def resolved(xla, num_steps, backbone="mobilenet_v2"):
+        return runtime.resolve_xla(NetworkConfig(backbone=backbone, weights=None, image_size=33, xla=xla), num_steps)
+
+    assert resolved(True, 1) and not resolved(False, 10_000)
+    assert not resolved("auto", 10_000)  # no GPU here
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
-    assert runtime.resolve_xla("auto", 1000) and not runtime.resolve_xla("auto", 999)
+    assert resolved("auto", 1000) and not resolved("auto", 999)
+    assert not resolved("auto", 10_000, "vgg16") and resolved(True, 1, "vgg16")

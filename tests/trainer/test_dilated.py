@@ -1,10 +1,14 @@
 """Dilated convolutions by the short way equal those by the long way and plain numpy, gradients included."""
 
+import platform
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from trainer.models import dilated
+from trainer.models.xla import building_for_xla
+from trainer.training.devices import resolve_precision
 
 
 def dilated_by_hand(values: np.ndarray, kernel: np.ndarray, rate: int) -> np.ndarray:
@@ -51,6 +55,20 @@ def test_short_way_equals_long_way(kind, rate, values, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["full", "depthwise"])
+def test_xla_gets_small_pictures(kind, values, monkeypatch):
+    layer = layer_of(kind, 3)
+    monkeypatch.setattr(dilated, "_works", lambda *_: True)
+
+    def operations(xla: bool) -> list[str]:
+        with building_for_xla(xla):
+            graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(values).graph
+        return [operation.type for operation in graph.get_operations()]
+
+    assert "SpaceToBatchND" in operations(True)
+    assert "SpaceToBatchND" not in operations(False)
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("kind", ["full", "depthwise"])
 def test_half_precision_is_the_same_but_for_rounding(kind, precision, values):
@@ -65,7 +83,15 @@ def test_half_precision_is_the_same_but_for_rounding(kind, precision, values):
         np.testing.assert_allclose(a.astype(np.float32), b, atol=0.05 * np.abs(b).max())
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="TensorFlow has oneDNN for x86 alone")
+def test_the_short_way_is_taken_on_every_x86():
+    """Without oneDNN, which trainer/__init__.py turns on, it is not."""
+    assert dilated._works(dilated._native, tf.nn.convolution, tf.float32)
+
+
 def test_the_short_way_is_taken_in_bfloat16():
+    if resolve_precision("auto") != "mixed_bfloat16":
+        pytest.skip("this CPU has no bfloat16 of its own")
     assert dilated._works(dilated._native, tf.nn.convolution, tf.bfloat16)
 
 

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
-from trainer.models.pooling import MaxPool2D, pooling_for_xla
+from trainer.models.pooling import MaxPool2D
+from trainer.models.xla import building_for_xla
 
 CASES = [  # size, strides, padding, side
     (3, 2, "same", 9),
@@ -24,7 +25,7 @@ def values_of(side: int, dtype: str, seed: int = 0) -> tf.Tensor:
 
 
 def pooled(layer, values, xla: bool):
-    with tf.GradientTape() as tape, pooling_for_xla(xla):
+    with tf.GradientTape() as tape, building_for_xla(xla):
         tape.watch(values)
         result = layer(values)
         loss = tf.reduce_sum(result * tf.cast(tf.reshape(tf.range(tf.size(result)), tf.shape(result)), result.dtype))

@@ -106,7 +106,7 @@ def stored(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 def swapped_if_turned(size: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """int32 [2]: H x W of the stored pixels -> of the upright picture, and the reverse."""
-    return tf.where(orientation >= 5, size[::-1], size)
+    return tf.where(orientation >= 5, tf.reverse(size, [0]), size)
 
 
 def _flips(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Iterator
 from functools import reduce
 from itertools import product
 
 import tensorflow as tf
 from tensorflow.keras import layers
 
-_FOR_XLA = contextvars.ContextVar("for_xla", default=False)
-
-
-@contextlib.contextmanager
-def pooling_for_xla(xla: bool = True) -> Iterator[None]:
-    """Within it, networks that are called pool by slices; around the call of a network in a function for XLA."""
-    token = _FOR_XLA.set(xla)
-    try:
-        yield
-    finally:
-        _FOR_XLA.reset(token)
+from trainer.models.xla import is_for_xla
 
 
 class MaxPool2D(layers.MaxPool2D):
@@ -31,7 +18,7 @@ class MaxPool2D(layers.MaxPool2D):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if not _FOR_XLA.get():
+        if not is_for_xla():
             return super().call(inputs)
         return max_pool_by_slices(inputs, self.pool_size, self.strides, same=self.padding == "same")
 

@@ -13,7 +13,7 @@ from trainer.data.categories import VOID
 from trainer.losses import generator_loss, grid_labels, p_net_loss, segmentation_loss
 from trainer.models.backbones import grid_size
 from trainer.models.p_net import encode_p_net_input
-from trainer.models.pooling import pooling_for_xla
+from trainer.models.xla import building_for_xla
 from trainer.training.loop import BatchesFn
 from trainer.training.optimizers import apply_gradients, make_optimizer, scaled_gradients
 from trainer.training.panels import segmentation_panel
@@ -97,8 +97,9 @@ def make_p_net_step(
 
     @tf.function(jit_compile=xla or None)
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        predicted = tf.nn.softmax(net(batch[keys.IMAGE], training=False))
-        with tf.GradientTape() as tape, pooling_for_xla(xla):
+        with building_for_xla(xla):
+            predicted = tf.nn.softmax(net(batch[keys.IMAGE], training=False))
+        with tf.GradientTape() as tape, building_for_xla(xla):
             real = p_net(_truth_input(batch, predicted), training=True)
             fake = p_net(_predicted_input(batch, predicted), training=True)
             total, count = p_net_loss(real, fake, settings.label_smoothing)
@@ -128,7 +129,7 @@ def make_segmentation_step(
     @tf.function(jit_compile=xla or None)
     def gradients_of(batch: Batch, cells: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Of one part; `cells` and `images` count the whole batch, so that parts and replicas only need adding up."""
-        with tf.GradientTape() as tape, pooling_for_xla(xla):
+        with tf.GradientTape() as tape, building_for_xla(xla):
             logits = net(batch[keys.IMAGE], training=True)
             cross_entropy = segmentation_loss(logits, batch[keys.LABELS])[0] / cells
             fake = p_net(_predicted_input(batch, tf.nn.softmax(logits)), training=False)

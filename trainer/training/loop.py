@@ -11,7 +11,7 @@ from trainer.config import StageConfig
 from trainer.data import keys
 from trainer.losses import Total
 from trainer.models.backbones import freeze_backbone
-from trainer.models.pooling import pooling_for_xla
+from trainer.models.xla import building_for_xla
 from trainer.training.optimizers import apply_gradients, make_optimizer, scaled_gradients
 from trainer.training.panels import Panel
 from trainer.training.replicas import Batch, add_up, check_batch_size, on_replicas, spread
@@ -80,7 +80,7 @@ def make_train_step(
 
     @tf.function(jit_compile=xla or None)
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        with tf.GradientTape() as tape, pooling_for_xla(xla):
+        with tf.GradientTape() as tape, building_for_xla(xla):
             total, count = loss_fn(net(inputs(batch), training=True), batch)
             mean = total / tf.maximum(count, 1.0)  # gradients of a sum would overflow float16
         gradients = scaled_gradients(optimizer, tape, mean, variables)

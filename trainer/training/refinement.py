@@ -49,6 +49,6 @@ def refine_segmentation(
             pretrain,
             joint,
             folders,
-            resolve_xla(network.xla, pretrain + joint),
+            resolve_xla(network, pretrain + joint),
         )
     return net

@@ -93,7 +93,7 @@ def train(
         excluded = stage.excluded(categories)
         steps = settings.steps or settings.num_steps(count_examples(record_files(patterns), excluded))
         batches = batches_of(patterns, categories, network, settings, excluded)
-        xla = resolve_xla(network.xla, steps)
+        xla = resolve_xla(network, steps)
         fit(net, stage.loss, batches, settings, steps, folders, stage.panel, xla, stage.inputs)
     return net
 
