@@ -58,6 +58,7 @@ setup(
         "pycocotools",
     ],
     extras_require={
+        "cuda": ["tensorflow[and-cuda]>=2.15.1,<2.16"],  # for NVIDIA GPUs: CUDA 12.2, cuDNN 8.9
         "formats": ["datumaro==1.12.0"],  # for `transferseg import other`
         "hf": ["huggingface_hub>=1"],  # for `transferseg push hf`
         "onnx": ["tf2onnx==1.17.0", "onnxruntime"],  # for `transferseg export --format onnx`

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainer.errors import UserError
+from trainer.models.weight_files import FILES, backbone_of
 
 DATA, CONFIG = Path("data"), Path("transferseg.yaml")
 
@@ -36,6 +37,10 @@ class Asked:
     val: Path | None = None
     force: bool = False
 
+    @property
+    def has_weights_file(self) -> bool:
+        return self.weights not in (None, "imagenet")
+
     def command(self, **changes: object) -> str:
         """The command line that asks for this with those changes."""
         asked = replace(self, **changes)
@@ -55,7 +60,8 @@ class Asked:
         """What can be said before anything is imported or read.
 
         Raises:
-          UserError: the folder or the list is not there, or the config is and is not to be replaced.
+          UserError: the folder, the list or the weights are not there, no network here has such weights, or the config
+            is there and not to be replaced.
         """
         if self.config.exists() and not self.force:
             raise UserError(
@@ -68,3 +74,5 @@ class Asked:
             raise UserError(f"{self.folder}: no such folder")
         if self.val and not self.val.is_file():
             raise UserError(f"--val {self.val}: no such file; give a list of picture names, one a line")
+        if self.has_weights_file and backbone_of(self.weights) is None:
+            raise UserError(f"--weights {self.weights}: holds the layers of none of {', '.join(FILES)}")

@@ -23,6 +23,7 @@ from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.data.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError, shown
+from trainer.models.weight_files import backbone_of
 
 _MAX_DEAD_SHARE = 0.1  # our choice, as import's: more unreadable pictures have a common cause
 
@@ -107,6 +108,7 @@ def _check_readable(done: dict[str, Any], output: Path) -> None:
 def _render(asked: Asked, root: Path, found: Found) -> str:
     import tensorflow as tf  # slow to import: only to look for a GPU
 
+    gpu = bool(tf.config.list_physical_devices("GPU"))
     environment = Environment(
         loader=PackageLoader("pipeline.init", "."), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -121,7 +123,8 @@ def _render(asked: Asked, root: Path, found: Found) -> str:
         strong=_inline(found.strong),
         weak=_inline(found.weak),
         weak_scored=any(found.scored[name] for name in found.weak),
-        gpu=bool(tf.config.list_physical_devices("GPU")),
+        backbone=backbone_of(asked.weights) if asked.has_weights_file else "vgg16" if gpu else "mobilenet_v2",
+        gpu=gpu,
         weights=_scalar(asked.weights),
     )
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -25,6 +26,7 @@ from pipeline.run.plan import Rates
 from pipeline.validate import find_problems
 from trainer.data.categories import VOC
 from trainer.errors import UserError
+from trainer.models.weight_files import FILES
 
 
 @pytest.fixture
@@ -262,6 +264,26 @@ def test_offline_the_missing_file_is_named_and_run_ends_at_once(photos, tmp_path
     (tmp_path / ".keras" / "models").mkdir(parents=True)
     (tmp_path / ".keras" / "models" / file).write_bytes(b"")
     assert not any(p.where == "network.weights" for p in find_problems(load_config(tmp_path / "mine.yaml"))[0])
+
+
+@pytest.mark.parametrize("backbone", FILES)
+def test_the_backbone_is_the_weights(backbone, photos, tmp_path):
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        file.attrs["layer_names"] = ["conv", FILES[backbone].layer]
+    arguments = ["--categories", "even,odd,kite", "--weights", str(tmp_path / "own.h5")]
+    assert init(tmp_path, photos, *arguments).exit_code == 0
+    network = load_config(tmp_path / "mine.yaml").network
+    assert (network.backbone, network.weights) == (backbone, str(tmp_path / "own.h5"))
+
+
+def test_weights_of_no_network_are_refused_before_anything_is_written(photos, tmp_path):
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        file.attrs["layer_names"] = ["conv"]
+    with pytest.raises(UserError, match="--weights .*own.h5: holds the layers of none of vgg16, resnet50"):
+        init(tmp_path, photos, "--categories", "even,odd,kite", "--weights", str(tmp_path / "own.h5"))
+    with pytest.raises(UserError, match="no.h5"):
+        init(tmp_path, photos, "--categories", "even,odd,kite", "--weights", str(tmp_path / "no.h5"))
+    assert not (tmp_path / "mine.yaml").exists() and not (tmp_path / "data").exists()
 
 
 def offline(*_, **__):

@@ -95,7 +95,11 @@ def test_bad_weights_are_refused_in_one_line(tmp_path):
     for backbone, path, message in (
         ("mobilenet", str(tmp_path / "none.h5"), "no file .*none.h5; give"),
         ("mobilenet", str(text), "text.h5 is not a Keras .h5 weights file"),
-        ("mobilenet_v2", other, "no layer 'Conv1' in the weights; they belong to another backbone"),
+        (
+            "mobilenet_v2",
+            other,
+            "is of mobilenet, and network.backbone is mobilenet_v2; set network.backbone: mobilenet,",
+        ),
         ("mobilenet", other, "layer 'conv1' needs shapes"),
         ("tiny", "imagenet", "backbone 'tiny' has no stored weights; set network.weights: null"),
     ):

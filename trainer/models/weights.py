@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tensorflow import keras
 
 from trainer.errors import UserError, one_line
-from trainer.models.weight_files import FILES, check_weights, no_download
+from trainer.models.weight_files import FILES, check_weights, no_download, stored_layers, text
 
 Arrays = dict[str, list[np.ndarray]]  # layer name -> its arrays, kernel first
 
@@ -27,25 +26,16 @@ NORM_EPSILON = 1e-3  # Keras' batch norm in both MobileNets and EfficientNet-Lit
 
 
 def read_h5(path: str | Path) -> Arrays:
-    """Reads a Keras .h5 file, of weights or of a whole model.
+    """Reads a Keras .h5 file.
 
     Returns:
       layer name -> its arrays in Keras' order (kernel, bias, or gamma, beta, mean, variance).
 
     Raises:
-      UserError: not a Keras .h5 file.
+      UserError: see `stored_layers`.
     """
-    try:
-        with h5py.File(path) as file:
-            root = file.get("model_weights", file)
-            names = [_text(name) for name in root.attrs["layer_names"]]
-            return {n: [root[n][_text(w)][()] for w in root[n].attrs["weight_names"]] for n in names}
-    except (OSError, KeyError) as error:
-        raise UserError(f"weights: {path} is not a Keras .h5 weights file; {one_line(error)}") from error
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    with stored_layers(path) as (root, names):
+        return {n: [root[n][text(w)][()] for w in root[n].attrs["weight_names"]] for n in names}
 
 
 def stored_weights(backbone: str, weights: str, application: Callable | None) -> Arrays:

@@ -28,7 +28,17 @@ def resolve_xla(network: NetworkConfig, num_steps: int) -> bool:
     if network.xla != "auto":
         return network.xla
     pays = BACKBONES[network.backbone].xla_pays and num_steps >= _XLA_PAYS
-    return pays and bool(tf.config.list_physical_devices("GPU"))
+    return pays and bool(tf.config.list_physical_devices("GPU")) and _xla_compiles()
+
+
+@functools.lru_cache
+def _xla_compiles() -> bool:
+    """Whether this machine has what XLA needs beside TensorFlow: CUDA's libdevice, for one."""
+    try:
+        tf.function(tf.exp, jit_compile=True)(tf.ones([8]))
+    except tf.errors.OpError:
+        return False
+    return True
 
 
 def cpu_flags() -> set[str]:
