@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,6 +64,8 @@ def read_coco(
         elif image not in known:
             label = _label(annotation, number)
             faults.append(dead_letter(label, ImageFault("object", f"{label}: its image_id {image} is no image")))
+    if crowd == "void":
+        notes += _notes_on_crowds([a for several in found.values() for a in several], ids, names)
     panoptic = any("segments_info" in annotation for several in found.values() for annotation in several[:1])
     if panoptic and masks is None:
         raise UserError(f"{annotations}: a panoptic file; give the folder of its PNGs with --masks")
@@ -169,19 +171,50 @@ def _categories(data: dict[str, list], path: str) -> tuple[tuple[str, ...], dict
     return tuple(names), ids, notes
 
 
+def _notes_on_crowds(annotations: list[dict], ids: Mapping[str, int], names: Sequence[str]) -> list[str]:
+    """What becomes of regions that are marked as crowd, where crowds are void."""
+    crowds = [annotation for annotation in annotations if _is_crowd(annotation)]
+    notes = []
+    if drawn := sum(map(_is_brushed, crowds)):
+        notes.append(f"{drawn} regions marked as crowd are objects: CVAT marks all that was drawn with a brush so")
+    lost = Counter(_id(a.get("category_id")) for a in crowds if not _is_brushed(a))
+    if lost:
+        whole = Counter(_id(a.get("category_id")) for a in annotations)
+        alone = [names[ids[one] - 1] for one in lost if lost[one] == whole[one] and 0 < ids.get(one, VOID) < VOID]
+        of = f", and {', '.join(alone[:3])} has no others" * bool(alone)
+        notes.append(f"{sum(lost.values())} crowd regions are void{of}: import coco --crowd object makes them objects")
+    return notes
+
+
+def _is_crowd(annotation: dict) -> bool:
+    return annotation.get("iscrowd") in (1, True, "1")
+
+
+def _is_brushed(crowd: dict) -> bool:
+    """Whether a crowd is an object: Datumaro, and so CVAT, writes all masks as crowds, with attributes of its own."""
+    said = crowd.get("attributes")
+    return isinstance(said, dict) and "occluded" in said and isinstance(crowd.get("segmentation"), dict)
+
+
+def file_name(entry: dict) -> object:
+    """The picture's name; LVIS gives an address alone, of which the folder and the name count."""
+    address = entry.get("coco_url")
+    return entry.get("file_name") or (isinstance(address, str) and "/".join(address.split("/")[-2:])) or None
+
+
 def _entries(images: list, pictures: PictureFolder) -> tuple[dict[str, tuple[str, dict]], list[dict[str, str]]]:
     """(image id -> (relative path, entry), dead letters)."""
     entries: dict[str, tuple[str, dict]] = {}
     twice: set[str] = set()
     faults = []
-    named = (entry.get("file_name") for entry in images if isinstance(entry, dict))
+    named = (file_name(entry) for entry in images if isinstance(entry, dict))
     pictures.files.claim(name for name in named if isinstance(name, str))
     for number, entry in enumerate(images, start=1):
         label = f"image {number}"
         try:
             if not isinstance(entry, dict):
                 raise ImageFault("tags", f"{label} is no entry with id and file_name")
-            name, image = entry.get("file_name"), _id(entry.get("id"))
+            name, image = file_name(entry), _id(entry.get("id"))
             label = plain(name) if isinstance(name, str) and name.strip() else f"image {image}"
             if label != plain(str(name)):
                 raise ImageFault("read", f"{label}: its file_name is {name!r}; it must be the name of a file")
@@ -214,7 +247,7 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
     index, problem, of = ids.get(category, VOID), None, None
     if category not in ids:
         problem = f"its category_id {category} is none of the categories"
-    if annotation.get("iscrowd") in (1, True, "1") and crowd == "void":
+    if _is_crowd(annotation) and crowd == "void" and not _is_brushed(annotation):
         index, problem, of = VOID, None, index
     if index == BACKGROUND:
         return []
@@ -225,7 +258,7 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
     if isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) and abs(v) < 1e12 for v in box):
         where = Box([box[0], box[1], box[0] + box[2], box[1] + box[3]])
     shape = annotation.get("segmentation")
-    if not shape:  # a box, or a tag, alone
+    if not shape or annotation.get("isbbox") is True:  # a box, or a tag, alone; COCO Annotator gives its corners too
         turned = _turned(annotation, where)
         return [
             Object(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from etils import epath
@@ -16,14 +18,17 @@ from components.dataset_import.mask_decoding import BINARY, MaskFile, SbdMask, b
 from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
 from trainer.data.boxes import BoxesTable, TagBox, clipped, read_boxes_table
-from trainer.data.categories import VOC
-from trainer.data.category_names import check_distinct, clean_name
-from trainer.data.files import is_dir, join, walk
-from trainer.data.masks import Colour, are_binary
+from trainer.data.categories import VOC, VOID
+from trainer.data.category_names import AS_IDS, check_distinct, clean_name
+from trainer.data.files import is_dir, join, read_bytes, walk
+from trainer.data.masks import Colour, are_binary, ids_in, read_mask
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, stem_of, suffix_of
 from trainer.data.pictures import Header
 from trainer.data.tags_table import TagsTable, read_tags_table
 from trainer.errors import ImageFault, UserError, shown, some
+
+LABELMAP = "labelmap.txt"  # of CVAT's exports
+_LOOKED_AT = 300  # our choice: masks that are opened to see their ids
 
 
 def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follow_links: bool = False) -> Contents:
@@ -32,10 +37,13 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
 
     Args:
       root: folder with JPEGImages and SegmentationClass or Annotations.
-      names: categories by id; None: VOC's 20.
+      names: categories by id; None: those of CVAT's labelmap.txt, which has the masks' colours too, or VOC's 20.
       split: ImageSets/Segmentation/<split>.txt or ImageSets/Main/<split>.txt; None: all images.
       follow_links: see `trainer.data.files.walk`.
     """
+    table, colours = join(root, LABELMAP), None
+    if names is None and epath.Path(table).is_file():
+        colours, names = read_colours(table)
     names = tuple(names or VOC)
     pictures = PictureFolder(join(root, voc.IMAGES), follow_links)
     listed, faults = _listed(root, split, pictures)
@@ -51,7 +59,7 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
             if tags is None and mask is None:
                 raise ImageFault("tags", f"has neither a mask in {voc.MASKS} nor Annotations/{stem_of(name)}.xml")
             path = mask and join(root, f"{voc.MASKS}/{mask}")
-            drawn = MaskFile(path, len(names)) if path else None
+            drawn = MaskFile(path, len(names), colours) if path else None
             samples.append(pictures.sample(name, tags, drawn, None if drawn else objects))
         except ImageFault as fault:
             faults.append(dead_letter(name, fault))
@@ -84,10 +92,10 @@ def read_cvat(root: str, images: str | None = None, *, follow_links: bool = Fals
     Raises:
       UserError: neither annotations.xml nor labelmap.txt, something wrong in it, or the export has no pictures.
     """
-    xml, table = join(root, ANNOTATIONS), join(root, "labelmap.txt")
+    xml, table = join(root, ANNOTATIONS), join(root, LABELMAP)
     if not (epath.Path(table).is_file() or epath.Path(xml).is_file()):
         exports = "the folder of an unpacked 'CVAT for images 1.1' or 'Segmentation mask 1.1'"
-        raise UserError(f"{root}: holds neither {ANNOTATIONS} nor labelmap.txt; give {exports}")
+        raise UserError(f"{root}: holds neither {ANNOTATIONS} nor {LABELMAP}; give {exports}")
     is_xml = not epath.Path(table).is_file()
     colours, names = (None, ()) if is_xml else read_colours(table)
     inside = join(root, IMAGES if is_xml else voc.IMAGES)
@@ -123,7 +131,7 @@ def read_folder(
         masks are its .png files beside pictures of another suffix, or those with an ending such as _mask.
       tags: CSV; pictures it does not list take their tags from the mask.
       names: categories by id; None: those of `colours`, or the tags, then the boxes', in order of appearance.
-      colours: table of the masks' colours, see `masks.read_colours`.
+      colours: table of the masks' colours, see `mask_decoding.read_colours`.
       boxes: CSV, see trainer.data.boxes; what has a box is a tag too.
       follow_links: see `trainer.data.files.walk`.
 
@@ -215,6 +223,13 @@ def _paired(
         if len(names) == 1:
             colours, means = BINARY, f"{names[0]}, not void"
         notes.append(f"masks are black and white: 255 is {means}")
+    if masks and colours is None and len(names) > 1:
+        told = {*(table.names if table else ()), *((row.category for row in boxes.rows) if boxes else ())}
+        if names[-1] not in told and highest_id(join(masks, file) for file in found.values()) == len(names) - 1:
+            notes.append(
+                f"no mask has the id {len(names)} of '{names[-1]}', the last name. If masks count '{names[0]}' as 0, "
+                f"it has become background, and every other the one before it: say so by {AS_IDS}"
+            )
     samples = []
     for name in sorted(listed - refused):
         tags = rows[name].tags if name in rows else None
@@ -225,6 +240,15 @@ def _paired(
         else:
             faults.append(dead_letter(name, ImageFault("tags", "has neither a mask nor a line in the tags file")))
     return Contents(tuple(names), samples, faults, notes)
+
+
+def highest_id(paths: Iterable[str]) -> int:
+    """The highest category id in a sample of the masks; 1 if they are black and white or cannot be read."""
+    highest = 1
+    for path in islice(paths, _LOOKED_AT):
+        with contextlib.suppress(ImageFault):
+            highest = max(highest, *ids_in(read_mask(read_bytes(path), VOID)), 1)
+    return highest
 
 
 @dataclass(frozen=True)

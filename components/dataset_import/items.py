@@ -61,7 +61,7 @@ class Contents:
 
     Attributes:
       names: of its categories by id, from 1.
-      samples: or a transform that gives Samples and, tagged DEAD, dead letters.
+      samples: or a transform that gives ImportedPictures and, tagged DEAD, dead letters.
       faults: dead letters of what is no sample.
       notes: what a person should know, a line each.
     """

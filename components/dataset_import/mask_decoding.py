@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,6 +65,8 @@ class SbdMask:
 def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list[tuple[str, ImageFault]]]:
     """Mask files by the picture that each belongs to: that of the same stem, also before an ending such as _mask.
 
+    Where none belongs to any, what all pictures end with and what all masks end with does not count: a_sat, a_labels2.
+
     Args:
       files: relative paths of masks.
 
@@ -72,6 +75,13 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
     """
     stems = {file: stem_of(plain(file)) for file in files if suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))}
     found, odd = by_picture({file: (stem, MASK_ENDINGS.sub("", stem)) for file, stem in stems.items()}, pictures)
+    if not found and (ending := _shared_ending(map(stem_of, pictures.paths))):
+        own = len(_shared_ending(stems.values()))
+        also = {
+            file: (f"{MASK_ENDINGS.sub('', stem)}{ending}", f"{stem[: len(stem) - own]}{ending}")
+            for file, stem in stems.items()
+        }
+        found, odd = by_picture(also, pictures)
     faults = [(file, ImageFault("read", f"the mask {file} belongs to no picture: {fault}")) for file, fault in odd]
     for picture, several in found.items():
         if len(several) > 1:
@@ -79,6 +89,14 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
                 (picture, ImageFault("mask", f"has {len(several)} masks: {', '.join(several[:3])}; keep one"))
             )
     return {picture: several[0] for picture, several in found.items() if len(several) == 1}, faults
+
+
+def _shared_ending(stems: Iterable[str]) -> str:
+    """What several names end with, from a _ or - on: "_sat" of 1_sat and 2_sat; "" if there is nothing."""
+    several = [stem[::-1] for stem in stems]
+    shared = os.path.commonprefix(several)[::-1] if len(several) > 1 else ""
+    found = re.search(r"[_-].*", shared)
+    return found[0] if found else ""
 
 
 def by_picture(

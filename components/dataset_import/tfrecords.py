@@ -48,7 +48,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 class _ReadSamples(beam.PTransform):
-    """-> Samples; dead letters of records and files that cannot be read go to DEAD."""
+    """-> ImportedPictures; dead letters of records and files that cannot be read go to DEAD."""
 
     def __init__(self, paths: Sequence[str], names: tuple[str, ...]):
         super().__init__()

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from components.dataset_import.coco import read_coco
+from components.dataset_import.coco import file_name, read_coco
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.yolo import SPLITS
 from pipeline.init.parts import Part, below, split_of, split_said
@@ -98,12 +98,12 @@ def _is_coco(data: Any) -> bool:
 def _coco(path: Path, data: dict, folder: Path, said: str | None) -> tuple[Part, set[str]]:
     """(the part, the names of the pictures that it is about)."""
     entries = data["images"] if isinstance(data["images"], list) else []
-    texts = [entry.get("file_name") for entry in entries[:20] if isinstance(entry, dict)]
+    texts = [file_name(entry) for entry in entries[:20] if isinstance(entry, dict)]
     images = _folder_of(path.parent if path.parent.name in SPLITS else folder, texts, said, "coco", path)
     first = next(iter(data["annotations"] or ()), {})
     masks = str(path.with_suffix("")) if isinstance(first, dict) and "segments_info" in first else None
     part = Part("COCO", said or "train", lambda: read_coco(str(path), images, masks))
-    return part, {str(entry.get("file_name")) for entry in entries if isinstance(entry, dict)}
+    return part, {str(file_name(entry)) for entry in entries if isinstance(entry, dict)}
 
 
 def _folder_of(root: Path, names: Sequence[object], split: str | None, importer: str, source: Path) -> str:

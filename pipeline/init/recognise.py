@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, permutations
 from pathlib import Path
 
 from components.dataset_import.cvat_xml import ANNOTATIONS
-from components.dataset_import.folders import read_cvat, read_folder, read_sbd, read_voc
+from components.dataset_import.folders import LABELMAP, highest_id, read_cvat, read_folder, read_sbd, read_voc
 from components.dataset_import.items import Contents
 from components.dataset_import.labelme import is_labelme, read_labelme
 from components.dataset_import.tfrecords import read_tfrecords
@@ -19,14 +19,12 @@ from components.image_example_gen import voc
 from pipeline.init.json_exports import IMAGE_FOLDERS, find_json, unreadable_json
 from pipeline.init.parts import Part, below, split_of
 from trainer.data import boxes, tags_table
-from trainer.data.categories import VOID
 from trainer.data.category_names import read_names
 from trainer.data.csv_table import has_header
-from trainer.data.files import read_bytes, read_json
-from trainer.data.masks import ids_in, read_mask
-from trainer.data.names import MASK_SUFFIXES, suffix_of
+from trainer.data.files import read_json
+from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, stem_of, suffix_of
 from trainer.data.tags_table import read_tags_table
-from trainer.errors import ImageFault, UserError
+from trainer.errors import UserError
 
 KNOWN = (
     "VOC (JPEGImages/ with SegmentationClass/ or Annotations/), COCO (a JSON and its images; Roboflow's too), "
@@ -35,12 +33,20 @@ KNOWN = (
     "categories.txt, pictures with tags.csv or a folder masks/"
 )
 _TABLES = {"tags": tags_table.HEADER, "boxes": boxes.HEADER}
-_LOOKED_AT = 300  # our choice: masks that are opened to count ids
+_FOLDERS = 30  # our choice: folders among which two with the same names are looked for
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether the folder is laid out as training reads it."""
-    return (folder / voc.IMAGES).is_dir() and (folder / voc.MASKS).is_dir() and not (folder / "labelmap.txt").exists()
+    """Whether the folder is laid out as training reads it.
+
+    Raises:
+      UserError: its masks lie where labelme2voc once put them.
+    """
+    if not (folder / voc.IMAGES).is_dir() or not (folder / voc.MASKS).is_dir() or (folder / LABELMAP).exists():
+        return False
+    if (pngs := folder / f"{voc.MASKS}PNG").is_dir():
+        raise UserError(f"{pngs}: holds the masks; take {voc.MASKS} away, and give this folder its name")
+    return True
 
 
 class NamesMissing(UserError):
@@ -78,6 +84,10 @@ def recognise(folder: Path, names: Sequence[str] | None) -> tuple[Path, list[Par
             found.append((place, parts))
     if not found:
         fault = unreadable_json(folder) or _unnamed_yolo(folder) or folder
+        if alike := _alike(folder):
+            images, masks = map(shlex.quote, map(str, alike))
+            way = f"transferseg import folder --images {images} --masks {masks} --categories a,b,c --output data"
+            raise UserError(f"{fault}: {alike[1]} may hold masks of {alike[0]}: {way}, then transferseg init data")
         raise UserError(f"{fault}: no dataset of a known kind. Known: {KNOWN}")
     if len(found) > 1:
         ways = "; or ".join(f"transferseg init {shlex.quote(str(place))}" for place, _ in found[:5])
@@ -101,12 +111,15 @@ def names_in(folder: Path) -> list[str] | None:
 
 
 def _cvat(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    if any((folder / name).is_file() for name in ("labelmap.txt", ANNOTATIONS)):
+    in_xml = any((folder / "Annotations").rglob("*.xml"))  # with the colours of LABELMAP: "PASCAL VOC 1.1"
+    if (folder / ANNOTATIONS).is_file() or ((folder / LABELMAP).is_file() and not in_xml):
         yield Part("CVAT", "train", lambda: read_cvat(str(folder)))
 
 
 def _voc(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    if (folder / voc.IMAGES).is_dir() and ((folder / voc.MASKS).is_dir() or (folder / "Annotations").is_dir()):
+    if (folder / voc.IMAGES).is_dir() and (
+        (folder / voc.MASKS).is_dir() or any((folder / "Annotations").rglob("*.xml"))
+    ):
         yield Part("VOC", "train", lambda: read_voc(str(folder), names, None))
 
 
@@ -160,8 +173,11 @@ def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 
 def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = _folder_called(folder, ("masks", "labels"))
-    if masks is not None and not any(suffix_of(path.name, MASK_SUFFIXES) for path in masks.rglob("*")):
+    suffixes = {suffix_of(path.name).lower() for path in masks.rglob("*")} - {""} if masks else set()
+    if not suffixes:
         masks = None  # YOLO's, or another's
+    elif not suffixes.intersection(MASK_SUFFIXES):
+        raise UserError(f"{masks}: holds {min(suffixes)} files, which change ids; save the masks as PNG")
     tables = sorted(folder.glob("*.csv"))
     if masks is None and not tables:
         return
@@ -170,9 +186,11 @@ def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
         return
     (tags, tags_beside), (boxed, boxed_beside) = (_table(folder, *kind) for kind in _TABLES.items())
     if tables and tags is None and boxed is None:
-        read_tags_table(tables[0])  # says what is wrong with it
+        if masks is None and _alike(folder):
+            return
+        _refuse(tables[0])
     if masks is not None and names is None:
-        number = _highest_id(masks)
+        number = highest_id(path for path in sorted(map(str, masks.rglob("*"))) if suffix_of(path, MASK_SUFFIXES))
         raise NamesMissing(
             f"{masks}: masks hold ids up to {number}: give the names with --categories, or a line each in "
             f"{folder / voc.CATEGORIES}; those that are only tagged come last",
@@ -184,6 +202,28 @@ def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
         return replace(contents, notes=[*contents.notes, *tags_beside, *boxed_beside])
 
     yield Part("pictures", "train", read)
+
+
+def _refuse(table: Path) -> None:
+    """Raises UserError: a table that is neither of tags nor of boxes, which a person may have meant it to be."""
+    try:
+        read_tags_table(table)
+    except UserError as error:
+        raise UserError(f"{error}; or take the file away, if it is no table of tags") from None
+
+
+def _alike(folder: Path) -> tuple[Path, Path] | None:
+    """Two folders with files of the same names, the second one's for masks, if that is what the folder holds."""
+    stems = {
+        path: {stem_of(file.name): suffix_of(file.name).lower() for file in path.iterdir() if suffix_of(file.name)}
+        for path in islice(below(folder), _FOLDERS)
+    }
+    for (images, named), (masks, drawn) in permutations(stems.items(), 2):
+        bare = {MASK_ENDINGS.sub("", stem) for stem in drawn}
+        as_masks = re.search("mask|label|ann|gt|seg", masks.name.lower()) or ".jpg" in named.values()
+        if as_masks and len(bare & named.keys()) * 2 > len(bare) and set(drawn.values()) <= set(MASK_SUFFIXES):
+            return images, masks
+    return None
 
 
 def tables_beside(folder: Path, parts: Sequence[Part], output: Path) -> list[str]:
@@ -227,12 +267,3 @@ def _table(folder: Path, name: str, header: Sequence[str]) -> tuple[str | None, 
     elif len(found) > 1:
         raise UserError(f"{found[0]} and {found[1].name} are both tables of {name}; make them one, {name}.csv")
     return (str(found[0]) if found else None), [f"{path.name} is not read: {found[0].name} is" for path in found[1:]]
-
-
-def _highest_id(masks: Path) -> int:
-    """The highest category id in a sample of the masks; 1 if they are black and white or cannot be read."""
-    highest = 1
-    for path in islice((path for path in sorted(masks.rglob("*")) if suffix_of(path.name, MASK_SUFFIXES)), _LOOKED_AT):
-        with contextlib.suppress(ImageFault):
-            highest = max(highest, *ids_in(read_mask(read_bytes(path), VOID)), 1)
-    return highest

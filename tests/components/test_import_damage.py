@@ -221,6 +221,7 @@ def test_lines_of_any_length_are_refused(tmp_path, line):
         read_cvat(str(tmp_path))
     (tmp_path / "ImageSets/Main").mkdir(parents=True)
     (tmp_path / "ImageSets/Main/all.txt").write_text(f"{line}\ntree\n")
+    (tmp_path / "labelmap.txt").unlink()
     assert read_voc(str(tmp_path), None, "all").faults[0]["reason"].startswith("no picture 'oak")
 
 

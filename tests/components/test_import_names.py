@@ -181,7 +181,7 @@ def test_two_datasets_with_one_name_add_up(tmp_path):
     import_dataset(one, tmp_path / "o", "train")
     before = (tmp_path / "o/SegmentationClass/1.png").read_bytes()
     done = import_dataset(two, tmp_path / "o", "val")
-    assert rows(tmp_path / "o") == ["1,dog", "1_2,cat"] and "1 images got another key" in done["notes"][0]
+    assert rows(tmp_path / "o") == ["1,dog", "1_2,cat"] and "1 images got another key" in done["notes"][-1]
     assert (tmp_path / "o/SegmentationClass/1.png").read_bytes() == before
     assert np.unique(Image.open(tmp_path / "o/SegmentationClass/1_2.png")).tolist() == [2]
     lists = {path.stem: path.read_text() for path in (tmp_path / "o/ImageSets/Segmentation").iterdir()}

@@ -256,3 +256,44 @@ def test_corrected_labels_make_no_category_one_of_masks(tagged, tmp_path):
     assert init(tmp_path, tagged, "--categories", "dog,cat", "--force").exit_code == 0
     config = yaml.safe_load((tmp_path / "mine.yaml").read_text())
     assert config["categories"]["weak"] == ["cat"] and config["dataset"]["corrected"] == "corrected"
+
+
+def pictures_and_masks(images, masks, suffix=".png", number=4):
+    for i in range(number):
+        photo(images / f"{i}.jpg", seed=i)
+        photo(masks / f"{i}{suffix}", seed=i)
+
+
+def test_masks_that_are_jpegs_are_named(tmp_path):
+    pictures_and_masks(tmp_path / "images", tmp_path / "masks", ".jpg")
+    (tmp_path / "tags.csv").write_text("image,tags\n0.jpg,dog\n")
+    with pytest.raises(UserError, match=r"masks: holds \.jpg files, which change ids; save the masks as PNG"):
+        recognise(tmp_path, ["dog"])
+
+
+def test_two_folders_with_the_same_names_end_in_the_command_that_takes_them(tmp_path):
+    pictures_and_masks(tmp_path / "set/img_dir/train", tmp_path / "set/ann_dir/train")
+    (tmp_path / "set" / "classes.csv").write_text("name,r,g,b\nwall,1,2,3\n")  # of no tags
+    command = f"import folder --images {tmp_path}/set/img_dir/train --masks {tmp_path}/set/ann_dir/train --categories"
+    with pytest.raises(UserError, match=re.escape(command)):
+        recognise(tmp_path / "set", None)
+
+
+def test_another_table_beside_masks_may_be_meant_for_one_of_tags(tmp_path):
+    pictures_and_masks(tmp_path / "images", tmp_path / "masks")
+    (tmp_path / "metadata.csv").write_text("image_id,age\n0,55\n")
+    with pytest.raises(
+        UserError, match=r"metadata\.csv: line 1 must be the header .*; or take the file away"
+    ):
+        recognise(tmp_path, ["dog", "cat"])
+
+
+def test_davis_is_not_voc_and_labelme2vocs_masks_are_named(tmp_path):
+    pictures_and_masks(tmp_path / "davis/JPEGImages/480p", tmp_path / "davis/Annotations/480p")
+    with pytest.raises(UserError, match="import folder --images .*JPEGImages/480p --masks .*Annotations/480p"):
+        recognise(tmp_path / "davis", None)
+    photo(tmp_path / "lm/JPEGImages/0.jpg")
+    photo(tmp_path / "lm/SegmentationClassPNG/0.png")
+    (tmp_path / "lm/SegmentationClass").mkdir()
+    with pytest.raises(UserError, match="SegmentationClassPNG: holds the masks; take SegmentationClass away"):
+        recognise(tmp_path / "lm", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from trainer.data.files import cut, read_text
 from trainer.errors import UserError
 
 MOST = 254  # ids of 8-bit masks, without background (0) and void (255)
+
+AS_IDS = "a --colours table, lines name:id,id,id such as background:1,1,1 or void:3,3,3"  # of import folder
 
 _LONGEST = 100  # our choice: characters; names go into tables, legends and file names
 _BACKGROUND = ("background", "bg")
@@ -50,11 +53,10 @@ def check_distinct(names: Sequence[str], where: str) -> None:
     """Raises UserError if names mean background or void, are the same or differ in case alone, or are too many."""
     if odd := next((name for name in names if is_background(name) or is_void(name)), None):
         if is_background(odd):
-            raise UserError(f"{where}: '{odd}' is no category: background is id 0; put it first, or take it off")
-        raise UserError(
-            f"{where}: '{odd}' is no category: in masks it is 255, and ids do not count it. If masks hold its place "
-            "here as an id, make that 255 and the ids after it one less; then take it off"
-        )
+            what = "background is id 0; put it first, or take it off"
+        else:
+            what = "in masks it is 255, and ids do not count it; take it off"
+        raise UserError(f"{where}: '{odd}' is no category: {what}. If masks count it as an id, say so by {AS_IDS}")
     seen: dict[str, str] = {}
     for name in names:
         other = seen.get(name.casefold())
@@ -92,4 +94,37 @@ def read_names(path: str | Path) -> list[str]:
     for number, line in enumerate(lines, start=1):
         if not line and any(lines):
             raise UserError(f"{path}: line {number} is empty, so ids below it are in doubt; take the line out")
-    return names_by_id(lines, str(path)) if any(lines) else []
+    return names_by_id(_without_numbers(lines, path), str(path)) if any(lines) else []
+
+
+def _without_numbers(lines: Sequence[str], path: str | Path) -> Sequence[str]:
+    """Lines of which each begins with its id, e.g. "1: cat", without it; other lines as they are.
+
+    Raises:
+      UserError: ids begin in another place than names by id do, or the lines are a table's.
+    """
+    if len(lines) == 1 or max(map(len, lines)) > 2 * _LONGEST:  # is refused as a name
+        return lines
+    numbered = [re.match(r"(\d+)\s*[:;,.\t ]\s*(.+)", line) for line in lines]
+    if all(numbered):
+        first, rest = int(numbered[0][1]), [match[2] for match in numbered]
+        counted = [int(match[1]) for match in numbered] == list(range(first, first + len(lines)))
+        if counted and len(set(rest)) == len(rest) and not any(map(_holds_numbers, rest)):
+            if first == 1 or (first == 0 and is_background(rest[0])):
+                return rest
+            raise UserError(
+                f"{path}: its first line gives '{rest[0]}' the id {first}; names begin at id 1, and 0 is background. "
+                f"If that is what masks hold, say so by {AS_IDS}"
+            )
+    if all(map(_holds_numbers, lines[1:])):
+        raise UserError(
+            f"{path}: line 2 is a row of a table, not a name; give names alone, one a line, that of id 1 first. "
+            "Colours, as name:r,g,b, are for --colours"
+        )
+    return lines
+
+
+def _holds_numbers(line: str) -> bool:
+    """Whether a line is a row with a number in it, as "wall 120 120 120" or "1,0.15,wall" are."""
+    cells = re.split(r"[,;\t]\s*", line)
+    return (len(cells) > 1 and any(cell.strip().isdigit() for cell in cells)) or bool(re.search(r"(\s\d+){3}$", line))

@@ -1,0 +1,145 @@
+"""What other tools and public datasets write in ways of their own: it comes in right, or a line says what is wrong."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_import_names import letters, mask, photo, rows
+from test_import_objects import BLOCK, HEIGHT, POINTS, WIDTH, brought_in, coco
+
+from components.dataset_import.folders import read_folder, read_voc
+from components.dataset_import.writer import import_dataset
+from trainer.data.category_names import read_names
+from trainer.errors import UserError
+
+RUNS = {"size": [HEIGHT, WIDTH], "counts": [305, 10] + [20, 10] * 19 + [315]}  # columns of 30: BLOCK
+BRUSH = {"iscrowd": 1, "segmentation": RUNS, "attributes": {"occluded": False}}
+
+
+def test_what_cvat_drew_with_a_brush_is_an_object(tmp_path):
+    """Datumaro, which writes CVAT's COCO, marks every mask as crowd."""
+    done, found, tags, _ = brought_in(coco(tmp_path, [BRUSH]), tmp_path)
+    np.testing.assert_array_equal(found == 1, BLOCK)
+    assert tags == ["a,dog"] and any("1 regions marked as crowd are objects" in note for note in done["notes"])
+
+
+def test_crowds_that_are_void_are_told(tmp_path):
+    crowd = {"iscrowd": 1, "segmentation": RUNS}
+    done, found, _, _ = brought_in(coco(tmp_path, [crowd, {"segmentation": [POINTS], "category_id": 7}]), tmp_path)
+    [note] = done["notes"]
+    assert note.startswith("1 crowd regions are void, and dog has no others: import coco --crowd object")
+    assert coco(tmp_path, [crowd], crowd="object").notes == []
+
+
+def test_coco_annotators_box_is_a_box_though_it_has_corners(tmp_path):
+    corners = [10, 5, 30, 5, 30, 15, 10, 15]
+    one = {"isbbox": True, "segmentation": [corners], "bbox": [10, 5, 20, 10]}
+    done, found, tags, _ = brought_in(coco(tmp_path, [one]), tmp_path)
+    assert done["boxes"] == 1 and tags == ["a,dog"] and not (found == 1).any()
+
+
+def test_lvis_pictures_are_named_by_their_address(tmp_path):
+    images = [{"id": 1, "coco_url": "http://images.cocodataset.org/train2017/a.jpg", "height": 30, "width": 40}]
+    _, found, _, _ = brought_in(coco(tmp_path, [{"segmentation": [POINTS]}], images=images), tmp_path)
+    assert (found == 1).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("1: cat\n2: dog\n", ["cat", "dog"]),
+        ("0 background\n1 cat\n2 dog\n", ["cat", "dog"]),
+        ("1\tcat\n2\tdog", ["cat", "dog"]),
+        ("1 euro\n2 euro\n", ["1 euro", "2 euro"]),  # names
+        ("2 euro\n5 euro\n", ["2 euro", "5 euro"]),
+        ("dog, brown\ncat, red\n", ["dog, brown", "cat, red"]),
+    ],
+)
+def test_lines_that_begin_with_their_ids(text, names, tmp_path):
+    (tmp_path / "names.txt").write_text(text)
+    assert read_names(tmp_path / "names.txt") == names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0: unlabeled\n1: cat\n2: dog\n", "gives 'unlabeled' the id 0; .* by a --colours table, lines name:id,id,id"),
+        ("0: road\n1: sidewalk\n", "gives 'road' the id 0"),
+        ("7 road\n8 sidewalk\n", "gives 'road' the id 7"),
+        ("Idx,Ratio,Name\n1,0.15,wall\n2,0.11,sky\n", "line 2 is a row of a table, not a name"),
+        ("name,r,g,b\nwall,120,120,120\nsky,6,230,230\n", "Colours, as name:r,g,b, are for --colours"),
+        ("1 wall 40 0 0\n2 sky 0 40 0\n", "line 2 is a row of a table"),
+    ],
+)
+def test_tables_are_no_lists_of_names(text, message, tmp_path):
+    (tmp_path / "names.txt").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_names(tmp_path / "names.txt")
+
+
+def pictures(folder, number=3, ending=""):
+    for i in range(number):
+        photo(folder / f"images/{i}{ending}.jpg", seed=i)
+
+
+def test_ids_that_seem_to_count_the_first_name_as_0_are_told(tmp_path):
+    pictures(tmp_path)
+    for i in range(3):
+        mask(tmp_path / f"masks/{i}.png", i)
+    names = ["road", "wall", "sky"]
+    [note] = read_folder(str(tmp_path / "images"), str(tmp_path / "masks"), None, names).notes
+    assert note.startswith("no mask has the id 3 of 'sky', the last name. If masks count 'road' as 0, it has become")
+    (tmp_path / "tags.csv").write_text("image,tags\n0.jpg,sky\n")
+    tags = str(tmp_path / "tags.csv")
+    assert not read_folder(str(tmp_path / "images"), str(tmp_path / "masks"), tags, names).notes
+    assert not read_folder(str(tmp_path / "images"), str(tmp_path / "masks"), None, names[:2]).notes
+
+
+def test_the_colours_table_that_messages_speak_of_says_what_ids_mean(tmp_path):
+    pictures(tmp_path)
+    for i in range(3):
+        mask(tmp_path / f"masks/{i}.png", i)
+    with pytest.raises(UserError, match="'void' is no category: .* --colours table, lines name:id,id,id such as"):
+        read_names_of(tmp_path, "void\nbuilding\nbackground\n")
+    (tmp_path / "ids.txt").write_text("void:0,0,0\nbackground:1,1,1\nbuilding:2,2,2\n")
+    contents = read_folder(
+        str(tmp_path / "images"), str(tmp_path / "masks"), None, None, colours=str(tmp_path / "ids.txt")
+    )
+    import_dataset(contents, tmp_path / "out", "train")
+    found = [np.array(Image.open(tmp_path / f"out/SegmentationClass/{i}.png")) for i in range(3)]
+    assert [set(ids.ravel().tolist()) for ids in found] == [{255}, {0}, {1}]
+
+
+def read_names_of(folder, text):
+    (folder / "names.txt").write_text(text)
+    return read_names(folder / "names.txt")
+
+
+@pytest.mark.parametrize(("ending", "masks"), [("_sat", "_mask"), ("_training", "_manual1"), ("_leftImg8bit", "")])
+def test_endings_of_all_pictures_and_of_all_masks_do_not_count(ending, masks, tmp_path):
+    pictures(tmp_path, ending=ending)
+    for i in range(3):
+        mask(tmp_path / f"masks/{i}{masks}.png", 1)
+    import_dataset(
+        read_folder(str(tmp_path / "images"), str(tmp_path / "masks"), None, ["dog"]), tmp_path / "out", "train"
+    )
+    assert len(rows(tmp_path / "out")) == 3 and not letters(tmp_path / "out")
+
+
+def test_cvats_voc_has_masks_by_colours_and_boxes(tmp_path):
+    for i in range(2):
+        photo(tmp_path / f"JPEGImages/{i}.jpg", seed=i)
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:9,200,9::\n")
+    colours = np.zeros((10, 12, 3), np.uint8)
+    colours[2:5, 3:8] = 9, 200, 9
+    (tmp_path / "SegmentationClass").mkdir()
+    Image.fromarray(colours).save(tmp_path / "SegmentationClass/0.png")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations/1.xml").write_text(
+        "<annotation><filename>1.jpg</filename><size><width>12</width><height>10</height></size><object><name>dog"
+        "</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>6</xmax><ymax>7</ymax></bndbox></object></annotation>"
+    )
+    done = import_dataset(read_voc(str(tmp_path), None, None), tmp_path / "out", "train")
+    assert (done["masks"], done["boxes"], done["categories"]) == (1, 1, ["dog"])
+    np.testing.assert_array_equal(
+        np.array(Image.open(tmp_path / "out/SegmentationClass/0.png")) == 1, colours[..., 0] > 0
+    )
