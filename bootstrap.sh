@@ -15,11 +15,12 @@ say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 # uv lives in its own small environment: system pip may refuse to install (PEP 668).
-if command -v uv >/dev/null 2>&1; then
-  uv=uv
-else
-  uv=build/uv/bin/uv
-  if ! [ -x "$uv" ]; then
+uv=build/uv/bin/uv
+if ! [ -x "$uv" ]; then
+  rm -rf build/uv
+  if command -v uv >/dev/null 2>&1; then
+    mkdir -p build/uv/bin && ln -s "$(command -v uv)" "$uv"
+  else
     say "installing uv"
     if ! python3 -m venv build/uv >/dev/null 2>&1; then
       say "python3 has no venv module: installing python3-venv with apt"

@@ -85,6 +85,7 @@ def _hub() -> tuple[Any, Any]:
         import huggingface_hub
     except ImportError as error:
         raise UserError(
-            f"{error.name}: is not installed; in the checkout: uv pip install -e '.[hf]' -c requirements.lock"
+            f"{error.name}: is not installed; in the checkout: build/uv/bin/uv pip install -e '.[hf]' "
+            "-c requirements.lock"
         ) from None
     return huggingface_hub, httpx

@@ -32,7 +32,7 @@ class SegmentationClient:
       timeout: seconds for one `predict` call, retries included.
       retries: further tries when the server is unavailable (gRPC UNAVAILABLE, HTTP 503, no connection); other errors
         are never tried again.
-      version: a version number; the newest if None.
+      version: a version's number, or its label, such as "stable"; the newest if None.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SegmentationClient:
         transport: Literal["grpc", "rest"] = "grpc",
         timeout: float = 30.0,
         retries: int = 3,
-        version: int | None = None,
+        version: int | str | None = None,
     ):
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -107,7 +107,10 @@ class SegmentationClient:
             raise UserError(f"server {self._address}: its answer is none of TF Serving's Predict") from None
 
     def _call_rest(self, images: list[bytes], timeout: float) -> list[bytes]:
-        version = "" if self._version is None else f"/versions/{self._version}"
+        if isinstance(self._version, str):
+            version = f"/labels/{quote(self._version, safe='')}"
+        else:
+            version = "" if self._version is None else f"/versions/{self._version}"
         url = f"http://{self._address}/v1/models/{quote(self._model, safe='')}{version}:predict"
         body = {"instances": [{"b64": base64.b64encode(image).decode()} for image in images]}
         try:

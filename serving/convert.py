@@ -139,8 +139,8 @@ def _onnx() -> tuple[Any, Any]:
         import tf2onnx
     except ImportError as error:
         raise UserError(
-            f"--format onnx: {error.name} is not installed; in the checkout: uv pip install -e '.[onnx]' -c "
-            "requirements.lock"
+            f"--format onnx: {error.name} is not installed; in the checkout: build/uv/bin/uv pip install -e '.[onnx]' "
+            "-c requirements.lock"
         ) from None
     return tf2onnx, onnxruntime
 

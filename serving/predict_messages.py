@@ -21,7 +21,7 @@ _FIELDS: dict[str, list[tuple[str, int, Any, bool]]] = {  # message -> its field
     "Tensor": [("dtype", 1, _INT32, False), ("tensor_shape", 2, "Shape", False), ("string_val", 8, _BYTES, True)],
     "Entry": [("key", 1, _TEXT, False), ("value", 2, "Tensor", False)],  # of a map
     "Version": [("value", 1, _INT64, False)],
-    "Model": [("name", 1, _TEXT, False), ("version", 2, "Version", False), ("signature_name", 3, _TEXT, False)],
+    "Model": [("name", 1, _TEXT, False), ("version", 2, "Version", False), ("version_label", 4, _TEXT, False)],
     "Request": [("model_spec", 1, "Model", False), ("inputs", 2, "Entry", True)],
     "Response": [("outputs", 1, "Entry", True)],
 }
@@ -46,11 +46,16 @@ def _messages() -> dict[str, Any]:
 _MESSAGES = _messages()
 
 
-def predict_request(model: str, version: int | None, name: str, values: Sequence[bytes]) -> bytes:
-    """A serialised PredictRequest with one input, `name`: string [B]. `version` None: the newest."""
+def predict_request(model: str, version: int | str | None, name: str, values: Sequence[bytes]) -> bytes:
+    """A serialised PredictRequest with one input, `name`: string [B].
+
+    `version` is a number, a label or None: the newest.
+    """
     request = _MESSAGES["Request"]()
     request.model_spec.name = model
-    if version is not None:
+    if isinstance(version, str):
+        request.model_spec.version_label = version
+    elif version is not None:
         request.model_spec.version.value = version
     entry = request.inputs.add(key=name)
     entry.value.dtype = STRING

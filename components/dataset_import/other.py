@@ -51,7 +51,7 @@ def read_other(root: str, format_: str, split: str | None = None, *, follow_link
         dataset = datumaro.Dataset.import_from(root, format_)
         items = [item for item in dataset if split in (None, item.subset)]
     except Exception as error:  # Datumaro's readers raise many kinds
-        raise UserError(f"{root}: Datumaro cannot read it as {format_}: {one_line(error)}") from None
+        raise UserError(f"{root}: Datumaro cannot read it as {format_}: {one_line(error.__cause__ or error)}") from None
     if not items:
         raise UserError(f"{root}: holds nothing of the subset {split}; it has {', '.join(sorted(dataset.subsets()))}")
     labels = dataset.categories().get(datumaro.AnnotationType.label)

@@ -71,9 +71,10 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
 @click.argument("image", type=PATH)
 @click.option("--output", type=PATH, required=True, help="PNG to write")
 @click.option("--name", default="transferseg", show_default=True, help="the model's name on the server")
+@click.option("--label", metavar="LABEL", help="of a version, such as stable  [default: the newest version]")
 @click.option("--transport", type=click.Choice(["grpc", "rest"]), default="grpc", show_default=True)
 @click.option("--overlay", is_flag=True, help="write the mask over the image instead of the mask alone")
-def query(server: str, image: Path, output: Path, name: str, transport: str, overlay: bool) -> None:
+def query(server: str, image: Path, output: Path, name: str, label: str | None, transport: str, overlay: bool) -> None:
     """Asks a server for the mask of one image and writes it as PNG.
 
     Example: transferseg query --server localhost:8500 photo.jpg --output mask.png
@@ -85,7 +86,7 @@ def query(server: str, image: Path, output: Path, name: str, transport: str, ove
         data = image.read_bytes()
     except OSError as error:
         raise UserError(f"{image}: {error.strerror}") from None
-    with SegmentationClient(server, name, transport) as client:
+    with SegmentationClient(server, name, transport, version=label) as client:
         [mask] = client.predict([data])
     output.write_bytes(overlay_png(data, mask) if overlay else mask)
     click.echo(f"{output}")

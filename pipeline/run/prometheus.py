@@ -36,7 +36,7 @@ def run_metrics(pipeline: str, components: list[ComponentRun], summary: RunSumma
     put(gauge("run_end_timestamp_seconds", "When the run ended, in Unix time."), time.time())
     put(gauge("run_seconds", "How long the run took."), summary.wall_s)
     seconds = gauge("component_seconds", "How long a component took.", "component")
-    state = gauge("component_state", "1 for its state: done, cached, skipped, failed.", "component", "state")
+    state = gauge("component_state", "1 for its state: done, cached, skipped, failed, stopped.", "component", "state")
     for component in components:
         put(seconds, component.wall_s, component.name)
         put(state, 1, component.name, component.state)

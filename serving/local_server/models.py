@@ -33,7 +33,7 @@ class Servable:
     Attributes:
       version: its number.
       signatures: by name.
-      counts: what it predicted for `serving_default`; None for a model that does not tell.
+      counts: what it predicted, masks and scores; None for a model that does not tell.
     """
 
     def __init__(self, path: Path, version: int):
@@ -54,11 +54,11 @@ class Servable:
         Raises:
           tf.errors.OpError: the graph refused the input.
         """
-        if self.counts and signature == DEFAULT_SIGNATURE:  # the same masks, and what is counted, of one look
-            outputs = self._call(MASKS_AND_SCORES, inputs)
-            self.counts.add(outputs.pop("area"), outputs.pop("confidence"))
-            return outputs
-        return self._call(signature, inputs)
+        if not self.counts or signature not in (DEFAULT_SIGNATURE, MASKS_AND_SCORES):
+            return self._call(signature, inputs)
+        outputs = self._call(MASKS_AND_SCORES, inputs)  # the same masks, and what is counted, of one look
+        self.counts.add(outputs["area"], outputs["confidence"])
+        return {name: outputs[name] for name in self.signatures[signature].outputs}
 
     def _call(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         dtypes = {name: tf.as_dtype(info.dtype) for name, info in self.signatures[signature].inputs.items()}

@@ -166,7 +166,7 @@ def test_without_the_extra_or_a_token_the_remedy_is_named(version, monkeypatch, 
     try:
         import huggingface_hub
     except ImportError:
-        with pytest.raises(UserError, match=r"is not installed; in the checkout: uv pip install -e"):
+        with pytest.raises(UserError, match=r"is not installed; in the checkout: build/uv/bin/uv pip install -e"):
             push(version, REPO)
     else:
         monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)

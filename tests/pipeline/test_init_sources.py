@@ -282,9 +282,7 @@ def test_two_folders_with_the_same_names_end_in_the_command_that_takes_them(tmp_
 def test_another_table_beside_masks_may_be_meant_for_one_of_tags(tmp_path):
     pictures_and_masks(tmp_path / "images", tmp_path / "masks")
     (tmp_path / "metadata.csv").write_text("image_id,age\n0,55\n")
-    with pytest.raises(
-        UserError, match=r"metadata\.csv: line 1 must be the header .*; or take the file away"
-    ):
+    with pytest.raises(UserError, match=r"metadata\.csv: line 1 must be the header .*; or take the file away"):
         recognise(tmp_path, ["dog", "cat"])
 
 

@@ -99,7 +99,7 @@ def test_onnx_agrees_or_says_what_to_install(model):
         import onnxruntime  # noqa: F401
         import tf2onnx  # noqa: F401
     except ImportError:
-        with pytest.raises(UserError, match=r"is not installed; in the checkout: uv pip install -e"):
+        with pytest.raises(UserError, match=r"is not installed; in the checkout: build/uv/bin/uv pip install -e"):
             convert.convert(model, "onnx", "float32")
     else:
         assert convert.convert(model, "onnx", "float32").agreement > 0.95

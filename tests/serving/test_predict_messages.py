@@ -19,6 +19,11 @@ def test_a_request_is_read_as_tf_servings():
         assert request.inputs["image_bytes"] == expected
 
 
+def test_a_label_is_read_as_tf_servings():
+    request = predict_pb2.PredictRequest.FromString(predict_request("cats", "stable", "image_bytes", [b"a"]))
+    assert request.model_spec.version_label == "stable" and not request.model_spec.HasField("version")
+
+
 def test_the_named_output_is_found_among_others():
     response = predict_pb2.PredictResponse()
     response.model_spec.name = "cats"

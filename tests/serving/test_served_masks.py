@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 
 import grpc
@@ -23,6 +24,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.client import SegmentationClient
+from trainer.errors import UserError
 
 IMAGES = [encode(draw(h, w, seed), "JPEG") for seed, (h, w) in enumerate([(50, 80), (120, 75), (33, 7)])]
 
@@ -70,6 +72,30 @@ def check_masks(address, signatures, images, masks) -> None:
 def test_our_client_gets_the_in_process_masks_of_mixed_sizes(address, signatures, transport):
     with SegmentationClient(getattr(address, transport), transport=transport) as client:
         check_masks(address, signatures, IMAGES, client.predict(IMAGES))
+
+
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_our_client_asks_for_a_label(address, transport):
+    """The local server has none, and says so as TF Serving does of one that it does not know."""
+    with (
+        SegmentationClient(getattr(address, transport), transport=transport, version="stable") as client,
+        pytest.raises(UserError, match="Unrecognized servable version label: stable|Could not find label stable"),
+    ):
+        client.predict(IMAGES[:1])
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "masks_and_scores"])
+def test_what_masks_show_is_counted_whoever_asks(address, stub, signature):
+    if not address.is_ours:
+        pytest.skip("TF Serving counts no predictions")
+
+    def count() -> float:
+        text = requests.get(f"http://{address.rest}/metrics", timeout=TIMEOUT_S).text
+        return float(re.search(r"^transferseg_prediction_confidence_count (\S+)", text, re.MULTILINE)[1])
+
+    before = count()
+    stub.Predict(predict_request(IMAGES, signature), timeout=TIMEOUT_S)
+    assert count() == before + len(IMAGES)
 
 
 def test_tensorflow_serving_stub(address, signatures, stub):
