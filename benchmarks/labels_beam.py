@@ -134,7 +134,7 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
     from trainer.data.tags_table import read_tags_table
 
     output.mkdir()
-    sources = plan(list_images(images)[0], read_tags_table(tags_csv), read_categories(cam, "cam")).sources
+    sources, _ = plan(list_images(images)[0], read_tags_table(tags_csv), read_categories(cam, "cam"))
     networks = label_networks(str(cam), str(l_net), LabelConfig(), max_pixels=MAX_PIXELS)
     read, write = ReadImages(str(output), ""), WriteMasks(str(output))
     networks.setup()

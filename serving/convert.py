@@ -19,14 +19,14 @@ import tensorflow as tf
 from serving.export import restore_net
 from serving.model import Model, load_model
 from serving.trainer_predictions import read_trainer_predictions
-from trainer.config import Backbone
+from trainer.config import STRIDE, Backbone
 from trainer.data.categories import palette
 from trainer.data.orientation import exif_orientation, upright
 from trainer.data.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 from trainer.errors import UserError
 from trainer.inference.looks import Look, look_of
 from trainer.inference.one_image import predict_on_pixels
-from trainer.models.backbones import STRIDE, grid_size
+from trainer.models.backbones import grid_size
 from trainer.models.large_fov import build_segmentation
 
 Format = Literal["tflite", "onnx"]

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from serving.image_guard import guarded_decode
 from serving.whole_pictures import IdsAt, Scores, each, not_empty
+from trainer.config import STRIDE
 from trainer.data.orientation import exif_orientation, stored, upright
 from trainer.data.preprocessing import resize_mask
-from trainer.inference.looks import CELL, Look
+from trainer.inference.looks import Look
 from trainer.inference.tiles import Finish, look_in_tiles, picture_of_strips, strip_on_pixels
 from trainer.inference.views import segmentation_logits
 
@@ -99,8 +100,8 @@ class TiledPictures:
 def _totals(cells: tf.Tensor, number: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Of a strip's cells on the picture: highest and summed probabilities [C], summed highest ones [], number []."""
     rows = tf.shape(cells)[0] - 1  # the first is the strip's before
-    down = CELL * (number * rows + tf.range(rows)) < shape[0]
-    across = CELL * tf.range(tf.shape(cells)[1]) < shape[1]
+    down = STRIDE * (number * rows + tf.range(rows)) < shape[0]
+    across = STRIDE * tf.range(tf.shape(cells)[1]) < shape[1]
     inside = tf.cast(down[:, tf.newaxis] & across, tf.float32)[..., tf.newaxis]
     probabilities = tf.nn.softmax(cells[1:]) * inside
     winners = tf.reduce_sum(tf.reduce_max(probabilities, -1))

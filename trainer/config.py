@@ -14,6 +14,7 @@ Backbone = Literal["vgg16", "resnet50", "mobilenet_v2", "efficientnet_lite0", "m
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Devices = Literal["auto", "one"]
 Scale = tuple[float, float] | Literal["native"]
+STRIDE = 8  # pixels of the input from one grid cell of a network to the next
 P_NET_SIZE = 57  # of images, at least: 8 x 8 cells, of which P-Net's three poolings leave one
 _OF_SGD = ("momentum", "weight_decay", "head_multiplier")
 
@@ -84,8 +85,9 @@ class NetworkConfig(Strict):
 
 def aligned(value: int) -> int:
     """A side in pixels, if it is 8k+1; ValueError otherwise."""
-    if value % 8 != 1:
-        raise ValueError(f"must be 8k+1 so that logits and pixels align, not {value}; nearest: {value // 8 * 8 + 1}")
+    if value % STRIDE != 1:
+        nearest = value // STRIDE * STRIDE + 1
+        raise ValueError(f"must be {STRIDE}k+1 so that logits and pixels align, not {value}; nearest: {nearest}")
     return value
 
 

@@ -87,24 +87,17 @@ def mask_key(name: str) -> str:
     return stem if stem.isprintable() else key_of(name)
 
 
-class Claims:
-    """Gives every key away once."""
+def claim(path: Path, claims: dict[str, str]) -> str:
+    """The picture's key, which is given away once; `claims`: key -> name of the file that has it.
 
-    def __init__(self) -> None:
-        self._first: dict[str, str] = {}
-
-    def key(self, path: Path) -> str:
-        """The picture's key.
-
-        Raises:
-          ImageFault: another picture has it.
-        """
-        key = mask_key(path.name)
-        first = self._first.setdefault(key, path.name)
-        if first != path.name:
-            names = f"{shown(path.name)}: its mask would overwrite that of {shown(first)}"
-            raise ImageFault("write", f"{names}, which has the same stem; rename one of them")
-        return key
+    Raises:
+      ImageFault: another picture has it.
+    """
+    key = mask_key(path.name)
+    if (first := claims.setdefault(key, path.name)) != path.name:
+        names = f"{shown(path.name)}: its mask would overwrite that of {shown(first)}"
+        raise ImageFault("write", f"{names}, which has the same stem; rename one of them")
+    return key
 
 
 class ReadImages(beam.DoFn):

@@ -26,7 +26,7 @@ from serving.prediction_counts import MASKS_AND_SCORES
 from serving.saved_model import load_saved_model, read_metadata
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, Stage
-from trainer.inference.looks import look_of
+from trainer.inference.looks import Look, look_of
 from trainer.threads import cores
 
 BATCH_SIZE = 8  # our choice: images a network call
@@ -49,10 +49,9 @@ class Networks:
                 pass  # TensorFlow already runs in this process: its threads were chosen by someone else
         self._tensor = tf.constant
         self._models = [load_saved_model(directory) for directory in directories]
-        described = [describe(directory) for directory in directories]
-        self.tiled = any(one.tiled for one in described)
-        self.limit = min(one.max_pixels for one in described)
-        self.image_sizes = [one.image_size for one in described]
+        looks, limits = zip(*map(look_and_limit, directories), strict=True)
+        self.tiled, self.limit = any(look.overlap is not None for look in looks), min(limits)
+        self.image_sizes = [look.size for look in looks]
         self.rows = 1 if self.tiled else batch_size
 
     def run(self, images: Sequence[bytes]) -> list[Outputs]:
@@ -71,26 +70,10 @@ class Networks:
         return rows
 
 
-@dataclass(frozen=True)
-class Described:
-    """What an exported model's assets say of how it looks at pictures.
-
-    Attributes:
-      image_size: side of its input.
-      tiled: it looks in tiles.
-      max_pixels: it refuses larger pictures.
-    """
-
-    image_size: int
-    tiled: bool
-    max_pixels: int
-
-
-def describe(directory: str) -> Described:
-    """Reads the assets of an exported model; what earlier exports do not say is what all of them did."""
+def look_and_limit(directory: str) -> tuple[Look, int]:
+    """How an exported model looks at pictures, and the most pixels it takes; of earlier exports, what all did."""
     about = read_metadata(directory)
-    look = look_of(about)
-    return Described(look.size, look.overlap is not None, about.get("max_pixels", MAX_PIXELS))
+    return look_of(about), about.get("max_pixels", MAX_PIXELS)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from PIL import Image
 from components.beam_masks import job
 from components.beam_masks.coco_export import COCO, write_coco
 from components.beam_masks.faults import dead_letter
-from components.beam_masks.images import Claims, Sample, Source, list_images, mask_key
+from components.beam_masks.images import Sample, Source, claim, list_images, mask_key
 from components.beam_masks.masks import Result, write_atomic
-from components.beam_masks.networks import RunNetworks, describe, threads_per_worker
+from components.beam_masks.networks import RunNetworks, look_and_limit, threads_per_worker
 from components.beam_masks.output import DEAD_LETTERS, SUMMARY, claimed, take_over
 from serving.prediction_counts import FILE as COUNTS
 from serving.prediction_counts import PredictionCounts
@@ -64,10 +64,10 @@ def predict_folder(
     model = str(find_saved_model(model).resolve())
     digest = job.model_digest(model)
     categories = read_categories(model, "segmentation")
-    described = describe(model)
-    if described.tiled and max_pixels is not None and max_pixels > described.max_pixels:
+    look, limit = look_and_limit(model)
+    if look.overlap is not None and max_pixels is not None and max_pixels > limit:
         raise UserError(
-            f"--max-pixels {max_pixels}: the model takes {described.max_pixels} pixels, and one that looks in tiles "
+            f"--max-pixels {max_pixels}: the model takes {limit} pixels, and one that looks in tiles "
             "gets no picture smaller than it is; train with a larger inference.max_pixels"
         )
     files, others = list_images(images, output)
@@ -81,7 +81,7 @@ def predict_folder(
             RunNetworks(
                 [model],
                 served_mask,
-                max_pixels=max_pixels or described.max_pixels,
+                max_pixels=max_pixels or limit,
                 threads=threads_per_worker(beam_args),
                 needs_pixels=False,
             ),
@@ -123,10 +123,10 @@ def count_predictions(notes: Iterable[dict[str, Any]], names: Sequence[str]) -> 
 
 
 def _sources(files: Sequence[Path]) -> tuple[list[Source], list[dict[str, str]]]:
-    claims, sources, dead = Claims(), [], []
+    claims, sources, dead = {}, [], []
     for path in files:
         try:
-            sources.append(Source(claims.key(path), str(path)))
+            sources.append(Source(claim(path, claims), str(path)))
         except ImageFault as fault:
             dead.append(dead_letter(mask_key(path.name), fault))
     return sources, dead

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from etils import epath
@@ -14,21 +12,30 @@ from etils import epath
 from components.beam_masks.faults import dead_letter
 from components.dataset_import.cvat_xml import ANNOTATIONS, IMAGES, read_cvat_xml
 from components.dataset_import.items import Contents, Drawn, PictureFolder
-from components.dataset_import.mask_decoding import BINARY, MaskFile, SbdMask, by_picture, in_order, pair, read_colours
+from components.dataset_import.mask_decoding import (
+    BINARY,
+    MaskFile,
+    SbdMask,
+    by_picture,
+    highest_id,
+    in_order,
+    mask_of,
+    pair,
+    read_colours,
+)
 from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
 from trainer.data.boxes import BoxesTable, TagBox, clipped, read_boxes_table
-from trainer.data.categories import VOC, VOID
+from trainer.data.categories import VOC
 from trainer.data.category_names import AS_IDS, check_distinct, clean_name
-from trainer.data.files import is_dir, join, read_bytes, walk
-from trainer.data.masks import Colour, are_binary, ids_in, read_mask
+from trainer.data.files import is_dir, join, walk
+from trainer.data.masks import Colour, are_binary
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, stem_of, suffix_of
 from trainer.data.pictures import Header
 from trainer.data.tags_table import TagsTable, read_tags_table
 from trainer.errors import ImageFault, UserError, shown, some
 
 LABELMAP = "labelmap.txt"  # of CVAT's exports
-_LOOKED_AT = 300  # our choice: masks that are opened to see their ids
 
 
 def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follow_links: bool = False) -> Contents:
@@ -233,49 +240,13 @@ def _paired(
     samples = []
     for name in sorted(listed - refused):
         tags = rows[name].tags if name in rows else None
-        mask = _mask(masks, found[name], name, names, colours) if name in found else None
+        mask = mask_of(masks, found[name], name, names, colours) if name in found else None
         own = _Boxes(boxed[name]) if name in boxed else None
         if mask or own or tags is not None:
             samples.append(pictures.sample(name, tags, mask, own))
         else:
             faults.append(dead_letter(name, ImageFault("tags", "has neither a mask nor a line in the tags file")))
     return Contents(tuple(names), samples, faults, notes)
-
-
-def highest_id(paths: Iterable[str]) -> int:
-    """The highest category id in a sample of the masks; 1 if they are black and white or cannot be read."""
-    highest = 1
-    for path in islice(paths, _LOOKED_AT):
-        with contextlib.suppress(ImageFault):
-            highest = max(highest, *ids_in(read_mask(read_bytes(path), VOID)), 1)
-    return highest
-
-
-@dataclass(frozen=True)
-class _OfCategory:
-    """A mask in a folder that is called as a category: it must show that one, since pixels hold ids."""
-
-    mask: MaskFile
-    name: str
-    index: int
-
-    def __call__(self, picture: Header) -> Drawn:
-        drawn = self.mask(picture)
-        if self.index not in drawn.shown:
-            raise ImageFault(
-                "mask",
-                f"lies in a folder '{self.name}' and has no pixel of its id {self.index}: folders say nothing here",
-            )
-        return drawn
-
-
-def _mask(
-    folder: str, file: str, picture: str, names: Sequence[str], colours: Mapping[Colour, int] | None
-) -> MaskFile | _OfCategory:
-    mask = MaskFile(join(folder, file), len(names), colours)
-    others = set(file.split("/")[:-1]) - set(picture.split("/")[:-1])
-    called = next(((name, index) for index, name in enumerate(names, start=1) if name in others), None)
-    return _OfCategory(mask, *called) if called else mask
 
 
 def _files(folder: str, follow_links: bool = False) -> list[str]:

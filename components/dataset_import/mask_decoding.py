@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -15,12 +17,13 @@ from components.dataset_import.matlab import read_field
 from trainer.data import masks
 from trainer.data.categories import BACKGROUND, VOID, special_id
 from trainer.data.category_names import check_distinct, clean_name
-from trainer.data.files import read_bytes, read_text
+from trainer.data.files import join, read_bytes, read_text
 from trainer.data.masks import Colour
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, plain, stem_of, suffix_of
 from trainer.data.pictures import Header
 from trainer.errors import ImageFault, UserError, shown
 
+_LOOKED_AT = 300  # our choice: masks that are opened to see their ids
 BINARY: dict[Colour, int] = {(0, 0, 0): BACKGROUND, (255, 255, 255): 1}
 
 
@@ -60,6 +63,42 @@ class SbdMask:
             raise ImageFault("mask", f"{self.path}: has ids {odd[:5]}; there are {self.num_categories} categories")
         ids = masks.fit(ids, picture)
         return Drawn(ids, masks.ids_in(ids))
+
+
+@dataclass(frozen=True)
+class _OfCategory:
+    """A mask in a folder that is called as a category: it must show that one, since pixels hold ids."""
+
+    mask: MaskFile
+    name: str
+    index: int
+
+    def __call__(self, picture: Header) -> Drawn:
+        drawn = self.mask(picture)
+        if self.index not in drawn.shown:
+            raise ImageFault(
+                "mask",
+                f"lies in a folder '{self.name}' and has no pixel of its id {self.index}: folders say nothing here",
+            )
+        return drawn
+
+
+def mask_of(
+    folder: str, file: str, picture: str, names: Sequence[str], colours: Mapping[Colour, int] | None
+) -> MaskFile | _OfCategory:
+    mask = MaskFile(join(folder, file), len(names), colours)
+    others = set(file.split("/")[:-1]) - set(picture.split("/")[:-1])
+    called = next(((name, index) for index, name in enumerate(names, start=1) if name in others), None)
+    return _OfCategory(mask, *called) if called else mask
+
+
+def highest_id(paths: Iterable[str]) -> int:
+    """The highest category id in a sample of the masks; 1 if they are black and white or cannot be read."""
+    highest = 1
+    for path in islice(paths, _LOOKED_AT):
+        with contextlib.suppress(ImageFault):
+            highest = max(highest, *masks.ids_in(masks.read_mask(read_bytes(path), VOID)), 1)
+    return highest
 
 
 def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list[tuple[str, ImageFault]]]:

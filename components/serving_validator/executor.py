@@ -13,7 +13,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.beam_masks.networks import describe
+from components.beam_masks.networks import look_and_limit
 from components.image_example_gen.records import EVAL
 from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
@@ -57,7 +57,7 @@ class Executor(base_executor.BaseExecutor):
         settings = ServingCheckConfig.model_validate_json(exec_properties["settings"])
         files = split_files(artifact_utils.get_split_uri(input_dict["examples"], EVAL))
         folder = path_utils.serving_model_path(model.uri)
-        limit = describe(folder).max_pixels
+        _, limit = look_and_limit(folder)
         images = first_images(files, settings.images, limit)
         if not images:
             raise UserError(f"inference.max_pixels: no picture of the evaluation list has {limit} or fewer; raise it")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from components.beam_masks.faults import dead_letter
-from components.beam_masks.images import Claims, Source, mask_key
+from components.beam_masks.images import Source, claim, mask_key
 from trainer.data.boxes import BoxesTable, TagBox
 from trainer.data.categories import Categories, from_lists
 from trainer.data.category_names import names_by_id
@@ -15,14 +14,6 @@ from trainer.data.csv_table import refuse
 from trainer.data.names import Pictures
 from trainer.data.tags_table import Row, TagsTable
 from trainer.errors import ImageFault, UserError, shown
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Every input is either a source or a dead letter."""
-
-    sources: list[Source]
-    dead: list[dict[str, str]]
 
 
 def categories_of(table: TagsTable) -> Categories:
@@ -42,7 +33,7 @@ def plan(
     table: TagsTable,
     categories: Categories,
     boxes_table: BoxesTable | None = None,
-) -> Plan:
+) -> tuple[list[Source], list[dict[str, str]]]:
     """Joins picture files with the lines of a tags table, and of a table of boxes.
 
     Args:
@@ -52,7 +43,8 @@ def plan(
       boxes_table: each box is a tag of its picture too.
 
     Returns:
-      The plan. Inputs are the files, the tags' lines that name none of them, repeated and damaged lines.
+      (what to label, dead letters): one of both for each input. Inputs are the files, the tags' lines that name none of
+      them, repeated and damaged lines.
 
     Raises:
       UserError: the table has no line, or lines of the boxes are wrong; they are named.
@@ -63,20 +55,17 @@ def plan(
     rows, odd = table.by_image(find)
     boxes = _boxes(boxes_table, find, categories) if boxes_table else {}
     faults = dict(reversed(table.faults_of_names(categories.foreground)))  # of a line's faults the first
-    claims = Claims()
-    inputs: list[Source | dict[str, str]] = []
+    claims, sources, dead = {}, [], []
     for path in files:
         try:
             own = boxes.get(path.name, ())
             tags = _tags(rows.get(path.name), categories, faults, {box.tag for box in own})
-            inputs.append(Source(claims.key(path), str(path), tags, own))
+            sources.append(Source(claim(path, claims), str(path), tags, own))
         except ImageFault as fault:
-            inputs.append(dead_letter(mask_key(path.name), fault))
-    inputs += [dead_letter(shown(row.image), fault) for row, fault in odd]
-    inputs += [dead_letter(f"line {line}", ImageFault("tags", f"line {line}: {what}")) for line, what in table.faults]
-    return Plan(
-        [entry for entry in inputs if isinstance(entry, Source)], [entry for entry in inputs if isinstance(entry, dict)]
-    )
+            dead.append(dead_letter(mask_key(path.name), fault))
+    dead += [dead_letter(shown(row.image), fault) for row, fault in odd]
+    dead += [dead_letter(f"line {line}", ImageFault("tags", f"line {line}: {what}")) for line, what in table.faults]
+    return sources, dead
 
 
 def _boxes(table: BoxesTable, find: Callable[[str], str], categories: Categories) -> dict[str, tuple[TagBox, ...]]:

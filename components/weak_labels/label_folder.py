@@ -81,13 +81,13 @@ def label_folder(
     read_categories(models[-1], "l_net")
     categories = read_categories(models[0], "cam") if cam is not None else categories_of(table)
     files, others = list_images(images, output)
-    work = plan(files, table, categories, read_boxes_table(boxes_csv) if boxes_csv else None)
+    sources, dead = plan(files, table, categories, read_boxes_table(boxes_csv) if boxes_csv else None)
     with claimed(output, images, "label") as output:
         reports = (CONFIDENCE, DEAD_LETTERS, SUMMARY, *_REPORTS.get(format, ()))
-        take_over(output, [source.key for source in work.sources], reports, [COCO, EXAMPLES])
+        take_over(output, [source.key for source in sources], reports, [COCO, EXAMPLES])
         outcome = job.run(
-            work.sources,
-            work.dead,
+            sources,
+            dead,
             label_networks(
                 models[0] if cam is not None else None,
                 models[-1],
@@ -101,7 +101,7 @@ def label_folder(
             title="Labels",
         )
         write_confidence(output, outcome.done, categories)
-        done = [source for source in work.sources if source.key in outcome.done]
+        done = [source for source in sources if source.key in outcome.done]
         if COCO in reports:
             write_coco(output, done, categories, polygons=format == "coco-polygons")
         elif format == "tfrecord":

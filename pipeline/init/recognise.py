@@ -10,9 +10,10 @@ from itertools import islice, permutations
 from pathlib import Path
 
 from components.dataset_import.cvat_xml import ANNOTATIONS
-from components.dataset_import.folders import LABELMAP, highest_id, read_cvat, read_folder, read_sbd, read_voc
+from components.dataset_import.folders import LABELMAP, read_cvat, read_folder, read_sbd, read_voc
 from components.dataset_import.items import Contents
 from components.dataset_import.labelme import is_labelme, read_labelme
+from components.dataset_import.mask_decoding import highest_id
 from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.yolo import DATA, SPLITS, read_yolo, splits_of
 from components.image_example_gen import voc

@@ -55,6 +55,17 @@ class Advice:
     accept: str | None = None
     go_on: str | None = None
 
+    @property
+    def commands(self) -> list[tuple[str, str]]:
+        """(what it does, the command)."""
+        titled = (
+            ("When that is mended, go on; what is done is kept", self.go_on),
+            ("Judge it again with limits it reaches, without training", self.again),
+            ("Push it as it is; the reason is recorded", self.accept),
+            ("Masks with it", self.use),
+        )
+        return [(title, command) for title, command in titled if command]
+
 
 def advise(
     config: RunConfig, workdir: Path, components: list[ComponentRun], summary: RunSummary, evidence: Evidence

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from components.beam_masks.networks import BATCH_SIZE, Networks
-from components.image_example_gen.records import WEAK
+from components.image_example_gen.records import EVAL, WEAK
 from components.weak_labels.core.geometry import map_on_stored_pixels
-from components.weak_labels.examples import split_files
 from pipeline.report.evidence import cause_of
 from pipeline.report.images import Picture, evenly_spaced, heat, mask, photo
-from pipeline.report.scoring import Scored, eval_examples, names_in, predict, truth_of
+from pipeline.report.scoring import Scored, examples_of, names_in, predict, truth_of
 from pipeline.report.templates import percent
 from trainer.data.categories import Categories
-from trainer.data.features import image_of, key_of, read_examples, tags_of
+from trainer.data.features import image_of, key_of, tags_of
 from trainer.data.preprocessing import decode_image
 
 _ROWS = 8  # our choice: shown of each kind
@@ -46,7 +44,7 @@ def weak_label_rows(
       cam, l_net: folders of the SavedModels the labels were made with.
       confidences: key -> confidence of its label, 0..1.
     """
-    known = [example for example in _read(labelled_uri, WEAK, _READ) if key_of(example) in confidences]
+    known = [example for example in examples_of(labelled_uri, WEAK, _READ) if key_of(example) in confidences]
     ordered = sorted(known, key=lambda example: (confidences[key_of(example)], key_of(example)))
     shown = evenly_spaced(ordered, _ROWS)
     if not shown:
@@ -84,7 +82,7 @@ def prediction_rows(examples_uri: str, model: str, scored: list[Scored], categor
     doubtful = sorted(range(len(scored)), key=lambda i: scored[i].confidence)[:_DOUBTFUL]
     chosen |= {i: "least certain" for i in doubtful if i not in chosen}
     wanted = {scored[i].key: (scored[i], place) for i, place in chosen.items()}
-    examples = (example for example in eval_examples(examples_uri) if key_of(example) in wanted)
+    examples = (example for example in examples_of(examples_uri, EVAL) if key_of(example) in wanted)
     rows = {}
     for example, predicted, _ in predict(model, itertools.islice(examples, len(wanted)), categories):
         truth = truth_of(example)
@@ -98,11 +96,6 @@ def prediction_rows(examples_uri: str, model: str, scored: list[Scored], categor
         cause = cause_of(result) if result.mean == 0 else None
         rows[result.key] = Row(result.key, note, pictures, cause)
     return [rows[key] for key in wanted if key in rows]
-
-
-def _read(uri: str, split: str, limit: int) -> Iterator[tf.train.Example]:
-    files = split_files(f"{uri}/Split-{split}")
-    return itertools.islice(itertools.chain.from_iterable(read_examples(file) for file in files), limit)
 
 
 def _worst_middle_best(count: int) -> list[tuple[int, str]]:

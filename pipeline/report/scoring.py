@@ -92,8 +92,8 @@ def predict(model: str, examples: Iterator[tf.train.Example], categories: Catego
             yield example, predicted, float(prediction["confidence"])
 
 
-def eval_examples(uri: str, limit: int | None = None) -> Iterator[tf.train.Example]:
-    files = split_files(f"{uri}/Split-{EVAL}")
+def examples_of(uri: str, split: str, limit: int | None = None) -> Iterator[tf.train.Example]:
+    files = split_files(f"{uri}/Split-{split}")
     return itertools.islice(itertools.chain.from_iterable(read_examples(file) for file in files), limit)
 
 
@@ -108,7 +108,7 @@ def names_in(ids: np.ndarray, categories: Categories) -> list[str]:
 
 def _score(examples: str, model: str, limit: int, categories: Categories) -> list[Scored]:
     found = []
-    for example, predicted, confidence in predict(model, eval_examples(examples, limit), categories):
+    for example, predicted, confidence in predict(model, examples_of(examples, EVAL, limit), categories):
         truth = truth_of(example)
         per_class = scores(confusion_matrix(truth, predicted, categories.num_classes), categories).per_class
         known = {n: float(v) for n, v in per_class.items() if n != "background" and not np.isnan(v)}

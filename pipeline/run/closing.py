@@ -32,14 +32,8 @@ def _lines(summary: RunSummary, advice: Advice) -> Iterator[str]:
     for number, remedy in enumerate(advice.remedies, start=1):
         yield f"  {number}. {remedy.text}"
         yield from (f"     {command}" for command in remedy.commands)
-    for title, command in (
-        ("When that is mended, go on; what is done is kept:", advice.go_on),
-        ("Judge it again with limits it reaches, without training:", advice.again),
-        ("Push it as it is; the reason is recorded:", advice.accept),
-        ("Masks with it:", advice.use),
-    ):
-        if command:
-            yield title
-            yield f"     {command}"
+    for title, command in advice.commands:
+        yield f"{title}:"
+        yield f"     {command}"
     if advice.model and not summary.pushed_model:
         yield f"The refused model lies in {advice.model}"

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,8 +182,8 @@ def test_a_picture_whose_decoding_hangs_is_a_dead_letter(models, monkeypatch):
 def test_pictures_above_the_model_s_own_limit_go_to_it_smaller(models, tmp_path, monkeypatch):
     write_scenes(tmp_path, 3)
     predict(models, tmp_path, "whole")
-    described = networks.describe(models["segmentation"])
-    monkeypatch.setattr(networks, "describe", lambda directory: replace(described, max_pixels=5000))
+    look, _ = networks.look_and_limit(models["segmentation"])
+    monkeypatch.setattr(networks, "look_and_limit", lambda directory: (look, 5000))
     monkeypatch.setattr(images, "_SMALL", 2000)
     monkeypatch.setattr(networks, "_PIXELS_AT_ONCE", 1)
     predict(models, tmp_path, "smaller")

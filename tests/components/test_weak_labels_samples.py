@@ -19,8 +19,8 @@ def table(tmp_path, text, encoding="utf-8"):
 
 
 def planned(tmp_path, names, text, **options):
-    work = plan([Path("photos", name) for name in names], table(tmp_path, text, **options), CATEGORIES)
-    return {source.key: source.tags for source in work.sources}, {d["key"]: d["reason"] for d in work.dead}
+    sources, dead = plan([Path("photos", name) for name in names], table(tmp_path, text, **options), CATEGORIES)
+    return {source.key: source.tags for source in sources}, {letter["key"]: letter["reason"] for letter in dead}
 
 
 def test_lines_find_their_pictures_whatever_they_call_them(tmp_path):

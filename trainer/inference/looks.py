@@ -13,10 +13,8 @@ from typing import Any
 
 from pydantic import Field, PositiveFloat, field_validator, model_validator
 
-from trainer.config import Scale, Strict, aligned
+from trainer.config import STRIDE, Scale, Strict, aligned
 from trainer.data.pictures import MAX_PIXELS, MOST_PIXELS
-
-CELL = 8  # pixels from one grid cell to the next
 
 
 class Look(Strict):
@@ -39,7 +37,7 @@ class Look(Strict):
     @property
     def sides(self) -> list[int]:
         """Sides of the network inputs, one a scale, rounded to 8k+1 and at least 33."""
-        return [self.size if s == 1 else max(33, round((self.size * s - 1) / CELL) * CELL + 1) for s in self.scales]
+        return [self.size if s == 1 else max(33, round((self.size * s - 1) / STRIDE) * STRIDE + 1) for s in self.scales]
 
     @property
     def least_side(self) -> int:
@@ -124,7 +122,7 @@ class InferenceConfig(Strict):
             return Look(size=self.size or image_size, native=native, **views)
         if not native:
             raise ValueError("tile shows the picture at its own pixels: train with segmentation.scale: native")
-        quarter = self.tile // 4 // CELL * CELL + 1  # our choice
+        quarter = self.tile // 4 // STRIDE * STRIDE + 1  # our choice
         return Look(size=self.tile, native=True, overlap=self.overlap or quarter, **views)
 
 

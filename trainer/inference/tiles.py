@@ -17,8 +17,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainer.config import STRIDE
 from trainer.data.preprocessing import pad
-from trainer.inference.looks import CELL, Look
+from trainer.inference.looks import Look
 
 Network = Callable[[tf.Tensor], tf.Tensor]  # float32 [1, N, N, 3] -> [1, g, g, C]
 Finish = Callable[[tf.Tensor, tf.Tensor], Any]  # see look_in_tiles
@@ -32,7 +33,7 @@ def number_of_tiles(length: tf.Tensor, look: Look) -> tf.Tensor:
 
 def blending_weights(number: tf.Tensor, look: Look) -> tf.Tensor:
     """float32 [n, g] weights of n tiles' cells along one axis; those at one place sum to 1."""
-    cells, step = (look.size - 1) // CELL + 1, (look.size - look.overlap) // CELL
+    cells, step = (look.size - 1) // STRIDE + 1, (look.size - look.overlap) // STRIDE
     triangle = tf.cast(tf.minimum(tf.range(cells) + 1, cells - tf.range(cells)), tf.float32)
     weights = tf.tile(triangle[tf.newaxis], [number, 1])
     total = tf.signal.overlap_and_add(weights, step)
@@ -55,8 +56,8 @@ def look_in_tiles(picture: tf.Tensor, network: Network, channels: int, look: Loo
     Returns:
       What `finish` returned, stacked over the strips, which are at least H + 8 pixels high together.
     """
-    cells, step = (look.size - 1) // CELL + 1, look.size - look.overlap
-    band = step // CELL
+    cells, step = (look.size - 1) // STRIDE + 1, look.size - look.overlap
+    band = step // STRIDE
     height, width = tf.shape(picture)[0], tf.shape(picture)[1]
     rows, columns = number_of_tiles(height, look), number_of_tiles(width, look)
     down, across = blending_weights(rows, look), blending_weights(columns, look)
@@ -83,7 +84,7 @@ def look_in_tiles(picture: tf.Tensor, network: Network, channels: int, look: Loo
         return number + 1, tf.pad(open_rows[band:], [[0, band], [0, 0], [0, 0]]), finished
 
     grid_width = (columns - 1) * band + cells
-    strips = -(-(height + CELL) // step)
+    strips = -(-(height + STRIDE) // step)
     arrays = [tf.TensorArray(spec.dtype, strips) for spec in tf.nest.flatten(output)]
     start = (0, tf.zeros([cells + 1, grid_width, channels]), arrays)
     _, _, finished = tf.while_loop(lambda number, *_: number < strips, strip, start, parallel_iterations=1)
@@ -93,7 +94,7 @@ def look_in_tiles(picture: tf.Tensor, network: Network, channels: int, look: Loo
 def to_pixels(cells: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Two rows of cells, float32 [2, G, C] -> the 8 rows of pixels from the first on, [8, W, C], bilinear."""
     wide = tf.pad(cells, [[0, 0], [0, 1], [0, 0]])  # the last cell's own pixel is the last one
-    shares = tf.range(CELL, dtype=tf.float32) / CELL
+    shares = tf.range(STRIDE, dtype=tf.float32) / STRIDE
     aside = shares[:, tf.newaxis]
     between = wide[:, :-1, tf.newaxis] * (1 - aside) + wide[:, 1:, tf.newaxis] * aside
     pixels = tf.reshape(between, [2, -1, tf.shape(cells)[-1]])[:, :width]
@@ -142,7 +143,7 @@ def strip_on_pixels(
 
 def picture_of_strips(strips: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
     """[s, 8 b, W, ...] of `strip_on_pixels` -> [H, W, ...]"""
-    return _joined(strips)[CELL : CELL + height]
+    return _joined(strips)[STRIDE : STRIDE + height]
 
 
 def _joined(strips: tf.Tensor) -> tf.Tensor:

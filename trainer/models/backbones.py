@@ -9,11 +9,10 @@ from operator import itemgetter
 import tensorflow as tf
 from tensorflow import keras
 
+from trainer.config import STRIDE
 from trainer.models import efficientnet_lite0, mobilenet, mobilenet_v2, resnet50, tiny, vgg16
 from trainer.models.initial_values import initialise, made_up_images, rescale
 from trainer.models.weights import HEAD, NEW_LAYERS, assign, fold_norms, stored_weights
-
-STRIDE = 8  # pixels between neighbouring grid cells
 
 
 @dataclass(frozen=True)

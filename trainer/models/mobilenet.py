@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from tensorflow.keras import layers
 
+from trainer.config import STRIDE
 from trainer.models.dilated import DepthwiseConv2D
 
 # (output channels, stride of the whole network after this block, as published)
 BLOCKS = ((64, 2), (128, 4), (128, 4), (256, 8), (256, 8), *[(512, 16)] * 6, (1024, 32), (1024, 32))
-OUTPUT_STRIDE = 8
 
 
 def features(images) -> list:
@@ -38,8 +38,8 @@ def depthwise(x, before: int, after: int, name: str, side: int = 3):
     """
     return DepthwiseConv2D(
         side,
-        strides=min(after, OUTPUT_STRIDE) // min(before, OUTPUT_STRIDE),
-        dilation_rate=max(before // OUTPUT_STRIDE, 1),
+        strides=min(after, STRIDE) // min(before, STRIDE),
+        dilation_rate=max(before // STRIDE, 1),
         padding="same",
         name=name,
     )(x)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from tensorflow.keras import layers
 
+from trainer.config import STRIDE
 from trainer.models.dilated import Conv2D
-from trainer.models.mobilenet import OUTPUT_STRIDE
 from trainer.models.pooling import MaxPool2D
 from trainer.models.vgg16 import subtract_mean
 from trainer.models.weights import Arrays, bgr_to_rgb, fold_norms
@@ -36,8 +36,8 @@ def _block(x, channels: int, before: int, after: int, name: str):
 
     Its first convolution strides, so the 3x3 one spreads its taps as wide as the published grid *after* it is.
     """
-    stride = min(after, OUTPUT_STRIDE) // min(before, OUTPUT_STRIDE)
-    dilation = max(after // OUTPUT_STRIDE, 1)
+    stride = min(after, STRIDE) // min(before, STRIDE)
+    dilation = max(after // STRIDE, 1)
     shortcut = x
     if x.shape[-1] != 4 * channels:
         shortcut = layers.Conv2D(4 * channels, 1, strides=stride, name=f"{name}_0_conv")(x)
