@@ -112,16 +112,18 @@ def names_in(folder: Path) -> list[str] | None:
 
 
 def _cvat(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    in_xml = any((folder / "Annotations").rglob("*.xml"))  # with the colours of LABELMAP: "PASCAL VOC 1.1"
-    if (folder / ANNOTATIONS).is_file() or ((folder / LABELMAP).is_file() and not in_xml):
+    if (folder / ANNOTATIONS).is_file() or ((folder / LABELMAP).is_file() and not _has_xml(folder)):
         yield Part("CVAT", "train", lambda: read_cvat(str(folder)))
 
 
 def _voc(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    if (folder / voc.IMAGES).is_dir() and (
-        (folder / voc.MASKS).is_dir() or any((folder / "Annotations").rglob("*.xml"))
-    ):
+    if (folder / voc.IMAGES).is_dir() and ((folder / voc.MASKS).is_dir() or _has_xml(folder)):
         yield Part("VOC", "train", lambda: read_voc(str(folder), names, None))
+
+
+def _has_xml(folder: Path) -> bool:
+    """Whether there are VOC's annotations; those beside LABELMAP are CVAT's "PASCAL VOC 1.1"."""
+    return any((folder / "Annotations").rglob("*.xml"))
 
 
 def _sbd(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
@@ -174,11 +176,10 @@ def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
 
 def _pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = _folder_called(folder, ("masks", "labels"))
-    suffixes = {suffix_of(path.name).lower() for path in masks.rglob("*")} - {""} if masks else set()
-    if not suffixes:
+    if masks is not None and not any(suffix_of(path.name, MASK_SUFFIXES) for path in masks.rglob("*")):
+        if others := {suffix_of(path.name).lower() for path in masks.rglob("*")} - {""}:
+            raise UserError(f"{masks}: holds {min(others)} files, which change ids; save the masks as PNG")
         masks = None  # YOLO's, or another's
-    elif not suffixes.intersection(MASK_SUFFIXES):
-        raise UserError(f"{masks}: holds {min(suffixes)} files, which change ids; save the masks as PNG")
     tables = sorted(folder.glob("*.csv"))
     if masks is None and not tables:
         return

@@ -25,26 +25,26 @@ class Conv2D(layers.Conv2D):
     """Keras' layer. Every TensorFlow runs it forward, so it may be in an exported graph."""
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        rates, dtype = tuple(self.dilation_rate), tf.as_dtype(self.compute_dtype)  # the kernel's own is float32
-        short = rates != (1, 1) and self.padding == "same" and not is_for_xla()
-        if not short or not _works(_native, tf.nn.convolution, dtype):
-            return super().convolution_op(inputs, kernel)
-        return _native(inputs, kernel, rates)
+        if not _may_be_short(self) or not _works(_native, tf.nn.convolution, tf.as_dtype(self.compute_dtype)):
+            return super().convolution_op(inputs, kernel)  # the compute type, for the kernel's own is float32
+        return _native(inputs, kernel, tuple(self.dilation_rate))
 
 
 class DepthwiseConv2D(layers.DepthwiseConv2D):
     """Keras' layer, the short way in training alone: not every TensorFlow that may serve an exported graph has it."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        rates, dtype = tuple(self.dilation_rate), self.compute_dtype
-        short = training and rates != (1, 1) and self.padding == "same" and not is_for_xla()
-        short = short and self.data_format == "channels_last"
-        if not short or not _works(_native_depthwise, _depthwise, tf.as_dtype(dtype)):
+        short = training and _may_be_short(self) and self.data_format == "channels_last"
+        if not short or not _works(_native_depthwise, _depthwise, tf.as_dtype(self.compute_dtype)):
             return super().call(inputs)
-        outputs = _native_depthwise(inputs, self.depthwise_kernel, rates)
+        outputs = _native_depthwise(inputs, self.depthwise_kernel, tuple(self.dilation_rate))
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
+
+
+def _may_be_short(layer: layers.Layer) -> bool:
+    return tuple(layer.dilation_rate) != (1, 1) and layer.padding == "same" and not is_for_xla()
 
 
 def _native(values: tf.Tensor, kernel: tf.Tensor, rates: tuple[int, int]) -> tf.Tensor:
