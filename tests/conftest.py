@@ -10,6 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 from hypothesis import settings
 
+import trainer  # noqa: F401  before TensorFlow, as in every program of ours
+
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared-machine")
 gc.disable()  # until all is imported, as `pipeline.cli.common.loading` says

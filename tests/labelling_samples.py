@@ -63,7 +63,7 @@ def scene(tag: int, seed: int = 0, height: int = 72, width: int = 96) -> tuple[n
     top, left = int(rng.integers(8, height // 3)), int(rng.integers(8, width // 3))
     place = np.s_[top : top + height // 2, left : left + width // 2]
     image[place] = 40
-    image[(*place, tag - 1)] = 220
+    image[place][..., tag - 1] = 220
     truth[place] = tag
     return image, truth
 

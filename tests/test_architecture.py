@@ -1,7 +1,10 @@
 """A room imports only from floors below it, and files stay small."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +39,15 @@ def test_the_public_module_lies_above_all_rooms():
     tree = ast.parse((ROOT / "transferseg.py").read_text())
     assert {type(node) for node in tree.body} == {ast.Expr, ast.ImportFrom, ast.Assign}
     assert not imported_modules(ROOT / "transferseg.py") & {"tfx"}
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_a_room_says_how_tensorflow_runs_before_it_is_imported(room):
+    """TensorFlow reads it once; speed and last digits shall not hang on the order of imports."""
+    code = f"import os, sys, {room}; print('tensorflow' in sys.modules, os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert shown.stdout.split() == ["False", "1"], shown.stderr
 
 
 def test_trainer_knows_no_tfx():

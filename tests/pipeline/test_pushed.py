@@ -8,10 +8,11 @@ import tensorflow as tf
 from finished_run import CATEGORIES, summary_of
 from rich.console import Console
 
+from components.image_example_gen.records import EVAL
 from pipeline.drift import compare, find_counts
 from pipeline.report.facts import output
 from pipeline.report.model_card import write_judged_counts
-from pipeline.report.scoring import eval_examples, judged_model
+from pipeline.report.scoring import examples_of, judged_model
 from serving.prediction_counts import PredictionCounts
 from trainer.data.features import image_of
 
@@ -23,7 +24,7 @@ def test_a_pushed_version_holds_what_it_predicted_where_it_was_judged(finished, 
     path = write_judged_counts(finished, CATEGORIES, summary_of(finished, pushed_model=str(version)))
     assert path == version / "assets.extra" / "predictions.prom"
 
-    images = [image_of(example) for example in eval_examples(output(finished, "examples"))]
+    images = [image_of(example) for example in examples_of(output(finished, "examples"), EVAL)]
     model = tf.saved_model.load(judged_model(finished))
     answer = model.signatures["scores"](image_bytes=tf.constant(images))
     expected = PredictionCounts(CATEGORIES.names)

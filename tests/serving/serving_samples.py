@@ -31,7 +31,7 @@ def build_tiny_net(num_outputs: int = 5, seed: int = 0) -> tf.keras.Model:
 def draw(height: int, width: int, seed: int = 0) -> np.ndarray:
     """uint8 [H, W, 3] of large soft blobs."""
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3)).astype(np.uint8)
-    return np.asarray(Image.fromarray(small).resize((width, height), Image.BICUBIC))
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def read_mask(data: bytes) -> np.ndarray:

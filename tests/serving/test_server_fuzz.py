@@ -29,9 +29,9 @@ IMAGE = encode(draw(40, 60))
 PATH = "/v1/models/transferseg:predict"
 
 
-def mutate(data: bytes, rng: random.Random) -> bytes:
+def mutate(original: bytes, rng: random.Random) -> bytes:
     """Flips, cuts, doubles, or fills a stretch of bytes, once or several times."""
-    data = bytearray(data)
+    data = bytearray(original)
     for _ in range(rng.choice([1, 1, 2, 8])):
         at, length = rng.randrange(len(data) + 1), rng.choice([1, 2, 4, 64])
         match rng.randrange(5):

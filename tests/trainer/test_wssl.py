@@ -24,8 +24,8 @@ def reference(logits, tags, inside, order):
             bias = max(0.0, 1e-3 - leads[wanted - 1])
             for s in scores.values():
                 s[c] += bias
-        for cell, s in scores.items():
-            result[(b, *cell)] = int(np.argmax(s))
+        for (row, column), s in scores.items():
+            result[b, row, column] = int(np.argmax(s))
     return result
 
 
