@@ -11,10 +11,7 @@ shows. Images are those of TRANSFERSEG_DATA, or noise, cycled. TRANSFERSEG_BENCH
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.process import peak_memory_mb
+from benchmarks.process import in_process, peak_memory_mb
 from benchmarks.rows import real_files, row
 
 SHORT, MEDIUM = 100, 400
@@ -58,25 +55,20 @@ def rows() -> list[dict]:
 
 def prepare(root: Path, backbone: str, image_size: int) -> None:
     """Models and images that every run shares, made in a process of their own."""
-    command = [sys.executable, "-m", "benchmarks.labels_beam", "prepare", str(root), backbone, str(image_size)]
-    subprocess.run(command, check=True)
+    in_process("labels_beam", "_prepare", str(root), backbone, image_size)
 
 
 def measure(root: Path, how: str, count: int, threads: dict[str, str] = _ONE_THREAD) -> dict:
     """Labels `count` images in a fresh process: rate (images/s), rss_mb (peak), startup_s (to the first mask)."""
     output = Path(tempfile.mkdtemp(dir=root)) / "masks"  # new each time: what is labelled already is not made again
-    environment = {**os.environ, **threads, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "benchmarks.labels_beam", how, str(root), str(count), str(output)]
     started = time.time()
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if answer.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])}: {answer.stderr.strip()[-2000:]}")
+    peak = in_process("labels_beam", "_label", how, str(root), count, str(output), environment=threads)
     written = np.sort([path.stat().st_mtime for path in output.glob("*.png")])
     first, last = round(0.2 * len(written)), round(0.8 * len(written))
     return {
         "rate": float((last - first) / (written[last] - written[first])),
         "startup_s": float(written[0] - started),
-        "rss_mb": json.loads(answer.stdout.splitlines()[-1])["rss_mb"],
+        "rss_mb": peak,
     }
 
 
@@ -92,13 +84,13 @@ def write_inputs(root: Path, count: int) -> None:
     (root / f"tags{count}.csv").write_text("\n".join(lines) + "\n")
 
 
-def _prepare(root: Path, backbone: str, image_size: int) -> None:
+def _prepare(folder: str, backbone: str, image_size: int) -> None:
     from serving.export import export_maps
     from trainer.data.categories import Categories
     from trainer.models.cam import build_cam
     from trainer.models.large_fov import build_segmentation
 
-    categories = Categories(tuple(_NAMES), ())
+    root, categories = Path(folder), Categories(tuple(_NAMES), ())
     for kind, net in (("cam", build_cam(backbone, 20, None, 0)), ("l_net", build_segmentation(backbone, 1, None, 0))):
         export_maps(net, root / kind, kind=kind, image_size=image_size, categories=categories, metadata={})
     (root / "sources").mkdir()
@@ -112,14 +104,17 @@ def _prepare(root: Path, backbone: str, image_size: int) -> None:
         cv2.imwrite(str(root / "sources" / f"{i:02d}.jpg"), cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX))
 
 
-def _label(how: str, root: Path, count: int, output: Path) -> None:
+def _label(how: str, folder: str, count: int, output: str) -> float:
+    """Labels; the peak memory in MB."""
     from components.weak_labels.label_folder import label_folder
 
-    inputs = (root / "l_net", root / "cam", root / f"images{count}", root / f"tags{count}.csv", output)
+    root = Path(folder)
+    inputs = (root / "l_net", root / "cam", root / f"images{count}", root / f"tags{count}.csv", Path(output))
     if how == "loop":
         _loop(*inputs)
     else:
         label_folder(*inputs, beam_args=MULTI if how == "two" else [])
+    return peak_memory_mb()
 
 
 def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) -> None:
@@ -141,12 +136,3 @@ def _loop(l_net: Path, cam: Path, images: Path, tags_csv: Path, output: Path) ->
     samples = (sample for source in sources for sample in read.process(source))
     for result in networks.process(samples):
         list(write.process(result))
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "prepare":
-        _prepare(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
-    else:
-        _label(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
-        peak = peak_memory_mb()
-        sys.stdout.write(json.dumps({"rss_mb": peak}) + "\n")

@@ -14,20 +14,16 @@ from the truth, blurred and shifted as networks would blur and shift them, so th
 Times are CPU time of a process held to one thread: what one core needs, whatever else the machine does.
 """
 
-import json
-import os
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 from skimage.segmentation import random_walker, slic
 
+from benchmarks.process import in_process
 from benchmarks.rows import real_files, row
 from components.weak_labels.core.assignment import assign
 from components.weak_labels.core.label_config import LabelConfig
@@ -51,15 +47,12 @@ def rows() -> list[dict]:
     In a process of its own, since BLAS reads its number of threads once, when numpy is first imported.
     """
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    command = [sys.executable, "-m", "benchmarks.labels_core"]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, env=os.environ | one_thread, check=True, stdout=subprocess.PIPE)
-    return json.loads(done.stdout)
+    return in_process("labels_core", "_measure", environment=one_thread)
 
 
-def _measure(images: list[np.ndarray], repeats: int = 15) -> list[dict]:
+def _measure(repeats: int = 15) -> list[dict]:
     cv2.setNumThreads(1)
-    settings = LabelConfig()
+    settings, images = LabelConfig(), _images()
     objectness, activations = _maps()
 
     def whole(image: np.ndarray) -> None:
@@ -190,7 +183,3 @@ def _maps() -> tuple[np.ndarray, np.ndarray]:
         return np.exp(-((x - centre_x) ** 2 + (y - 190) ** 2) / (2 * radius**2))
 
     return np.maximum(bump(140, 70), bump(360, 70)), np.dstack([bump(140, 30), bump(360, 30)])
-
-
-if __name__ == "__main__":
-    print(json.dumps(_measure(_images())))

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
-def in_process(module: str, function: str, *arguments: object) -> Any:
-    """What benchmarks.<module>.<function> returns, as JSON carries it, called in a fresh process.
+def in_process(module: str, function: str, *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
+    """What benchmarks.<module>.<function> returns, as JSON carries it, in a fresh process; `environment` joins ours.
 
     Raises:
       RuntimeError: it failed; with the last lines it wrote.
     """
     code = f"import json; from benchmarks.{module} import {function} as f; print(json.dumps(f(*{arguments!r})))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    variables = os.environ | (environment or {})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables)
     if done.returncode:
         raise RuntimeError(f"benchmarks.{module}.{function}: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

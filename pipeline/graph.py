@@ -12,7 +12,7 @@ from tfx.orchestration.pipeline import Pipeline
 
 from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.dataset_config import fingerprint
-from components.serving_validator.executor import BLESSED
+from components.serving_validator.component import BLESSED
 from pipeline import nodes
 from pipeline.config.run_config import RunConfig
 
@@ -40,7 +40,8 @@ def create_pipeline(
     """
     state = fingerprint(config.dataset) if dataset_state is None else dataset_state
     categories = config.categories.resolve()
-    examples = ImageExampleGen(config.dataset, categories, state).with_id("examples")
+    known, dataset = categories.to_json(), config.dataset.model_dump_json()
+    examples = ImageExampleGen(dataset=dataset, categories=known, fingerprint=state).with_id("examples")
     checks = nodes.data_checks(examples)
 
     if config.cam_from:

@@ -150,32 +150,32 @@ def calibration(config: RunConfig, examples: BaseNode, cam: BaseNode, checkpoint
         examples=examples.outputs["examples"],
         cam=cam.outputs["model"],
         l_net=rehearsal.outputs["model"],
-        settings=config.labels,
+        settings=config.labels.model_dump_json(),
     ).with_id("calibration")
     return [rehearsal, search]
 
 
 def weak_labels(
     config: RunConfig, examples: BaseNode, cam: BaseNode, l_net: BaseNode, calibration: BaseNode | None, store: str
-) -> WeakLabels:
+) -> BaseNode:
     return WeakLabels(
-        examples=examples.outputs["examples"],
+        unlabelled_examples=examples.outputs["examples"],
         cam=cam.outputs["model"],
         l_net=l_net.outputs["model"],
-        settings=config.labels,
-        categories=config.categories.resolve(),
+        settings=config.labels.model_dump_json(),
+        categories=config.categories.resolve().to_json(),
         max_dead_share=config.dataset.max_bad_share,
         calibration=calibration.outputs["calibration"] if calibration else None,
         store=store,
     ).with_id("weak_labels")
 
 
-def label_gate(config: RunConfig, labelled: BaseNode, examples: BaseNode) -> WeakLabelGate:
+def label_gate(config: RunConfig, labelled: BaseNode, examples: BaseNode) -> BaseNode:
     return WeakLabelGate(
         examples=labelled.outputs["examples"],
         unlabelled_examples=examples.outputs["examples"],
-        categories=config.categories.resolve(),
-        settings=config.label_gate,
+        categories=config.categories.resolve().to_json(),
+        settings=config.label_gate.model_dump_json(),
     ).with_id("label_gate")
 
 
@@ -200,8 +200,8 @@ def serving_checks(config: RunConfig, model: BaseNode, examples: BaseNode) -> li
     check = ServingValidator(
         model=model.outputs["model"],
         examples=examples.outputs["examples"],
-        categories=config.categories.resolve(),
-        settings=config.serving_check,
+        categories=config.categories.resolve().to_json(),
+        settings=config.serving_check.model_dump_json(),
         infra_blessing=docker.outputs["blessing"] if docker else None,
     ).with_id("serving_check")
     return [docker, check] if docker else [check]

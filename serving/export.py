@@ -142,7 +142,7 @@ def read_categories(saved_model: str | os.PathLike, kind: Kind) -> Categories:
       UserError: the folder is no model of ours, or one of another kind.
     """
     try:
-        categories = Categories.from_dict(json.loads(Path(saved_model, _CATEGORIES).read_text()))
+        categories = Categories.from_json(Path(saved_model, _CATEGORIES).read_text())
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{saved_model}: cannot read its categories ({error}); give an exported model") from None
     found = read_metadata(saved_model).get("kind", "segmentation")

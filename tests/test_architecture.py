@@ -64,7 +64,7 @@ def test_label_core_needs_only_numpy_scipy_and_opencv():
 def test_no_two_modules_of_a_room_share_a_name(room):
     """But those that TFX's components and Python's packages all have."""
     names = Counter(path.name for path in (ROOT / room).rglob("*.py"))
-    assert {name for name, number in names.items() if number > 1} <= {"component.py", "executor.py", "__init__.py"}
+    assert {name for name, number in names.items() if number > 1} <= {"component.py", "__init__.py"}
 
 
 @pytest.mark.parametrize("room", FLOORS)

@@ -99,12 +99,12 @@ def test_the_training_rows_at_a_tiny_size(here, monkeypatch):
 
 @pytest.mark.slow
 def test_the_label_rows_at_a_tiny_size(here, tmp_path):
-    found = {row["name"]: row for row in labels_core._measure(labels_core._images(), repeats=1)}
+    found = {row["name"]: row for row in labels_core._measure(repeats=1)}
     assert found["labels.core_ms"]["value"] > 0 and found["labels.vs_random_walker"]["ratio"] > 0
-    labels_beam._prepare(tmp_path, "tiny", 65)
+    labels_beam._prepare(str(tmp_path), "tiny", 65)
     labels_beam.write_inputs(tmp_path, 4)
     for how in ("loop", "one"):
-        labels_beam._label(how, tmp_path, 4, tmp_path / how)
+        labels_beam._label(how, str(tmp_path), 4, str(tmp_path / how))
     [loop, one] = [sorted((tmp_path / how).glob("*.png")) for how in ("loop", "one")]
     assert len(loop) == len(one) == 4
     for mask, same in zip(loop, one, strict=True):

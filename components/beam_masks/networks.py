@@ -210,9 +210,9 @@ def _output(future: Future) -> Result | beam.pvalue.TaggedOutput:
     return beam.pvalue.TaggedOutput(DEAD, dead_letter(done.sample.key, done.fault))
 
 
-def threads_per_worker(beam_args: Sequence[str]) -> int | None:
+def threads_per_worker(options: PipelineOptions) -> int | None:
     """Cores for each process when Beam runs several here, else None (TensorFlow takes what there is)."""
-    options = PipelineOptions(list(beam_args)).view_as(DirectOptions)
+    options = options.view_as(DirectOptions)
     if options.direct_running_mode != "multi_processing":
         return None
     return max(1, cores() // (options.direct_num_workers or cores()))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from apache_beam.options.pipeline_options import PipelineOptions
 from PIL import Image
 
 from components.beam_masks import job
@@ -82,7 +83,7 @@ def predict_folder(
                 [model],
                 served_mask,
                 max_pixels=max_pixels or limit,
-                threads=threads_per_worker(beam_args),
+                threads=threads_per_worker(PipelineOptions(list(beam_args))),
                 needs_pixels=False,
             ),
             output,

@@ -1,15 +1,21 @@
-"""DataGate's specification."""
-
-from __future__ import annotations
+"""DataGate: reads what ExampleValidator found and lets the run go on or stops it."""
 
 import json
-from collections.abc import Sequence
 
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import ExampleAnomalies, Examples
 
-from components.data_gate.executor import Executor
+from components.beam_masks.masks import write_atomic
+from components.data_gate.findings import anomaly_lines, empty_split_lines
+from components.image_example_gen.records import SPLITS
+from components.image_example_gen.write_examples import read_summary
+from trainer.data.files import read_bytes
+from trainer.errors import UserError
 
 
 class DataBlessing(types.Artifact):
@@ -18,43 +24,31 @@ class DataBlessing(types.Artifact):
     TYPE_NAME = "transferseg.DataBlessing"  # Kubeflow wants a name in two parts
 
 
-class DataGateSpec(types.ComponentSpec):
-    PARAMETERS = {"required_splits": component_spec.ExecutionParameter(type=str)}
-    INPUTS = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
-    }
-    OUTPUTS = {"blessing": component_spec.ChannelParameter(type=DataBlessing)}
-
-
-class DataGate(base_component.BaseComponent):
-    """Fails unless the examples are free of anomalies and no required split is empty.
+@component
+def DataGate(
+    examples: InputArtifact[Examples],
+    anomalies: InputArtifact[ExampleAnomalies],
+    blessing: OutputArtifact[DataBlessing],
+) -> None:
+    """Fails unless the examples are free of anomalies and no split is empty.
 
     ExampleValidator only reports. Components that must not run on bad examples are put behind the gate by
     `component.add_upstream_node(gate)`.
+
+    Args:
+      examples: ImageExampleGen's; its summary.json has the counts.
+      anomalies: ExampleValidator's on the same examples, one SchemaDiff.pb for each split.
+      blessing: gets blessed.json, the number of examples of each split.
+
+    Raises:
+      UserError: there are anomalies or empty splits; one line each.
     """
-
-    SPEC_CLASS = DataGateSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
-
-    def __init__(
-        self,
-        examples: types.BaseChannel,
-        anomalies: types.BaseChannel,
-        required_splits: Sequence[str] = ("strong", "weak", "eval"),
-    ):
-        """Constructs the component.
-
-        Args:
-          examples: ImageExampleGen's output.
-          anomalies: ExampleValidator's output on the same examples.
-          required_splits: splits that must not be empty.
-        """
-        super().__init__(
-            DataGateSpec(
-                required_splits=json.dumps(list(required_splits)),
-                examples=examples,
-                anomalies=anomalies,
-                blessing=types.Channel(type=DataBlessing),
-            )
-        )
+    counts = read_summary(examples.uri)["splits"]
+    lines = empty_split_lines(counts, SPLITS)
+    for split in artifact_utils.decode_split_names(anomalies.split_names):
+        if counts.get(split):
+            path = f"{artifact_utils.get_split_uri([anomalies], split)}/{DEFAULT_FILE_NAME}"
+            lines += anomaly_lines(split, anomalies_pb2.Anomalies.FromString(read_bytes(path)))
+    if lines:
+        raise UserError("\n".join(["the examples did not pass the data gate:", *lines]))
+    write_atomic(f"{blessing.uri}/blessed.json", json.dumps(counts).encode())

@@ -1,49 +1,50 @@
-"""ImageExampleGen's specification: what goes in, what comes out."""
+"""ImageExampleGen: glue between TFX and the Beam transform."""
 
-from __future__ import annotations
+import apache_beam as beam
+from tfx.components.util import examples_utils
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import Examples
 
-import json
-
-from tfx import types
-from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
-
-from components.image_example_gen.dataset_config import DatasetConfig
-from components.image_example_gen.executor import Executor
+from components.image_example_gen import write_examples
+from components.image_example_gen.dataset_config import DatasetConfig, check_dataset
+from components.image_example_gen.records import SPLITS
+from components.image_example_gen.voc import spans
 from trainer.data.categories import Categories
 
 
-class ImageExampleGenSpec(types.ComponentSpec):
-    """Execution properties are strings, so that the cache sees every change of settings, categories and files."""
+@component(use_beam=True)
+def ImageExampleGen(
+    examples: OutputArtifact[Examples],
+    dataset: Parameter[str],
+    categories: Parameter[str],
+    fingerprint: Parameter[str],
+    pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Reads a VOC-layout folder into examples with the splits `strong`, `weak` and `eval`.
 
-    PARAMETERS = {
-        "dataset": component_spec.ExecutionParameter(type=str),
-        "categories": component_spec.ExecutionParameter(type=str),
-        "fingerprint": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS = {}
-    OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+    Args:
+      examples: gets Split-strong, Split-weak and Split-eval (GZIP TFRecords of tf.Examples, keys in
+        trainer.data.features), summary.json and rejected.jsonl. Its span is the newest one.
+      dataset: JSON of DatasetConfig.
+      categories: Categories.to_json().
+      fingerprint: changes when the files do (dataset_config.fingerprint), so that the cache is right.
 
+    Raises:
+      UserError: the dataset cannot be read, or more than `max_bad_share` of its images are bad.
+    """
+    settings, known = DatasetConfig.model_validate_json(dataset), Categories.from_json(categories)
+    check_dataset(settings, known)
+    with pipeline:
+        _ = pipeline | write_examples.WriteExamples(examples.uri, settings, known)
+    summary, rejected = write_examples.read_summary(examples.uri), write_examples.read_rejected(examples.uri)
+    total = sum(summary["splits"].values()) + len(rejected)
+    where = f"{examples.uri}/{write_examples.REJECTED}"
+    write_examples.refuse_if_too_bad(rejected, total, settings.max_bad_share, where)
 
-class ImageExampleGen(base_beam_component.BaseBeamComponent):
-    """Reads a VOC-layout folder into examples with the splits `strong`, `weak` and `eval`."""
-
-    SPEC_CLASS = ImageExampleGenSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
-
-    def __init__(self, dataset: DatasetConfig, categories: Categories, fingerprint: str):
-        """Constructs the component.
-
-        Args:
-          dataset: where and how to read.
-          categories: which categories are strong and which weak.
-          fingerprint: a string that changes when the files do (dataset_config.fingerprint), so that the cache is right.
-        """
-        super().__init__(
-            ImageExampleGenSpec(
-                dataset=dataset.model_dump_json(),
-                categories=json.dumps(categories.to_dict()),
-                fingerprint=fingerprint,
-                examples=types.Channel(type=standard_artifacts.Examples),
-            )
-        )
+    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    examples.span, examples.version = max(spans(settings.root, settings.train)), 0
+    examples_utils.set_file_format(examples, "tfrecords_gzip")
+    examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)

@@ -1,16 +1,26 @@
-"""WeakLabelGate's specification."""
-
-from __future__ import annotations
+"""WeakLabelGate: joins the label records and the examples in Beam, lets the run go on or stops it."""
 
 import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import apache_beam as beam
 from tfx import types
-from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter, InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import Examples
 
-from components.weak_label_gate.executor import Executor
-from components.weak_label_gate.label_statistics import LabelGateConfig
+from components.beam_masks.masks import write_atomic
+from components.image_example_gen.records import WEAK
+from components.weak_label_gate.label_statistics import LabelGateConfig, LabelSums, failures, label_statistics
+from components.weak_labels.examples import label_files, split_files
 from trainer.data.categories import Categories
+from trainer.data.features import key_of, read_examples, tags_of
+from trainer.data.files import read_json, read_lines
+from trainer.errors import UserError
+
+STATISTICS = "statistics.json"
 
 
 class LabelBlessing(types.Artifact):
@@ -19,48 +29,58 @@ class LabelBlessing(types.Artifact):
     TYPE_NAME = "transferseg.LabelBlessing"  # Kubeflow wants a name in two parts
 
 
-class WeakLabelGateSpec(types.ComponentSpec):
-    PARAMETERS = {
-        "settings": component_spec.ExecutionParameter(type=str),
-        "categories": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "unlabelled_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-    }
-    OUTPUTS = {"blessing": component_spec.ChannelParameter(type=LabelBlessing)}
-
-
-class WeakLabelGate(base_beam_component.BaseBeamComponent):
+@component(use_beam=True)
+def WeakLabelGate(
+    examples: InputArtifact[Examples],
+    unlabelled_examples: InputArtifact[Examples],
+    blessing: OutputArtifact[LabelBlessing],
+    categories: Parameter[str],
+    settings: Parameter[str],
+    pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
     """Fails on a collapsed or stale label set.
 
     Components that must not train on bad labels are put behind the gate by `component.add_upstream_node(gate)`.
+
+    Args:
+      examples: WeakLabels', whose label records are read.
+      unlabelled_examples: ImageExampleGen's; labels of other images or tags are refused as stale.
+      blessing: gets statistics.json (see label_statistics).
+      categories: Categories.to_json().
+      settings: JSON of LabelGateConfig.
+
+    Raises:
+      UserError: the labels are refused; one line for each reason.
     """
-
-    SPEC_CLASS = WeakLabelGateSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
-
-    def __init__(
-        self,
-        examples: types.BaseChannel,
-        unlabelled_examples: types.BaseChannel,
-        categories: Categories,
-        settings: LabelGateConfig | None = None,
-    ):
-        """Constructs the component.
-
-        Args:
-          examples: WeakLabels' output.
-          unlabelled_examples: ImageExampleGen's output; labels of other images or tags are refused as stale.
-          categories: of the run.
-          settings: the limits.
-        """
-        super().__init__(
-            WeakLabelGateSpec(
-                settings=(settings or LabelGateConfig()).model_dump_json(),
-                categories=json.dumps(categories.to_dict()),
-                examples=examples,
-                unlabelled_examples=unlabelled_examples,
-                blessing=types.Channel(type=LabelBlessing),
-            )
+    weak, statistics = artifact_utils.get_split_uri([unlabelled_examples], WEAK), f"{blessing.uri}/{STATISTICS}"
+    known = Categories.from_json(categories)
+    with pipeline:
+        records = pipeline | "Labels" >> beam.Create(label_files(examples.uri)) | "SpreadLabels" >> beam.Reshuffle()
+        tagged = pipeline | "Examples" >> beam.Create(split_files(weak)) | "SpreadExamples" >> beam.Reshuffle()
+        _ = (
+            (records | beam.FlatMap(_records), tagged | beam.FlatMap(_tags))
+            | beam.CoGroupByKey()
+            | beam.MapTuple(_sums)
+            | beam.CombineGlobally(LabelSums.merged)
+            | beam.Map(_write_statistics, known, statistics)
         )
+    found = read_json(statistics, "the labels' statistics")
+    if lines := failures(found, LabelGateConfig.model_validate_json(settings)):
+        raise UserError("\n".join([f"the weak labels are refused ({examples.uri}):", *lines]))
+
+
+def _records(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((record["key"], record) for record in read_lines(file))
+
+
+def _tags(file: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    return ((key_of(example), tags_of(example)) for example in read_examples(file))
+
+
+def _sums(key: str, joined: tuple[Iterable[dict[str, Any]], Iterable[tuple[int, ...]]]) -> LabelSums:
+    records, tags = joined
+    return LabelSums.of_image(key, next(iter(records), None), next(iter(tags), None))
+
+
+def _write_statistics(sums: LabelSums, categories: Categories, path: str) -> None:
+    write_atomic(path, json.dumps(label_statistics(sums, categories), indent=2).encode())

@@ -1,75 +1,113 @@
-"""WeakLabels' specification: what goes in, what comes out."""
-
-from __future__ import annotations
+"""WeakLabels: glue between TFX and the Beam transform."""
 
 import json
 
-from tfx import types
-from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+import apache_beam as beam
+import tensorflow as tf
+from tfx.components.util import examples_utils
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter, InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import Examples, HyperParameters, Model
+from tfx.utils import path_utils
 
-from components.weak_labels.core.label_config import LabelConfig
-from components.weak_labels.executor import Executor
+from components.beam_masks.faults import refuse_above
+from components.beam_masks.job import model_digest, recipe_of, write_json_lines
+from components.beam_masks.masks import write_atomic
+from components.beam_masks.networks import threads_per_worker
+from components.beam_masks.output import DEAD_LETTERS, SUMMARY
+from components.image_example_gen.records import STRONG, WEAK
+from components.weak_labels.core.label_config import VALUES, LabelConfig, read_label_settings
+from components.weak_labels.examples import CATEGORIES, split_files
+from components.weak_labels.label_store import LabelStore
+from components.weak_labels.shards import LabelShard, LabelShards
+from components.weak_labels.transform import label_networks
+from serving.export import read_categories
 from trainer.data.categories import Categories
+from trainer.data.files import read_json, read_lines
+from trainer.data.pictures import MAX_PIXELS
+from trainer.errors import UserError
 
 
-class WeakLabelsSpec(types.ComponentSpec):
-    """Inputs and outputs may not share a name, hence `unlabelled_examples` in and `examples` out."""
+@component(use_beam=True)
+def WeakLabels(
+    unlabelled_examples: InputArtifact[Examples],
+    cam: InputArtifact[Model],
+    l_net: InputArtifact[Model],
+    examples: OutputArtifact[Examples],
+    settings: Parameter[str],
+    categories: Parameter[str],
+    max_dead_share: Parameter[float],
+    store: Parameter[str] = None,
+    calibration: InputArtifact[HyperParameters] = None,
+    pipeline: BeamComponentParameter[beam.Pipeline] = None,
+) -> None:
+    """Gives every weak example a generated mask; strong examples are passed on. The eval split is left behind.
 
-    PARAMETERS = {
-        "settings": component_spec.ExecutionParameter(type=str),
-        "categories": component_spec.ExecutionParameter(type=str),
-        "max_dead_share": component_spec.ExecutionParameter(type=float),
-        "store": component_spec.ExecutionParameter(type=str, optional=True),
-    }
-    INPUTS = {
-        "unlabelled_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "cam": component_spec.ChannelParameter(type=standard_artifacts.Model),
-        "l_net": component_spec.ChannelParameter(type=standard_artifacts.Model),
-        "calibration": component_spec.ChannelParameter(type=standard_artifacts.HyperParameters, optional=True),
-    }
-    OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+    Args:
+      unlabelled_examples: ImageExampleGen's, with the splits strong and weak.
+      cam: exported CAM classifier of the same categories.
+      l_net: exported L-Net.
+      examples: gets Split-strong (copied files), Split-weak (same examples with mask/encoded as grey PNG and
+        mask/source "generated"; those that failed are left out), labels/ (records, see shards.LabelShard),
+        categories.json (of its ids), dead_letters.jsonl (key, stage, reason) and summary.json (images labelled, kept of
+        these from earlier runs, dead; with boxes, how many and how many are empty).
+      settings: JSON of LabelConfig.
+      categories: Categories.to_json().
+      max_dead_share: share of weak images that may fail, 0..1.
+      store: folder of labels kept from run to run, or None: an image with the same bytes and tags that was labelled by
+        the same networks and settings is not labelled again.
+      calibration: its values replace `settings`.
+
+    Raises:
+      UserError: the CAM knows other categories.
+      TooManyFaults: too large a share of the weak images failed.
+    """
+    models = [path_utils.serving_model_path(model.uri) for model in (cam, l_net)]
+    _check_categories(models[0], Categories.from_json(categories))
+    read_categories(models[1], "l_net")
+    values = _settings(calibration, settings)
+    kept = LabelStore(store, recipe_of(values.model_dump_json(), *map(model_digest, models))) if store else None
+    threads = threads_per_worker(pipeline.options)
+    networks = label_networks(*models, values, max_pixels=MAX_PIXELS, threads=threads)
+    strong, weak = (split_files(artifact_utils.get_split_uri([unlabelled_examples], s)) for s in (STRONG, WEAK))
+    copies = f"{examples.uri}/Split-{STRONG}"
+    tf.io.gfile.makedirs(copies)
+    dead_letters, summary = f"{examples.uri}/{DEAD_LETTERS}", f"{examples.uri}/{SUMMARY}"
+    write_atomic(f"{examples.uri}/{CATEGORIES}", categories.encode())
+    with pipeline:
+        counts, dead = pipeline | LabelShards(weak, LabelShard(networks, examples.uri, kept))
+        write_json_lines(dead, dead_letters, "Letters")
+        _ = counts | "WriteSummary" >> beam.Map(_write_summary, summary)
+        _ = pipeline | "Strong" >> beam.Create(strong) | beam.Reshuffle() | beam.Map(_copy, copies)
+
+    counted = read_json(summary, "the labels' counts")
+    refuse_above(max_dead_share, read_lines(dead_letters), counted["labelled"] + counted["dead"], dead_letters)
+
+    examples.split_names = artifact_utils.encode_split_names([STRONG, WEAK])
+    examples.span, examples.version = unlabelled_examples.span, unlabelled_examples.version
+    examples_utils.set_file_format(examples, examples_utils.get_file_format(unlabelled_examples))
+    examples_utils.set_payload_format(examples, examples_utils.get_payload_format(unlabelled_examples))
 
 
-class WeakLabels(base_beam_component.BaseBeamComponent):
-    """Gives every weak example a generated mask; strong examples are passed on. The eval split is left behind."""
+def _write_summary(counts: dict[str, int], path: str) -> None:
+    write_atomic(path, json.dumps({"labelled": 0, "kept": 0, "dead": 0} | counts).encode())
 
-    SPEC_CLASS = WeakLabelsSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(
-        self,
-        examples: types.BaseChannel,
-        cam: types.BaseChannel,
-        l_net: types.BaseChannel,
-        settings: LabelConfig,
-        categories: Categories,
-        max_dead_share: float = 0.05,
-        calibration: types.BaseChannel | None = None,
-        store: str | None = None,
-    ):
-        """Constructs the component.
+def _copy(file: str, folder: str) -> None:
+    tf.io.gfile.copy(file, f"{folder}/{file.rpartition('/')[2]}", overwrite=True)
 
-        Args:
-          examples: ImageExampleGen's output.
-          cam: exported CAM classifier of the same categories.
-          l_net: exported L-Net.
-          settings: of the label core.
-          categories: of the run.
-          max_dead_share: share of weak images that may fail, 0..1.
-          calibration: of LabelCalibration; its values replace `settings`.
-          store: folder of labels kept from run to run; None labels every image anew.
-        """
-        super().__init__(
-            WeakLabelsSpec(
-                settings=settings.model_dump_json(),
-                categories=json.dumps(categories.to_dict()),
-                max_dead_share=max_dead_share,
-                store=store,
-                unlabelled_examples=examples,
-                cam=cam,
-                l_net=l_net,
-                calibration=calibration,
-                examples=types.Channel(type=standard_artifacts.Examples),
-            )
+
+def _check_categories(cam: str, categories: Categories) -> None:
+    known = read_categories(cam, "cam")
+    if known.foreground != categories.foreground:
+        raise UserError(
+            f"{cam}: the CAM was trained on other categories ({', '.join(known.foreground)}) than this run's "
+            f"({', '.join(categories.foreground)}); train it again"
         )
+
+
+def _settings(calibration: HyperParameters | None, settings: str) -> LabelConfig:
+    return (
+        read_label_settings(f"{calibration.uri}/{VALUES}") if calibration else LabelConfig.model_validate_json(settings)
+    )

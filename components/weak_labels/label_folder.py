@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from apache_beam.options.pipeline_options import PipelineOptions
+
 from components.beam_masks import job
 from components.beam_masks.coco_export import COCO, write_coco
 from components.beam_masks.images import list_images
@@ -93,7 +95,7 @@ def label_folder(
                 models[-1],
                 settings,
                 max_pixels=max_pixels,
-                threads=threads_per_worker(beam_args),
+                threads=threads_per_worker(PipelineOptions(list(beam_args))),
             ),
             output,
             recipe=job.recipe_of(settings.model_dump_json(), categories.names, *digests),

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from components.beam_masks.masks import write_atomic
 from components.beam_masks.output import SUMMARY as LABEL_COUNTS
-from components.serving_validator.executor import REPORT as SERVING_REPORT
+from components.serving_validator.component import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.templates import duration, percent
 from trainer.data.categories import Categories

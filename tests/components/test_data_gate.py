@@ -16,7 +16,6 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.data_gate.component import DataBlessing, DataGate
-from components.data_gate.executor import Executor
 from components.data_gate.findings import anomaly_lines, empty_split_lines
 from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.dataset_config import DatasetConfig, fingerprint
@@ -67,7 +66,7 @@ def gate(tmp_path, counts, anomalies=""):
         artifact.uri = str(uris[name])
     artifacts["anomalies"].split_names = '["strong", "weak"]'
     inputs = {name: [artifacts[name]] for name in ("examples", "anomalies")}
-    Executor().Do(inputs, {"blessing": [artifacts["blessing"]]}, {"required_splits": '["strong", "weak", "eval"]'})
+    DataGate.EXECUTOR_SPEC.executor_class().Do(inputs, {"blessing": [artifacts["blessing"]]}, {})
     return uris["blessing"]
 
 
@@ -105,7 +104,9 @@ def run_pipeline(tmp_path, source):
 
 
 def run_on(tmp_path, settings):
-    return run_pipeline(tmp_path, ImageExampleGen(settings, CATEGORIES, fingerprint(settings)))
+    known, dataset = CATEGORIES.to_json(), settings.model_dump_json()
+    examples = ImageExampleGen(dataset=dataset, categories=known, fingerprint=fingerprint(settings))
+    return run_pipeline(tmp_path, examples)
 
 
 @pytest.mark.e2e

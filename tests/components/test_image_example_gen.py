@@ -1,6 +1,5 @@
 """A dataset on disk through checks, Beam and TFX's executor: what comes out, and what a person is told if it cannot."""
 
-import json
 import os
 import shutil
 
@@ -16,8 +15,8 @@ from tfx.types import standard_artifacts
 
 from components.image_example_gen import voc
 from components.image_example_gen import write_examples as transform
+from components.image_example_gen.component import ImageExampleGen
 from components.image_example_gen.dataset_config import DatasetConfig, check_dataset, fingerprint
-from components.image_example_gen.executor import Executor
 from components.image_example_gen.tables import read_tags
 from components.image_example_gen.write_examples import WriteExamples, read_rejected, read_summary
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
@@ -153,11 +152,11 @@ def run_executor(settings, uri):
     artifact.uri = str(uri)
     properties = {
         "dataset": settings.model_dump_json(),
-        "categories": json.dumps(CATEGORIES.to_dict()),
+        "categories": CATEGORIES.to_json(),
         "fingerprint": "-",
     }
     context = base_beam_executor.BaseBeamExecutor.Context(tmp_dir=str(uri), unique_id="1")
-    Executor(context).Do({}, {"examples": [artifact]}, properties)
+    ImageExampleGen.EXECUTOR_SPEC.executor_class(context).Do({}, {"examples": [artifact]}, properties)
     return artifact
 
 

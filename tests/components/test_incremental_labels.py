@@ -10,9 +10,9 @@ from tfx.components.util import examples_utils
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.weak_labels.component import WeakLabels
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import read_labels, split_files
-from components.weak_labels.executor import Executor
 from components.weak_labels.label_store import LabelStore, labels_in
 from components.weak_labels.shards import LabelShard
 from trainer.data import features
@@ -57,11 +57,11 @@ def label(models, tmp_path):
             inputs[kind] = [model]
         properties = {
             "settings": LabelConfig(**settings).model_dump_json(),
-            "categories": json.dumps(CATEGORIES.to_dict()),
+            "categories": CATEGORIES.to_json(),
             "max_dead_share": 0.5,
             "store": str(tmp_path / store) if store else None,
         }
-        Executor().Do(inputs, {"examples": [output]}, properties)
+        WeakLabels.EXECUTOR_SPEC.executor_class().Do(inputs, {"examples": [output]}, properties)
         summary = json.loads((tmp_path / name / "out" / "summary.json").read_text())
         examples = features.read_examples(split_files(f"{output.uri}/Split-weak"))
         masks = {features.key_of(one): one.features.feature[features.MASK].bytes_list.value[0] for one in examples}

@@ -7,8 +7,8 @@ import tensorflow as tf
 from labelling_samples import encode, scene
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.label_calibration.executor import Executor
-from components.weak_labels import executor as weak_labels
+from components.label_calibration.component import LabelCalibration
+from components.weak_labels import component as weak_labels
 from components.weak_labels.core.label_config import LabelConfig, read_label_settings
 from trainer.data import features
 from trainer.errors import UserError
@@ -51,7 +51,9 @@ def inputs(models, tmp_path):
 
 def calibrate(inputs, folder):
     output = artifact(standard_artifacts.HyperParameters, folder)
-    Executor().Do(inputs, {"calibration": output}, {"settings": START.model_dump_json()})
+    LabelCalibration.EXECUTOR_SPEC.executor_class().Do(
+        inputs, {"calibration": output}, {"settings": START.model_dump_json()}
+    )
     return output
 
 
@@ -61,8 +63,8 @@ def test_the_label_step_uses_what_calibration_found(inputs, tmp_path):
     figures = json.loads((tmp_path / "out" / "calibration.json").read_text())
     assert figures["images"] == 3 and figures["miou"] > figures["start_miou"]
     properties = {"settings": START.model_dump_json()}
-    assert weak_labels._settings({"calibration": output}, properties) == found != START
-    assert weak_labels._settings({}, properties) == START
+    assert weak_labels._settings(output[0], properties["settings"]) == found != START
+    assert weak_labels._settings(None, properties["settings"]) == START
 
 
 def test_an_l_net_that_has_seen_every_category_is_refused(inputs, tmp_path):

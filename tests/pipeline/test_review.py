@@ -86,7 +86,7 @@ def test_labels_keep_the_names_they_were_made_with(workdir, tmp_path):
     workdir, originals = workdir
     names = [*VOC[1:], VOC[0]]
     folder = workdir / "artifacts/weak_labels/examples/11"
-    (folder / "categories.json").write_text(json.dumps(Categories(tuple(names), ()).to_dict()))
+    (folder / "categories.json").write_text(Categories(tuple(names), ()).to_json())
     export(workdir, tmp_path / "review", 1)
     rows = (tmp_path / "review/review.csv").read_text().splitlines()
     assert rows[1].split(",")[2] == "|".join(names[i - 1] for i in originals[5].ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,6 +93,13 @@ class Categories:
     @classmethod
     def from_dict(cls, value: dict) -> Categories:
         return cls(tuple(value["foreground"]), tuple(value["strong"]))
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> Categories:
+        return cls.from_dict(json.loads(text))
 
 
 def special_id(name: str) -> int | None:
