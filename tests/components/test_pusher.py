@@ -5,7 +5,7 @@ import json
 import pytest
 from tfx.types import standard_artifacts
 
-from components.pusher.executor import Executor
+from components.pusher.component import Executor
 
 
 def push(place, content, blessed=1):
