@@ -22,6 +22,7 @@ from components.dataset_import.mask_decoding import (
     mask_of,
     pair,
     read_colours,
+    shared_ending,
 )
 from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
@@ -212,6 +213,8 @@ def _paired(
         stems = {stem_of(name) for name in listed - set(pngs.values())}
         bare = {file: MASK_ENDINGS.sub("", stem) for stem, file in pngs.items()}
         files = [file for file, stem in bare.items() if stem in stems or pngs.get(stem, file) != file]
+        if not files and shared_ending(stems) and shared_ending(pngs):
+            files = list(bare)
         listed -= set(files)
     if others := [file for file in files if not suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))]:
         notes.append(f"{len(others)} files of {masks} are no masks by their names, e.g. {shown(others[0])}")

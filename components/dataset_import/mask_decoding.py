@@ -114,8 +114,8 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
     """
     stems = {file: stem_of(plain(file)) for file in files if suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))}
     found, odd = by_picture({file: (stem, MASK_ENDINGS.sub("", stem)) for file, stem in stems.items()}, pictures)
-    if not found and (ending := _shared_ending(map(stem_of, pictures.paths))):
-        own = len(_shared_ending(stems.values()))
+    ending, own = shared_ending(map(stem_of, pictures.paths)), len(shared_ending(stems.values()))
+    if not found and (ending or own):
         also = {
             file: (f"{MASK_ENDINGS.sub('', stem)}{ending}", f"{stem[: len(stem) - own]}{ending}")
             for file, stem in stems.items()
@@ -130,7 +130,7 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
     return {picture: several[0] for picture, several in found.items() if len(several) == 1}, faults
 
 
-def _shared_ending(stems: Iterable[str]) -> str:
+def shared_ending(stems: Iterable[str]) -> str:
     """What several names end with, from a _ or - on: "_sat" of 1_sat and 2_sat; "" if there is nothing."""
     several = [stem[::-1] for stem in stems]
     shared = os.path.commonprefix(several)[::-1] if len(several) > 1 else ""
@@ -170,7 +170,8 @@ def by_picture(
 
 
 def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
-    """A table of colours: lines `name:red,green,blue` (CVAT's labelmap.txt) or `name,red,green,blue` (class_dict.csv).
+    """A table of colours: lines `name:red,green,blue` (CVAT's labelmap.txt), `name,red,green,blue` (class_dict.csv) or
+    `red green blue name` (CamVid's label_colors.txt).
 
     Returns:
       (RGB -> id, names by id). Background is 0, "ignore" and "void" are 255; a name without a colour has no pixels.
@@ -184,6 +185,7 @@ def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
         line = line.strip()
         if not line or line.startswith("#") or re.fullmatch(r"name\W+r(ed)?\W+g(reen)?\W+b(lue)?", line, re.I):
             continue
+        line = re.sub(r"^(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})\s+(\S.*)$", r"\4:\1,\2,\3", line)
         found = re.match(r"^([^:]+):\s*(?:(\d{1,3}),\s*(\d{1,3}),\s*(\d{1,3})\s*)?(?::|$)", line) or re.match(
             r"^\"?([^,]*[^,\s\"])\"?\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*$", line
         )

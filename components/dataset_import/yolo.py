@@ -25,6 +25,7 @@ _ROUNDED = 1e-3  # our choice: fractions are written with a few digits
 _WHAT = "a YAML file with names"
 SPLITS = {  # folders' names, of which some are data.yaml's keys too -> what they mean
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",

@@ -18,10 +18,13 @@ from pipeline.config.run_config import load_config
 from pipeline.init.asked import Asked
 from pipeline.init.dataset import Found, look
 from pipeline.init.found_table import print_found
-from pipeline.init.recognise import NamesMissing, names_in, recognise, tables_beside
+from pipeline.init.parts import NamesMissing
+from pipeline.init.plain_folders import tables_beside
+from pipeline.init.recognise import names_in, recognise
 from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.data.categories import VOC, VOC_SPLITS
+from trainer.data.names import suffix_of
 from trainer.errors import UserError, shown
 from trainer.models.weight_files import backbone_of
 
@@ -51,6 +54,9 @@ def init(asked: Asked, console: Console) -> Path:
         if number := _only_in_xml(root):
             whole = f"transferseg import voc --root {shlex.quote(str(root))} --output all, then transferseg init all"
             _say(console, f"  {number} pictures have an XML alone, which is not read; to have these too: {whole}")
+    elif _holds_pictures(root) and root.resolve().is_relative_to(place.resolve()):
+        aside = asked.command(output=Path(f"{place.resolve().name}_{root.name}"))
+        raise UserError(f"{root}: holds pictures of the dataset itself; bring it into another folder: {aside}")
     for note in tables_beside(place, parts, root):
         _say(console, f"{place}: {note}")
     brought: list[tuple[str, str]] = []
@@ -81,6 +87,12 @@ def init(asked: Asked, console: Console) -> Path:
     _say(console, f"Wrote {asked.config}. Next, to see every bad file: {steps[0]}")
     _say(console, f"Then: {steps[1]} --workdir runs/first")
     return asked.config
+
+
+def _holds_pictures(root: Path) -> bool:
+    """Whether pictures lie in the folder that no import put there."""
+    ours = {root / voc.IMAGES, root / voc.MASKS}
+    return any(suffix_of(path.name) and not ours & set(path.parents) for path in root.rglob("*"))
 
 
 def _only_in_xml(root: Path) -> int:

@@ -1,4 +1,4 @@
-"""A dataset or a split of one, as `recognise` finds it; and which split the name of a file or folder says."""
+"""A dataset or a split of one, as `recognise` finds it, or what it lacks; and which split a name says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.dataset_import.items import Contents
 from components.dataset_import.yolo import SPLITS
+from trainer.errors import UserError
 
 _DEPTH = 3  # our choice: folders of folders that an archive may have been unpacked into
 
@@ -20,6 +21,14 @@ class Part:
     kind: str
     split: str
     read: Callable[[], Contents]
+
+
+class NamesMissing(UserError):
+    """Masks or records hold ids and nobody says what they mean. `number`: how many names are wanted, at least."""
+
+    def __init__(self, text: str, number: int):
+        super().__init__(text)
+        self.number = number
 
 
 def split_said(name: str) -> str | None:

@@ -114,7 +114,9 @@ def read_names_of(folder, text):
     return read_names(folder / "names.txt")
 
 
-@pytest.mark.parametrize(("ending", "masks"), [("_sat", "_mask"), ("_training", "_manual1"), ("_leftImg8bit", "")])
+@pytest.mark.parametrize(
+    ("ending", "masks"), [("_sat", "_mask"), ("_training", "_manual1"), ("_leftImg8bit", ""), ("", "_L")]
+)
 def test_endings_of_all_pictures_and_of_all_masks_do_not_count(ending, masks, tmp_path):
     pictures(tmp_path, ending=ending)
     for i in range(3):
@@ -142,4 +144,31 @@ def test_cvats_voc_has_masks_by_colours_and_boxes(tmp_path):
     assert (done["masks"], done["boxes"], done["categories"]) == (1, 1, ["dog"])
     np.testing.assert_array_equal(
         np.array(Image.open(tmp_path / "out/SegmentationClass/0.png")) == 1, colours[..., 0] > 0
+    )
+
+
+@pytest.mark.parametrize("text", ["9,200,9", "9 200 9\tdog", "dog,9,200,9"])
+def test_masks_beside_pictures_whose_names_differ_in_their_endings(text, tmp_path):
+    (tmp_path / "colours.txt").write_text(text if "dog" in text else f"dog:{text}\nbackground:0,0,0\n")
+    for i in range(3):
+        photo(tmp_path / f"set/{i}_sat.jpg", seed=i)
+        Image.new("RGB", (12, 10), (9, 200, 9)).save(tmp_path / f"set/{i}_mask.png")
+    folder, colours = str(tmp_path / "set"), str(tmp_path / "colours.txt")
+    import_dataset(read_folder(folder, folder, None, None, colours=colours), tmp_path / "out", "train")
+    assert rows(tmp_path / "out") == ["0_sat,dog", "1_sat,dog", "2_sat,dog"]
+
+
+def test_pages_of_a_tiff_are_no_picture_and_a_smaller_copy_is_none(tmp_path):
+    pages = [Image.new("RGB", (40, 30), (i, 0, 0)) for i in range(3)]
+    (tmp_path / "images").mkdir()
+    pages[0].save(tmp_path / "images/stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "images/pyramid.tif", save_all=True, append_images=[pages[1].resize((20, 15))])
+    (tmp_path / "tags.csv").write_text("image,tags\nstack.tif,dog\npyramid.tif,dog\n")
+    import_dataset(
+        read_folder(str(tmp_path / "images"), None, str(tmp_path / "tags.csv"), None), tmp_path / "out", "train"
+    )
+    assert rows(tmp_path / "out") == ["pyramid,dog"]
+    [letter] = letters(tmp_path / "out")
+    assert letter["key"] == "stack.tif" and letter["reason"].startswith(
+        "has 3 pages; save each as a picture of its own"
     )

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
 from test_import_objects import photo
 
 from pipeline.cli import cli
-from pipeline.init.recognise import recognise, tables_beside
+from pipeline.init.plain_folders import tables_beside
+from pipeline.init.recognise import recognise
 from pipeline.run.plan import Rates
 from trainer.errors import UserError
 
@@ -274,7 +275,7 @@ def test_masks_that_are_jpegs_are_named(tmp_path):
 def test_two_folders_with_the_same_names_end_in_the_command_that_takes_them(tmp_path):
     pictures_and_masks(tmp_path / "set/img_dir/train", tmp_path / "set/ann_dir/train")
     (tmp_path / "set" / "classes.csv").write_text("name,r,g,b\nwall,1,2,3\n")  # of no tags
-    command = f"import folder --images {tmp_path}/set/img_dir/train --masks {tmp_path}/set/ann_dir/train --categories"
+    command = f"import folder --images {tmp_path}/set/img_dir/train --masks {tmp_path}/set/ann_dir/train --colours"
     with pytest.raises(UserError, match=re.escape(command)):
         recognise(tmp_path / "set", None)
 

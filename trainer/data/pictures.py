@@ -123,14 +123,26 @@ def as_stored(data: bytes) -> tuple[str, bytes, Header]:
       (".jpg" or ".png", its bytes, the header of the picture that was given).
 
     Raises:
-      ImageFault: see `read_header`; also "decode" if a picture that must be converted is damaged.
+      ImageFault: see `read_header`; also "decode" if a picture that must be converted is damaged, or a TIFF of pages.
     """
     header = read_header(data)
+    if header.format == "TIFF" and (pages := _pages(data)) > 1:
+        raise ImageFault("decode", f"has {pages} pages; save each as a picture of its own, or keep one")
     if data[:2] == _JPEG:
         return ".jpg", data, header
     if data[:8] == _PNG and header.orientation == 1:
         return ".png", data, header
     return ".png", _png(data, keep_orientation=False), header
+
+
+def _pages(data: bytes) -> int:
+    """Pages of a TIFF; smaller copies of the first one are none."""
+    with _opened(data) as image:
+        size, pages = image.size, 0
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            pages += image.size == size
+        return pages
 
 
 def readable(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
