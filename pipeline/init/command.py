@@ -90,9 +90,8 @@ def init(asked: Asked, console: Console) -> Path:
 
 
 def _holds_pictures(root: Path) -> bool:
-    """Whether pictures lie in the folder that no import put there."""
-    ours = {root / voc.IMAGES, root / voc.MASKS}
-    return any(suffix_of(path.name) and not ours & set(path.parents) for path in root.rglob("*"))
+    """Whether pictures lie in a folder that no import has written into."""
+    return not (root / voc.IMAGES).is_dir() and any(suffix_of(path.name) for path in root.rglob("*"))
 
 
 def _only_in_xml(root: Path) -> int:
