@@ -24,6 +24,7 @@ from pipeline.init.recognise import names_in, recognise
 from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.data.categories import VOC, VOC_SPLITS
+from trainer.data.files import walk
 from trainer.data.names import suffix_of
 from trainer.errors import UserError, shown
 from trainer.models.weight_files import backbone_of
@@ -44,7 +45,7 @@ def init(asked: Asked, console: Console) -> Path:
     asked.check()
     folder, root, names = asked.folder, asked.output, asked.names
     try:
-        place, parts = recognise(folder, names)
+        place, parts = recognise(folder, names, root)
     except NamesMissing as error:
         example = [f"name{number}" for number in range(1, error.number + 1)]
         raise UserError(f"{error}: {asked.command(names=example)}") from None
@@ -54,7 +55,7 @@ def init(asked: Asked, console: Console) -> Path:
         if number := _only_in_xml(root):
             whole = f"transferseg import voc --root {shlex.quote(str(root))} --output all, then transferseg init all"
             _say(console, f"  {number} pictures have an XML alone, which is not read; to have these too: {whole}")
-    elif _holds_pictures(root) and root.resolve().is_relative_to(place.resolve()):
+    elif root.resolve().is_relative_to(place.resolve()) and _holds_pictures(root):
         aside = asked.command(output=Path(f"{place.resolve().name}_{root.name}"))
         raise UserError(f"{root}: holds pictures of the dataset itself; bring it into another folder: {aside}")
     for note in tables_beside(place, parts, root):
@@ -91,7 +92,7 @@ def init(asked: Asked, console: Console) -> Path:
 
 def _holds_pictures(root: Path) -> bool:
     """Whether pictures lie in a folder that no import has written into."""
-    return not (root / voc.IMAGES).is_dir() and any(suffix_of(path.name) for path in root.rglob("*"))
+    return not (root / voc.IMAGES).is_dir() and any(map(suffix_of, walk(root)[0]))
 
 
 def _only_in_xml(root: Path) -> int:

@@ -80,7 +80,8 @@ def make_lists(
         _write(folder, evaluation, sorted(held))
     known = voc.list_keys(root, train) if train else [picture.key for picture in pictures]
     by_key = {picture.key: picture for picture in pictures}
-    kept = [key for key in known if key not in held and (key not in by_key or not by_key[key].fault(weak))]
+    apart = held | (set(voc.list_keys(root, "test")) if "test" in have else set())
+    kept = [key for key in known if key not in apart and (key not in by_key or not by_key[key].fault(weak))]
     if not train or kept != known:
         train = "train" if brought or not train else f"{train}_usable"
         _write(folder, train, kept)

@@ -33,7 +33,11 @@ class NamesMissing(UserError):
 
 def split_said(name: str) -> str | None:
     """The split that a name says: "instances_val2017.json" -> "val"; None if it says none."""
-    return next((SPLITS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in SPLITS), None)
+    return next((SPLITS[word] for word in words_of(name) if word in SPLITS), None)
+
+
+def words_of(name: str) -> list[str]:
+    return re.split(r"[^a-z]+", name.lower())
 
 
 def split_of(path: Path, folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections import defaultdict
@@ -9,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, permutations
 from pathlib import Path
+
+from PIL import Image
 
 from components.beam_masks.faults import first_of
 from components.dataset_import.folders import read_folder
@@ -21,13 +24,13 @@ from pipeline.init.parts import NamesMissing, Part, below, split_said
 from trainer.data import boxes, tags_table
 from trainer.data.categories import VOID
 from trainer.data.csv_table import has_header
-from trainer.data.files import read_bytes
+from trainer.data.files import read_bytes, walk
 from trainer.data.masks import read_mask
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, stem_of, suffix_of
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault, UserError
 
-ROBOFLOW = "_classes.csv"  # ids and names of Roboflow's masks, which lie beside the pictures
+ROBOFLOW, ROBOFLOW_HEADER = "_classes.csv", ("pixel value", "class")  # of masks that lie beside the pictures
 _TABLES = {"tags": tags_table.HEADER, "boxes": boxes.HEADER}
 _COLOURS = ("name", "r", "g", "b")  # class_dict.csv
 _FOLDERS = 30  # our choice: folders among which two with the same names are looked for
@@ -35,73 +38,111 @@ _FOLDERS = 30  # our choice: folders among which two with the same names are loo
 
 def find_pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = _folder_called(folder, ("masks", "labels"))
-    if masks is not None and not any(suffix_of(path.name, MASK_SUFFIXES) for path in masks.rglob("*")):
+    if masks is not None and not _masks_in(masks):
         if others := {suffix_of(path.name).lower() for path in masks.rglob("*")} - {""}:
             raise UserError(f"{masks}: holds {min(others)} files, which change ids; save the masks as PNG")
         masks = None  # YOLO's, or another's
     images, colours = _images(folder), _colour_table(folder)
-    tables = [path for path in sorted(folder.glob("*.csv")) if path != colours and path.name != ROBOFLOW]
-    if masks is None and (colours or (folder / ROBOFLOW).exists()) and _has_masks(images):
+    is_roboflow = has_header(folder / ROBOFLOW, ROBOFLOW_HEADER)
+    tables = [path for path in sorted(folder.glob("*.csv")) if path != colours]
+    if masks is None and (colours or is_roboflow) and any(MASK_ENDINGS.search(stem_of(p)) for p in _masks_in(images)):
         masks = images
     if masks is None and not tables:
         return
     if not any(suffix_of(path.name) for path in images.rglob("*")):
         return
     (tags, tags_beside), (boxed, boxed_beside) = (_table(folder, *kind) for kind in _TABLES.items())
-    if tables and tags is None and boxed is None:
+    unread = [path for path in tables if str(path) not in (tags, boxed) and path.name != ROBOFLOW]
+    if tables and tags is None and boxed is None and not colours and not is_roboflow:
         if masks is None and _alike(folder):
             return
         _refuse(tables[0])
-    if masks is not None and names is None and not colours:
-        paths = [path for path in sorted(map(str, masks.rglob("*"))) if suffix_of(path, MASK_SUFFIXES)]
-        try:
-            read_mask(read_bytes(paths[0]), VOID)
-        except ImageFault as fault:
-            raise UserError(f"{paths[0]}: {fault}") from None
-        number = highest_id(paths)
-        raise NamesMissing(
-            f"{masks}: masks hold ids up to {number}: give the names with --categories, or a line each in "
-            f"{folder / voc.CATEGORIES}; those that are only tagged come last",
-            number,
-        )
+    if masks is not None and (not colours or _are_grey(masks)):
+        colours = None
+        if names is None:
+            raise _names_missing(folder, masks)
 
     def read() -> Contents:
         contents = read_folder(
             str(images), str(masks) if masks else None, tags, names, boxes=boxed, colours=colours and str(colours)
         )
-        return replace(contents, notes=[*contents.notes, *tags_beside, *boxed_beside])
+        told = [*tags_beside, *boxed_beside]
+        told += [f"{path.name} is not read" for path in unread if not any(path.name in note for note in told)]
+        return replace(contents, notes=[*contents.notes, *told])
 
-    inside = [path for path in images.glob("[!.]*") if path.is_dir() or suffix_of(path.name)]
-    if len({split_said(path.name) for path in inside if path.is_dir()}) > 1 and all(split_said(p.name) for p in inside):
+    if any(path.is_dir() and split_said(path.name) for path in images.iterdir()):
         yield from _split_parts(read())
     else:
         yield Part("pictures", "train", read)
 
 
+def _masks_in(folder: Path) -> list[str]:
+    return [name for name in walk(folder)[0] if suffix_of(name, MASK_SUFFIXES)]
+
+
+def _are_grey(masks: Path) -> bool:
+    """Whether the masks are of greys, by the first that can be read: then these are ids, not colours of a table."""
+    for name in _masks_in(masks):
+        with contextlib.suppress(OSError), Image.open(masks / name) as image:
+            return image.mode not in ("P", "RGB", "RGBA")
+    return False
+
+
+def _names_missing(folder: Path, masks: Path) -> UserError:
+    """That the masks' ids have no names; or what is wrong with every mask."""
+    paths, fault = [str(masks / name) for name in _masks_in(masks)], None
+    for path in paths[:_FOLDERS]:
+        try:
+            read_mask(read_bytes(path), VOID)
+            break
+        except ImageFault as error:
+            fault = fault or UserError(f"{path}: {error}")
+    else:
+        if fault:
+            return fault
+    number = highest_id(paths)
+    return NamesMissing(
+        f"{masks}: masks hold ids up to {number}: give the names with --categories, or a line each in "
+        f"{folder / voc.CATEGORIES}; those that are only tagged come last",
+        number,
+    )
+
+
 def _split_parts(contents: Contents) -> Iterator[Part]:
-    """Pictures by the split that their first folder says; of a split without masks and tags a note is left."""
-    samples: dict[str, list[ImportedPicture]] = defaultdict(list)
-    faults: dict[str, list[dict[str, str]]] = defaultdict(list)
+    """Pictures by the split that their first folder says, if all of them say one; of a split without masks and tags a
+    note is left."""
+
+    def split_in(name: str) -> str | None:
+        first, slash, _ = name.partition("/")
+        return split_said(first) if slash else None
+
+    samples: dict[str | None, list[ImportedPicture]] = defaultdict(list)
+    faults: dict[str | None, list[dict[str, str]]] = defaultdict(list)
     for sample in contents.samples:
-        samples[split_said(sample.name.partition("/")[0])].append(sample)
-    found = sorted(samples, key=list(SPLITS.values()).index) or ["train"]
+        samples[split_in(sample.name)].append(sample)
     for fault in contents.faults:
-        faults[split_said(fault["key"].partition("/")[0]) or found[0]].append(fault)
-    empty = [split for split in faults if split not in found]
-    notes = [f"{len(faults[split])} files of {split} are left out: {first_of(faults[split])}" for split in empty]
+        faults[split_in(fault["key"])].append(fault)
+    judged = [sample for split, several in samples.items() if split != "train" for sample in several]
+    said = (samples.keys() | faults.keys()) - {None}
+    if not samples or None in samples or len(said) < 2 or not all(sample.mask for sample in judged):
+        yield Part("pictures", "train", lambda: contents)
+        return
+    found, notes = sorted(samples, key=list(SPLITS.values()).index), list(contents.notes)
+    for split in [split for split in faults if split not in found]:
+        if split and all(fault["stage"] == "tags" for fault in faults[split]):
+            notes.append(f"{len(faults[split])} files of {split} are left out: {first_of(faults[split])}")
+        else:
+            faults[found[0]] += faults[split]
     for split in found:
         own = replace(contents, samples=samples[split], faults=faults[split])
-        own = replace(own, notes=[*contents.notes, *notes] if split == found[0] else [])
+        own = replace(own, notes=notes if split == found[0] else [])
         yield Part("pictures", split, lambda own=own: own)
 
 
 def _colour_table(folder: Path) -> Path | None:
-    return next((path for path in sorted(folder.glob("*.csv")) if has_header(path, _COLOURS)), None)
-
-
-def _has_masks(folder: Path) -> bool:
-    """Whether masks lie beside pictures: 1_mask.png."""
-    return any(suffix_of(p.name, MASK_SUFFIXES) and MASK_ENDINGS.search(stem_of(p.name)) for p in folder.rglob("*"))
+    """Beside the folders, or beside those of the splits."""
+    places = (folder, folder.parent) if split_said(folder.name) else (folder,)
+    return next((path for place in places for path in sorted(place.glob("*.csv")) if has_header(path, _COLOURS)), None)
 
 
 def _refuse(table: Path) -> None:
@@ -121,18 +162,22 @@ def _alike(folder: Path) -> list[tuple[Path, Path]]:
     found: list[tuple[Path, Path]] = []
     for (images, named), (masks, drawn) in permutations(stems.items(), 2):
         own = len(shared_ending(drawn))
-        bare = {stem[: len(stem) - own] if own else MASK_ENDINGS.sub("", stem) for stem in drawn}
+        readings = ({stem, MASK_ENDINGS.sub("", stem), stem[: len(stem) - own]} for stem in drawn)
+        same_names = sum(not read.isdisjoint(named) for read in readings) * 2 > len(drawn)
         called = " ".join(part for part in masks.parts if part not in images.parts).lower()
         as_masks = re.search("mask|label|ann|gt|seg", called) or ".jpg" in named.values()
-        same_split = _split_in(images.relative_to(folder)) == _split_in(masks.relative_to(folder))
-        same_names = len(bare & named.keys()) * 2 > len(bare) and set(drawn.values()) <= set(MASK_SUFFIXES)
-        if as_masks and same_split and same_names:
+        splits = {_split_in(path.relative_to(folder)) for path in (images, masks)}
+        if as_masks and same_names and set(drawn.values()) <= set(MASK_SUFFIXES) and len(splits - {None}) < 2:
             found.append((images, masks))
     pairs: list[tuple[Path, Path]] = []
     for pair in sorted(found, key=lambda pair: -len(set(pair[0].parts) & set(pair[1].parts))):
         if not {path for taken in pairs for path in taken} & set(pair):
             pairs.append(pair)
-    return sorted(pairs, key=lambda pair: [None, *SPLITS.values()].index(_split_in(pair[0].relative_to(folder))))
+    return sorted(pairs, key=lambda pair: [None, *SPLITS.values()].index(_split_of_pair(folder, pair)))
+
+
+def _split_of_pair(folder: Path, pair: tuple[Path, Path]) -> str | None:
+    return next(filter(None, (_split_in(path.relative_to(folder)) for path in pair)), None)
 
 
 def _split_in(path: Path) -> str | None:
@@ -145,10 +190,11 @@ def imports_of_pairs(folder: Path, names: Sequence[str] | None) -> str | None:
     if not (pairs := _alike(folder)):
         return None
     colours, commands = _colour_table(folder), []
-    for images, masks in pairs:
+    for pair in pairs:
+        images, masks = pair
         command = ["transferseg", "import", "folder", "--images", str(images), "--masks", str(masks)]
         command += ["--colours", str(colours)] if colours else ["--categories", ",".join(names or "abc")]
-        split = _split_in(images.relative_to(folder)) or "train"
+        split = _split_of_pair(folder, pair) or "train"
         commands.append(shlex.join([*command, "--output", "data", *(["--split", split] if split != "train" else [])]))
     return f"{pairs[0][1]} may hold masks of {pairs[0][0]}: {', then '.join([*commands, 'transferseg init data'])}"
 

@@ -15,10 +15,10 @@ from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.yolo import DATA, SPLITS, read_yolo, splits_of
 from components.image_example_gen import voc
 from pipeline.init.json_exports import find_json, unreadable_json
-from pipeline.init.parts import NamesMissing, Part, below, split_of, split_said
-from pipeline.init.plain_folders import ROBOFLOW, find_pictures, imports_of_pairs
-from trainer.data.category_names import names_by_id, read_names
-from trainer.data.csv_table import has_header, read_lines
+from pipeline.init.parts import NamesMissing, Part, below, split_of, split_said, words_of
+from pipeline.init.plain_folders import ROBOFLOW, ROBOFLOW_HEADER, find_pictures, imports_of_pairs
+from trainer.data.category_names import is_background, names_by_id, read_names
+from trainer.data.csv_table import has_header, read_lines, refuse
 from trainer.data.files import read_json
 from trainer.errors import UserError
 
@@ -43,12 +43,13 @@ def is_ours(folder: Path) -> bool:
     return True
 
 
-def recognise(folder: Path, names: Sequence[str] | None) -> tuple[Path, list[Part]]:
+def recognise(folder: Path, names: Sequence[str] | None, output: Path | None = None) -> tuple[Path, list[Part]]:
     """How to read a folder.
 
     Args:
       folder: any; a dataset may lie in the only folder below it that holds one (an archive, unpacked).
       names: categories by id, where the files do not say.
+      output: what was brought there before is no dataset beside others.
 
     Returns:
       (where the dataset lies, its parts; none if it is laid out as training reads it).
@@ -73,14 +74,23 @@ def recognise(folder: Path, names: Sequence[str] | None) -> tuple[Path, list[Par
         if way := imports_of_pairs(folder, names):
             raise UserError(f"{fault}: {way}")
         raise UserError(f"{fault}: no dataset of a known kind. Known: {KNOWN}")
+    if len(found) > 1 and output:
+        found = [(place, parts) for place, parts in found if place.resolve() != output.resolve()]
     if len(found) > 1:
-        splits = {split_said(place.name): parts for place, parts in found if place.parent == found[0][0].parent}
-        if None not in splits and len(splits) == len(found) and all(len(parts) == 1 for parts in splits.values()):
-            ordered = sorted(splits, key=list(SPLITS.values()).index)
-            return found[0][0].parent, [replace(splits[split][0], split=split) for split in ordered]
+        if parts := _as_splits(found):
+            return found[0][0].parent, parts
         ways = "; or ".join(f"transferseg init {shlex.quote(str(place))}" for place, _ in found[:5])
         raise UserError(f"{folder}: holds {len(found)} datasets; begin with one of them: {ways}")
     return found[0]
+
+
+def _as_splits(found: Sequence[tuple[Path, list[Part]]]) -> list[Part]:
+    """The parts of several datasets as one's splits, if that is what their folders' names say; else none."""
+    splits = {split_said(place.name): parts for place, parts in found}
+    called = {(place.parent, *(word for word in words_of(place.name) if word not in SPLITS)) for place, _ in found}
+    if None in splits or len(splits) < len(found) or len(called) > 1 or any(len(p) != 1 for p in splits.values()):
+        return []
+    return [replace(splits[split][0], split=split) for split in sorted(splits, key=list(SPLITS.values()).index)]
 
 
 def _parts(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
@@ -98,11 +108,13 @@ def names_in(folder: Path) -> list[str] | None:
     """
     if (folder / voc.CATEGORIES).is_file():
         return read_names(folder / voc.CATEGORIES)
-    if has_header(folder / ROBOFLOW, ("pixel value", "class")):
-        rows, _ = read_lines(folder / ROBOFLOW, ("pixel value", "class"), lambda _, cells, __: cells)
-        if [cells[0].strip() for cells in rows] != [str(number) for number in range(len(rows))]:
-            raise UserError(f"{folder / ROBOFLOW}: values must be 0, 1, 2 and so on; export it again")
-        return names_by_id([cells[-1] for cells in rows], str(folder / ROBOFLOW))
+    if has_header(table := folder / ROBOFLOW, ROBOFLOW_HEADER):
+        rows, faults = read_lines(table, ROBOFLOW_HEADER, lambda _, cells, __: cells)
+        refuse(table, faults)
+        wanted = [[str(number), cells[-1].strip()] for number, cells in enumerate(rows)]
+        if [[cell.strip() for cell in cells] for cells in rows] != wanted or not is_background(rows[0][-1].strip()):
+            raise UserError(f"{table}: must give values 0, 1, 2 and so on a class each, 0 that of background")
+        return names_by_id([cells[-1] for cells in rows], str(table))
     of_labelme = folder / "class_names.txt"
     return read_names(of_labelme) if of_labelme.is_file() and (folder / voc.MASKS).is_dir() else None
 

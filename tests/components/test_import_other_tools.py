@@ -162,7 +162,9 @@ def test_pages_of_a_tiff_are_no_picture_and_a_smaller_copy_is_none(tmp_path):
     pages = [Image.new("RGB", (40, 30), (i, 0, 0)) for i in range(3)]
     (tmp_path / "images").mkdir()
     pages[0].save(tmp_path / "images/stack.tif", save_all=True, append_images=pages[1:])
-    pages[0].save(tmp_path / "images/pyramid.tif", save_all=True, append_images=[pages[1].resize((20, 15))])
+    pages[1].encoderinfo = {"tiffinfo": {254: 4}}  # NewSubfileType: a mask of the first page
+    more = [pages[1], pages[2].resize((20, 15))]
+    pages[0].save(tmp_path / "images/pyramid.tif", save_all=True, append_images=more)
     (tmp_path / "tags.csv").write_text("image,tags\nstack.tif,dog\npyramid.tif,dog\n")
     import_dataset(
         read_folder(str(tmp_path / "images"), None, str(tmp_path / "tags.csv"), None), tmp_path / "out", "train"

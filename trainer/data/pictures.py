@@ -136,12 +136,12 @@ def as_stored(data: bytes) -> tuple[str, bytes, Header]:
 
 
 def _pages(data: bytes) -> int:
-    """Pages of a TIFF; smaller copies of the first one are none."""
+    """Pages of a TIFF; smaller copies of the first one and masks (by NewSubfileType) are none."""
     with _opened(data) as image:
-        size, pages = image.size, 0
-        for number in range(getattr(image, "n_frames", 1)):
+        size, pages = image.size, 1
+        for number in range(1, getattr(image, "n_frames", 1)):
             image.seek(number)
-            pages += image.size == size
+            pages += image.size == size and not getattr(image, "tag_v2", {}).get(254, 0) & 5
         return pages
 
 
