@@ -185,9 +185,11 @@ def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
         line = line.strip()
         if not line or line.startswith("#") or re.fullmatch(r"name\W+r(ed)?\W+g(reen)?\W+b(lue)?", line, re.I):
             continue
+        if re.fullmatch(r'("[^"]*"[,;\t]){3}"[^"]*"', line):
+            line = line.replace('"', "")
         line = re.sub(r"^(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})\s+(\S.*)$", r"\4:\1,\2,\3", line)
         found = re.match(r"^([^:]+):\s*(?:(\d{1,3}),\s*(\d{1,3}),\s*(\d{1,3})\s*)?(?::|$)", line) or re.match(
-            r"^\"?([^,]*[^,\s\"])\"?\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*[,;]\s*(\d{1,3})\s*$", line
+            r"^\"?([^,]*[^,\s\"])\"?\s*[,;\t]\s*(\d{1,3})\s*[,;\t]\s*(\d{1,3})\s*[,;\t]\s*(\d{1,3})\s*$", line
         )
         where = f"{path}: line {number}"
         if not found:

@@ -69,7 +69,11 @@ def make_lists(
     train = next((name for name in ("train_aug", "train", "trainval") if name in have), None)
     evaluation = next((name for name in ("val", "test") if name in have), None)
     source = "there" if evaluation else "held out"
+    listed = voc.list_keys(root, train) if train else None
+    known = [picture.key for picture in pictures] if listed is None else listed
     if val:
+        if brought and evaluation == "val":  # of a folder that a person's list takes the place of
+            known = list(dict.fromkeys([*known, *voc.list_keys(root, evaluation)]))
         held, source = _given(root, val, pictures, brought), "given"
         evaluation = "val" if brought or not evaluation else f"{evaluation}_given"
         _write(folder, evaluation, sorted(held))
@@ -78,11 +82,10 @@ def make_lists(
     else:
         held, evaluation = hold_out(pictures, weak), "val"
         _write(folder, evaluation, sorted(held))
-    known = voc.list_keys(root, train) if train else [picture.key for picture in pictures]
     by_key = {picture.key: picture for picture in pictures}
     apart = held | (set(voc.list_keys(root, "test")) if "test" in have else set())
     kept = [key for key in known if key not in apart and (key not in by_key or not by_key[key].fault(weak))]
-    if not train or kept != known:
+    if kept != listed:
         train = "train" if brought or not train else f"{train}_usable"
         _write(folder, train, kept)
     return train, evaluation, source

@@ -147,7 +147,7 @@ def test_cvats_voc_has_masks_by_colours_and_boxes(tmp_path):
     )
 
 
-@pytest.mark.parametrize("text", ["9,200,9", "9 200 9\tdog", "dog,9,200,9"])
+@pytest.mark.parametrize("text", ["9,200,9", "9 200 9\tdog", "dog,9,200,9", "dog\t9\t200\t9", '"dog","9","200","9"'])
 def test_masks_beside_pictures_whose_names_differ_in_their_endings(text, tmp_path):
     (tmp_path / "colours.txt").write_text(text if "dog" in text else f"dog:{text}\nbackground:0,0,0\n")
     for i in range(3):

@@ -196,3 +196,13 @@ def test_one_table_of_colours_serves_all_splits_and_no_masks_of_ids(tmp_path):
     (tmp_path / "ids/class_dict.csv").write_text("name,r,g,b\ncat,200,9,9\ndog,9,200,9\n")
     with pytest.raises(UserError, match="masks hold ids up to 2"):
         recognise(tmp_path / "ids", None)
+
+
+def test_a_persons_list_takes_the_place_of_the_folders_own(tmp_path):
+    for split in ("train", "val"):
+        pairs(tmp_path / "set/images" / split, tmp_path / "set/masks" / split, 6)
+    (tmp_path / "mine.txt").write_text("train/0\ntrain/1\n")
+    arguments = ["--categories", "cat,dog", "--weak", "dog", "--val", str(tmp_path / "mine.txt")]
+    for more in ([], ["--force"]):
+        assert init(tmp_path, tmp_path / "set", *arguments, *more).exit_code == 0
+        assert len(listed(tmp_path, "val")) == 2 and len(listed(tmp_path, "train")) == 10
