@@ -83,7 +83,7 @@ def _masks_in(folder: Path) -> list[str]:
 def _are_grey(masks: Path) -> bool:
     """Whether the masks are of greys, by the first that can be read: then these are ids, not colours of a table."""
     for name in _masks_in(masks):
-        with contextlib.suppress(OSError), Image.open(masks / name) as image:
+        with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(masks / name) as image:
             return image.mode not in ("P", "RGB", "RGBA")
     return False
 
