@@ -114,8 +114,8 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
     """
     stems = {file: stem_of(plain(file)) for file in files if suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))}
     found, odd = by_picture({file: (stem, MASK_ENDINGS.sub("", stem)) for file, stem in stems.items()}, pictures)
-    ending, own = shared_ending(map(stem_of, pictures.paths)), len(shared_ending(stems.values()))
-    if not found and (ending or own):
+    if not found and any(endings := (shared_ending(map(stem_of, pictures.paths)), shared_ending(stems.values()))):
+        ending, own = endings[0], len(endings[1])
         also = {
             file: (f"{MASK_ENDINGS.sub('', stem)}{ending}", f"{stem[: len(stem) - own]}{ending}")
             for file, stem in stems.items()

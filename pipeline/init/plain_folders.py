@@ -38,15 +38,17 @@ _FOLDERS = 30  # our choice: folders among which two with the same names are loo
 
 def find_pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     masks = _folder_called(folder, ("masks", "labels"))
-    if masks is not None and not _masks_in(masks):
+    files = _masks_in(masks) if masks else []
+    if masks is not None and not files:
         if others := {suffix_of(path.name).lower() for path in masks.rglob("*")} - {""}:
             raise UserError(f"{masks}: holds {min(others)} files, which change ids; save the masks as PNG")
         masks = None  # YOLO's, or another's
     images, colours = _images(folder), _colour_table(folder)
     is_roboflow = has_header(folder / ROBOFLOW, ROBOFLOW_HEADER)
     tables = [path for path in sorted(folder.glob("*.csv")) if path != colours]
-    if masks is None and (colours or is_roboflow) and any(MASK_ENDINGS.search(stem_of(p)) for p in _masks_in(images)):
-        masks = images
+    if masks is None and (colours or is_roboflow):
+        files = _masks_in(images)
+        masks = images if any(MASK_ENDINGS.search(stem_of(name)) for name in files) else None
     if masks is None and not tables:
         return
     if not any(suffix_of(path.name) for path in images.rglob("*")):
@@ -57,10 +59,10 @@ def find_pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
         if masks is None and _alike(folder):
             return
         _refuse(tables[0])
-    if masks is not None and (not colours or _are_grey(masks)):
+    if masks is not None and (not colours or _are_grey(masks, files)):
         colours = None
         if names is None:
-            raise _names_missing(folder, masks)
+            raise _names_missing(folder, masks, files)
 
     def read() -> Contents:
         contents = read_folder(
@@ -80,17 +82,17 @@ def _masks_in(folder: Path) -> list[str]:
     return [name for name in walk(folder)[0] if suffix_of(name, MASK_SUFFIXES)]
 
 
-def _are_grey(masks: Path) -> bool:
+def _are_grey(masks: Path, files: Sequence[str]) -> bool:
     """Whether the masks are of greys, by the first that can be read: then these are ids, not colours of a table."""
-    for name in _masks_in(masks):
+    for name in files:
         with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(masks / name) as image:
             return image.mode not in ("P", "RGB", "RGBA")
     return False
 
 
-def _names_missing(folder: Path, masks: Path) -> UserError:
+def _names_missing(folder: Path, masks: Path, files: Sequence[str]) -> UserError:
     """That the masks' ids have no names; or what is wrong with every mask."""
-    paths, fault = [str(masks / name) for name in _masks_in(masks)], None
+    paths, fault = [str(masks / name) for name in files], None
     for path in paths[:_FOLDERS]:
         try:
             read_mask(read_bytes(path), VOID)
@@ -153,31 +155,27 @@ def _refuse(table: Path) -> None:
         raise UserError(f"{error}; or take the file away, if it is no table of tags") from None
 
 
-def _alike(folder: Path) -> list[tuple[Path, Path]]:
-    """Pairs of folders with files of the same names, the second one's for masks: nearest ones, each folder once."""
+def _alike(folder: Path) -> list[tuple[Path, Path, str]]:
+    """(images, masks, split) of folders with files of the same names: nearest ones, each folder once."""
     stems = {
         path: {stem_of(file.name): suffix_of(file.name).lower() for file in path.glob("[!.]*") if suffix_of(file.name)}
         for path in islice(below(folder), _FOLDERS)
     }
-    found: list[tuple[Path, Path]] = []
+    found: list[tuple[Path, Path, str]] = []
     for (images, named), (masks, drawn) in permutations(stems.items(), 2):
         own = len(shared_ending(drawn))
         readings = ({stem, MASK_ENDINGS.sub("", stem), stem[: len(stem) - own]} for stem in drawn)
         same_names = sum(not read.isdisjoint(named) for read in readings) * 2 > len(drawn)
         called = " ".join(part for part in masks.parts if part not in images.parts).lower()
         as_masks = re.search("mask|label|ann|gt|seg", called) or ".jpg" in named.values()
-        splits = {_split_in(path.relative_to(folder)) for path in (images, masks)}
-        if as_masks and same_names and set(drawn.values()) <= set(MASK_SUFFIXES) and len(splits - {None}) < 2:
-            found.append((images, masks))
-    pairs: list[tuple[Path, Path]] = []
-    for pair in sorted(found, key=lambda pair: -len(set(pair[0].parts) & set(pair[1].parts))):
-        if not {path for taken in pairs for path in taken} & set(pair):
-            pairs.append(pair)
-    return sorted(pairs, key=lambda pair: [None, *SPLITS.values()].index(_split_of_pair(folder, pair)))
-
-
-def _split_of_pair(folder: Path, pair: tuple[Path, Path]) -> str | None:
-    return next(filter(None, (_split_in(path.relative_to(folder)) for path in pair)), None)
+        splits = {_split_in(path.relative_to(folder)) for path in (images, masks)} - {None}
+        if as_masks and same_names and set(drawn.values()) <= set(MASK_SUFFIXES) and len(splits) < 2:
+            found.append((images, masks, *(splits or {"train"})))
+    pairs: list[tuple[Path, Path, str]] = []
+    for images, masks, split in sorted(found, key=lambda pair: -len(set(pair[0].parts) & set(pair[1].parts))):
+        if not any({images, masks} & set(taken[:2]) for taken in pairs):
+            pairs.append((images, masks, split))
+    return sorted(pairs, key=lambda pair: list(SPLITS.values()).index(pair[2]))
 
 
 def _split_in(path: Path) -> str | None:
@@ -190,11 +188,9 @@ def imports_of_pairs(folder: Path, names: Sequence[str] | None) -> str | None:
     if not (pairs := _alike(folder)):
         return None
     colours, commands = _colour_table(folder), []
-    for pair in pairs:
-        images, masks = pair
+    for images, masks, split in pairs:
         command = ["transferseg", "import", "folder", "--images", str(images), "--masks", str(masks)]
         command += ["--colours", str(colours)] if colours else ["--categories", ",".join(names or "abc")]
-        split = _split_of_pair(folder, pair) or "train"
         commands.append(shlex.join([*command, "--output", "data", *(["--split", split] if split != "train" else [])]))
     return f"{pairs[0][1]} may hold masks of {pairs[0][0]}: {', then '.join([*commands, 'transferseg init data'])}"
 

@@ -112,7 +112,8 @@ def names_in(folder: Path) -> list[str] | None:
         rows, faults = read_lines(table, ROBOFLOW_HEADER, lambda _, cells, __: cells)
         refuse(table, faults)
         wanted = [[str(number), cells[-1].strip()] for number, cells in enumerate(rows)]
-        if [[cell.strip() for cell in cells] for cells in rows] != wanted or not is_background(rows[0][-1].strip()):
+        found = [[cell.strip() for cell in cells] for cells in rows]
+        if not found or found != wanted or not is_background(found[0][1]):
             raise UserError(f"{table}: must give values 0, 1, 2 and so on a class each, 0 that of background")
         return names_by_id([cells[-1] for cells in rows], str(table))
     of_labelme = folder / "class_names.txt"
