@@ -6,7 +6,7 @@ import filecmp
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import chain, combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,13 @@ from trainer.errors import UserError
 
 IMAGE_FOLDERS = ("images", "pictures", "photos")
 _JSON_FILES = 50  # our choice: of one export, in one folder
+_OTHER_TOOLS = {  # what a JSON of theirs has; all of them export COCO too
+    "VIA": {"_via_img_metadata"},
+    "Supervisely": {"size", "objects"},
+    "Darwin": {"item", "annotations"},
+    "SuperAnnotate": {"metadata", "instances"},
+    "Datumaro": {"categories", "items"},
+}
 _BESIDE_INSTANCES = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # of COCO's own files
 
 
@@ -81,14 +88,26 @@ def json_files(folder: Path) -> Iterator[Path]:
             return
 
 
-def unreadable_json(folder: Path) -> UserError | None:
-    """What is wrong with the first of `json_files` that is no JSON."""
-    for path in json_files(folder):
+def unreadable_json(folder: Path) -> str | None:
+    """What is wrong with the first of `json_files` that is no JSON; else which tool's files are here, of those that
+    nothing here reads."""
+    for path in chain(json_files(folder), islice(sorted(folder.rglob("*.json")), 3)):
         try:
-            read_json(path, "a JSON file")
+            data = read_json(path, "a JSON file")
         except UserError as error:
-            return error
+            return str(error)
+        if tool := _other_tool(data):
+            return f"{path}: of {tool}, which can export COCO; take that"
     return None
+
+
+def _other_tool(data: Any) -> str | None:
+    if not isinstance(data, dict):
+        return None
+    one = next(iter(data.values()), None)
+    if isinstance(one, dict) and {"filename", "regions"} <= set(one):
+        return "VIA"
+    return next((tool for tool, has in _OTHER_TOOLS.items() if has <= set(data)), None)
 
 
 def _is_coco(data: Any) -> bool:

@@ -296,3 +296,22 @@ def test_davis_is_not_voc_and_labelme2vocs_masks_are_named(tmp_path):
     (tmp_path / "lm/SegmentationClass").mkdir()
     with pytest.raises(UserError, match="SegmentationClassPNG: holds the masks; take SegmentationClass away"):
         recognise(tmp_path / "lm", None)
+
+
+@pytest.mark.parametrize(
+    ("tool", "path", "data"),
+    [
+        ("VIA", "via_project.json", {"_via_settings": {}, "_via_img_metadata": {}}),
+        ("VIA", "via_region_data.json", {"a.png10": {"filename": "a.png", "size": 10, "regions": []}}),
+        ("Supervisely", "ds/ann/a.png.json", {"size": {"height": 9, "width": 9}, "objects": [], "tags": []}),
+        ("Darwin", "releases/a.json", {"version": "2.0", "item": {"name": "a.png"}, "annotations": []}),
+        ("SuperAnnotate", "a.png.json", {"metadata": {"name": "a.png"}, "instances": []}),
+        ("Datumaro", "annotations/train.json", {"info": {}, "categories": {}, "items": []}),
+    ],
+)
+def test_a_tool_whose_files_nothing_reads_is_named(tool, path, data, tmp_path):
+    photo(tmp_path / "img/a.png")
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text(json.dumps(data))
+    with pytest.raises(UserError, match=f"{path}: of {tool}, which can export COCO; take that: no dataset of a known"):
+        recognise(tmp_path, None)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -23,6 +24,8 @@ _OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
 # frames of a GIF for the first. MPO is a JPEG.
 DECODED = ("JPEG", "PNG", "MPO")
 ORIENTATION = 0x0112  # EXIF 2.32
+_BITS_PER_SAMPLE = 258  # TIFF 6.0
+_DARK = 16  # our choice: of 256 levels; cameras and scanners of 12 bits fill no more of 16
 PNG_CHUNKS = 33  # bytes of a PNG before the chunks that follow IHDR
 FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations, see trainer.data.orientation
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
@@ -123,9 +126,11 @@ def as_stored(data: bytes) -> tuple[str, bytes, Header]:
       (".jpg" or ".png", its bytes, the header of the picture that was given).
 
     Raises:
-      ImageFault: see `read_header`; also "decode" if a picture that must be converted is damaged, or a TIFF of pages.
+      ImageFault: see `read_header`; also "decode" if a picture that must be converted is damaged, a TIFF of pages, or
+        of 16 bits that would be almost black.
     """
     header = read_header(data)
+    _refuse_dark(data, header)
     if header.format == "TIFF" and (pages := _pages(data)) > 1:
         raise ImageFault("decode", f"has {pages} pages; save each as a picture of its own, or keep one")
     if data[:2] == _JPEG:
@@ -156,7 +161,31 @@ def readable(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
 
 
 def _readable(data: bytes, header: Header) -> bytes:
+    _refuse_dark(data, header)
     return data if header.format in DECODED else _png(data, keep_orientation=True)
+
+
+def _refuse_dark(data: bytes, header: Header) -> None:
+    """Networks see the upper 8 of 16 bits, of which pictures of 12 bits and fewer fill next to nothing."""
+    if not _is_deep(data, header):
+        return
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        return
+    brightest = int(np.atleast_3d(pixels)[..., :3].max())  # the fourth is alpha, or no colour
+    if 0 < brightest < _DARK << 8:
+        reason = f"its 16 bits hold values up to {brightest} of 65535, almost black; scale them to 8 bits a channel"
+        raise ImageFault("decode", reason)
+
+
+def _is_deep(data: bytes, header: Header) -> bool:
+    """Whether its channels have 16 bits."""
+    if header.format == "PNG":
+        return data[24] == 16  # of IHDR
+    if header.format != "TIFF":
+        return False
+    with _opened(data) as image:
+        return 16 in image.tag_v2.get(_BITS_PER_SAMPLE, ())  # type: ignore[attr-defined]
 
 
 def _png(data: bytes, keep_orientation: bool) -> bytes:
