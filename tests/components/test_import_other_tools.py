@@ -64,7 +64,7 @@ def test_lines_that_begin_with_their_ids(text, names, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0: unlabeled\n1: cat\n2: dog\n", "gives 'unlabeled' the id 0; .* by a --colours table, lines name:id,id,id"),
+        ("0: unlabeled\n1: cat\n2: dog\n", "gives 'unlabeled' the id 0; .* by a table for .*--colours, lines name:id,id,id"),
         ("0: road\n1: sidewalk\n", "gives 'road' the id 0"),
         ("7 road\n8 sidewalk\n", "gives 'road' the id 7"),
         ("Idx,Ratio,Name\n1,0.15,wall\n2,0.11,sky\n", "line 2 is a row of a table, not a name"),
@@ -100,7 +100,7 @@ def test_the_colours_table_that_messages_speak_of_says_what_ids_mean(tmp_path):
     pictures(tmp_path)
     for i in range(3):
         mask(tmp_path / f"masks/{i}.png", i)
-    with pytest.raises(UserError, match="'void' is no category: .* --colours table, lines name:id,id,id such as"):
+    with pytest.raises(UserError, match="'void' is no category: .* --colours, lines name:id,id,id such as"):
         read_names_of(tmp_path, "void\nbuilding\nbackground\n")
     (tmp_path / "ids.txt").write_text("void:0,0,0\nbackground:1,1,1\nbuilding:2,2,2\n")
     contents = read_folder(

@@ -12,7 +12,7 @@ from trainer.errors import UserError
 
 MOST = 254  # ids of 8-bit masks, without background (0) and void (255)
 
-AS_IDS = "a --colours table, lines name:id,id,id such as background:1,1,1 or void:3,3,3"  # of import folder
+AS_IDS = "a table for transferseg import folder --colours, lines name:id,id,id such as background:1,1,1 or void:3,3,3"
 
 _LONGEST = 100  # our choice: characters; names go into tables, legends and file names
 _BACKGROUND = ("background", "bg")
