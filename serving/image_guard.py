@@ -5,7 +5,8 @@ import tensorflow as tf
 from trainer.data.pictures import MAX_PIXELS
 from trainer.data.preprocessing import decode_image
 
-_HEADER = 32  # bytes that hold the sizes of PNG (16..24) and BMP (18..26)
+_HEADER = 66  # bytes that hold the sizes of PNG (16..24) and BMP (18..26), and how a BMP's pixels are packed
+_BGR = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"  # masks of red, green and blue, as the decoder takes them to be
 _BLOCKS = 100_000  # our choice: blocks of a GIF up to the end of its first frame; 25 MB as most programs write
 _SCANS = 100  # our choice: of a JPEG; each goes over all pixels again. Programs write some 10 at most
 
@@ -22,7 +23,8 @@ def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MA
       uint8 [H, W, 3], as trainer.data.preprocessing.decode_image.
 
     Raises:
-      tf.errors.InvalidArgumentError: empty, neither JPEG, PNG, GIF nor BMP, too large, or damaged.
+      tf.errors.InvalidArgumentError: empty, neither JPEG, PNG, GIF nor BMP, of a kind of these that is not read, too
+        large, or damaged.
     """
     is_known, height, width, is_plain, picture = _header(image_bytes)
     length, rows, columns = (tf.strings.as_string(n) for n in (tf.strings.length(image_bytes), height, width))
@@ -33,8 +35,10 @@ def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MA
         (tf.maximum(height, width) <= max_pixels) & (height * width <= max_pixels),  # the product alone could overflow
         [tf.strings.join([name, ": ", rows, " x ", columns, f" pixels; the limit is {max_pixels}"])],
     )
-    plain = tf.debugging.Assert(is_plain, [tf.strings.join([name, ": too many blocks or scans; save it anew"])])
-    with tf.control_dependencies([known, small, plain]):
+    with tf.control_dependencies([known, small]):
+        odd = ": too many blocks or scans, or a BMP or GIF of an uncommon kind; save it as PNG"
+        plain = tf.debugging.Assert(is_plain, [tf.strings.join([name, odd])])
+    with tf.control_dependencies([plain]):
         return decode_image(tf.identity(picture))
 
 
@@ -42,8 +46,8 @@ def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """What the header says.
 
     Returns:
-      (bool: one of the four formats, int64 height, int64 width, bool: made of no more parts than programs write, the
-      bytes to decode); sizes are 0 for other formats.
+      (bool: one of the four formats, int64 height, int64 width, bool: made of no more parts than programs write, and of
+      a kind that the decoder reads rightly, the bytes to decode); sizes are 0 for other formats.
     """
     head = tf.strings.substr(tf.strings.join([image_bytes, b"\0" * _HEADER]), 0, _HEADER)
     values = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int64)
@@ -71,7 +75,10 @@ def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return number(20, 24, big_endian=True), number(16, 20, big_endian=True), yes, image_bytes
 
     def bmp() -> tuple[tf.Tensor, ...]:
-        return signed(number(22, 26)), signed(number(18, 22)), yes, image_bytes
+        bits, packing, size = number(28, 30), number(30, 34), (signed(number(22, 26)), signed(number(18, 22)))
+        grey = (bits == 8) & _is_grey(image_bytes, 14 + number(14, 18))
+        read = (packing == 0) & ((bits == 24) | (bits == 32) | grey)
+        return *size, read | ((packing == 3) & (bits == 32) & has(_BGR, 54)), image_bytes
 
     # libpng takes an IHDR that stands behind another chunk, whose bytes would be taken for the size here
     formats = [
@@ -84,8 +91,16 @@ def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
     return tf.reduce_any([is_format for is_format, _ in formats]), *found
 
 
+def _is_grey(image_bytes: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """Whether a BMP's table of 256 colours counts up the greys, for which the decoder takes every table."""
+    length, greys = tf.strings.length(image_bytes), b"".join(bytes([i, i, i, 0]) for i in range(256))
+    start = tf.minimum(tf.cast(tf.minimum(start, 1 << 30), tf.int32), length)
+    return tf.equal(tf.strings.substr(image_bytes, start, len(greys)), greys)
+
+
 def _first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """(height, width: the larger of screen and frame; whether its end was found; a GIF of that frame alone).
+    """(height, width: the larger of screen and frame; whether its end was found and it fills the screen; a GIF of that
+    frame alone).
 
     The decoder would unpack all frames for the first. GIF89a, sections 15-26.
     """
@@ -117,7 +132,8 @@ def _first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         (13 + colours(byte(10)), tf.constant(_BLOCKS, tf.int64)),
     )
     is_frame = byte(position) == frame
-    height, width = (tf.where(is_frame, pair(position + offset), 0) for offset in (7, 5))
+    left_edge, top, width, height = (tf.where(is_frame, pair(position + offset), 0) for offset in (1, 3, 5, 7))
+    fills = ~is_frame | ((left_edge == 0) & (top == 0) & (width == pair(6)) & (height == pair(8)))
     end, left = skip_blocks(position + 11 + colours(byte(position + 9)), left)
     alone = tf.strings.join([tf.strings.substr(image_bytes, tf.constant(0, tf.int64), end), b";"])
-    return tf.maximum(height, pair(8)), tf.maximum(width, pair(6)), left > 0, alone
+    return tf.maximum(height, pair(8)), tf.maximum(width, pair(6)), (left > 0) & fills, alone

@@ -5,19 +5,21 @@ import io
 import numpy as np
 from PIL import Image
 
+from trainer.data.pictures import rgb
+
 
 def overlay_png(image_bytes: bytes, mask_bytes: bytes, opacity: float = 0.5) -> bytes:
     """Draws a palette PNG mask over its image; background (id 0) stays clear.
 
     Args:
-      image_bytes: the encoded image of H x W pixels.
+      image_bytes: the encoded image of H x W pixels, a JPEG or PNG.
       mask_bytes: palette PNG of H x W ids, as served.
       opacity: of the mask's colours, 0..1.
 
     Returns:
       RGB PNG bytes of H x W pixels.
     """
-    image = np.asarray(Image.open(io.BytesIO(image_bytes)).convert("RGB"), np.float32)
+    image = np.asarray(rgb(image_bytes), np.float32)
     mask = Image.open(io.BytesIO(mask_bytes))
     share = opacity * (np.asarray(mask) > 0)[..., np.newaxis]
     blended = image * (1 - share) + np.asarray(mask.convert("RGB"), np.float32) * share

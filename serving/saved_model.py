@@ -26,13 +26,18 @@ def find_saved_model(path: str | os.PathLike) -> Path:
     """
     folder = Path(path)
     for candidate in (folder, *reversed(versions(folder).values())):
-        for place in (candidate, candidate / _ARTIFACT):
-            if (place / "saved_model.pb").is_file():
-                return place
+        if (place := model_in(candidate)) is not None:
+            return place
     raise UserError(
         f"{shown(str(folder))}: not a SavedModel (no saved_model.pb), nor a folder of numbered ones; give an exported "
         "model, a run's serving/<name> or an artifact's folder"
     )
+
+
+def model_in(folder: Path) -> Path | None:
+    """A folder that is a SavedModel, or that of the one in a Trainer's artifact; None if it is neither."""
+    places = (folder, folder / _ARTIFACT)
+    return next((place for place in places if (place / "saved_model.pb").is_file()), None)
 
 
 def versions(folder: Path) -> dict[int, Path]:

@@ -66,8 +66,9 @@ def list_images(folder: str | Path, output: str | Path | None = None) -> tuple[l
     if not folder.is_dir():
         raise UserError(f"{shown(str(folder))}: no such folder of images")
     pictures, others = [], []
+    own = Path(output) if output and Path(output).is_dir() else None
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or (output and path.resolve() == Path(output).resolve()):
+        if path.name.startswith(".") or (own and path.is_dir() and path.samefile(own)):
             continue
         if path.is_dir():
             others.append(f"{shown(path.name)}/")

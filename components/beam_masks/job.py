@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_masks.faults import refuse_above
 from components.beam_masks.images import DEAD, ReadImages, Sample, Source
-from components.beam_masks.masks import WriteMasks, is_own, mask_path, read_note, write_atomic
+from components.beam_masks.masks import WriteMasks, made_by, mask_path, read_note, write_atomic
 from components.beam_masks.networks import BATCH_SIZE, RunNetworks
 from components.beam_masks.output import DEAD_LETTERS, SCRATCH, SUMMARY
 from trainer.data.files import read_bytes, read_lines, to_lines, walk
@@ -51,11 +51,19 @@ class MakeMasks(beam.PTransform):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job left: `done` maps each finished image's key to its note, in the order of the sources."""
+    """What a job left.
+
+    Attributes:
+      done: each finished image's key to its mask's note, in the order of the sources.
+      dead: dead letters.
+      kept: masks of these images that were there before.
+      others: masks of other images that were there before, and still are.
+    """
 
     done: dict[str, dict[str, Any]]
     dead: list[dict[str, str]]
     kept: int
+    others: int
     wall_s: float
 
     @property
@@ -63,7 +71,7 @@ class Outcome:
         return len(self.done) + len(self.dead)
 
     def summary(self) -> dict[str, Any]:
-        """inputs = labelled + dead; `kept` of the labelled were there before this run."""
+        """inputs = labelled + dead; `kept` of the labelled were there before this run, and `others` besides."""
         fresh = len(self.done) - self.kept
         return {
             "inputs": self.inputs,
@@ -71,6 +79,7 @@ class Outcome:
             "dead": len(self.dead),
             "dead_by_stage": dict(sorted(Counter(letter["stage"] for letter in self.dead).items())),
             "kept": self.kept,
+            "others": self.others,
             "wall_s": round(self.wall_s, 3),
             "images_per_s": round(fresh / self.wall_s, 3),
         }
@@ -113,16 +122,17 @@ def run(
         result.wait_until_finish()
 
     dead = read_lines(letters)
-    gone = {letter["key"] for letter in dead}
-    for key in gone:  # a mask of an earlier state of an image that now fails
+    keys, gone = {source.key for source in sources}, {letter["key"] for letter in dead}
+    for key in gone | ({fault["key"] for fault in faults} - keys):
         path = mask_path(str(output), key)
-        if is_own(path):
+        if "/" not in key and made_by(path):  # of an earlier state of an image that now fails
             os.unlink(path)
     done = {s.key: read_note(mask_path(str(output), s.key)) for s in sources if s.key not in gone}
     dead.extend(faults)
     dead.sort(key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
     write_atomic(f"{output}/{DEAD_LETTERS}", to_lines(dead))
-    return Outcome(done, dead, counter(result, "kept"), time.monotonic() - started)
+    others = sum(bool(made_by(str(path))) for path in output.glob("*.png") if path.stem not in keys)
+    return Outcome(done, dead, counter(result, "kept"), others, time.monotonic() - started)
 
 
 def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: str) -> None:
@@ -145,7 +155,7 @@ def finish(outcome: Outcome, output: Path, max_dead_share: float, **more: Any) -
     """
     summary = {**outcome.summary(), **more, "output": str(output)}
     write_atomic(f"{output}/{SUMMARY}", json.dumps(summary, indent=2).encode())
-    refuse_above(max_dead_share, outcome.dead, outcome.inputs, f"{output}/{DEAD_LETTERS}")
+    refuse_above(max_dead_share, outcome.dead, outcome.inputs, f"{output}/{DEAD_LETTERS}", summary)
     return summary
 
 

@@ -68,9 +68,10 @@ def read_note(path: str) -> dict[str, Any]:
         return {}
 
 
-def is_own(path: str) -> bool:
-    """Whether a batch job made this mask; imported ones, and those that people drew, have no stamp."""
-    return "stamp" in read_note(path)
+def made_by(path: str) -> str | None:
+    """The batch job that made this mask, "label" or "predict"; None: imported ones, and those that people drew."""
+    note = read_note(path)
+    return None if "stamp" not in note else "label" if "tags" in note else "predict"
 
 
 def read_mask(path: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.beam_masks.lock import locked
-from components.beam_masks.masks import is_own, mask_path, remove_unfinished
+from components.beam_masks.masks import made_by, mask_path, remove_unfinished
 from trainer.data.files import LOCK
 from trainer.errors import DISK_FULL, UserError, one_line, shown
 
@@ -53,22 +53,23 @@ def claimed(output: str | Path, images: str | Path | None, job: str) -> Iterator
         ) from None
 
 
-def take_over(output: Path, keys: Iterable[str], reports: Iterable[str], others: Iterable[str] = ()) -> None:
+def take_over(output: Path, job: str, keys: Iterable[str], reports: Iterable[str], others: Iterable[str] = ()) -> None:
     """Removes what an earlier job of ours wrote about its masks and this one will not write again.
 
     Args:
       output: the claimed folder.
+      job: see `made_by`: only its masks are replaced.
       keys: of the masks it may write; a mask tells by the note in it.
       reports: names of the other files it may write; they count as ours where a job of ours has worked before.
       others: names of files that jobs with other options write.
 
     Raises:
-      UserError: the job would replace or remove a file that no job of ours has made.
+      UserError: the job would replace or remove a file that no such job has made.
     """
     with os.scandir(output) as entries:
         there = {entry.name for entry in entries if not entry.is_dir()}
     masks = (mask_path(str(output), key) for key in keys)
-    foreign = [Path(path).name for path in masks if Path(path).name in there and not is_own(path)]
+    foreign = [Path(path).name for path in masks if Path(path).name in there and made_by(path) != job]
     reports = [name for name in reports if name in there]
     if reports and not _has_worked(output, there):
         foreign += reports
@@ -88,4 +89,4 @@ def _has_worked(output: Path, there: set[str]) -> bool:
     try:
         return "labelled" in json.loads((output / SUMMARY).read_text())
     except (OSError, ValueError, TypeError):
-        return any(is_own(f"{output}/{name}") for name in sorted(there) if name.endswith(".png"))
+        return any(made_by(f"{output}/{name}") for name in sorted(there) if name.endswith(".png"))

@@ -53,8 +53,8 @@ def predict_folder(
       beam_args: Beam options.
 
     Returns:
-      The summary: inputs = labelled + dead, dead_by_stage, kept, wall_s, images_per_s, categories, passed_over (names
-      of what is no picture), output.
+      The summary: inputs = labelled + dead, dead_by_stage, kept, others, wall_s, images_per_s, categories, passed_over
+      (names of what is no picture), output.
 
     Raises:
       UserError: an argument is wrong, or the output is another's; nothing was done. Or its disk is full.
@@ -75,7 +75,7 @@ def predict_folder(
     sources, dead = _sources(files)
     with claimed(output, images, "predict") as output:
         reports = (DEAD_LETTERS, SUMMARY, COUNTS) if format == "png" else (DEAD_LETTERS, SUMMARY, COUNTS, COCO)
-        take_over(output, [source.key for source in sources], reports, [COCO])
+        take_over(output, "predict", [source.key for source in sources], reports, [COCO])
         outcome = job.run(
             sources,
             dead,

@@ -67,7 +67,7 @@ def label_folder(
       boxes_csv: CSV `image,category,x1,y1,x2,y2`, see trainer.data.boxes; lines of other pictures are wrong ones.
 
     Returns:
-      The summary: inputs = labelled + dead, dead_by_stage, kept, wall_s, images_per_s, empty (labels without a
+      The summary: inputs = labelled + dead, dead_by_stage, kept, others, wall_s, images_per_s, empty (labels without a
       category), categories, passed_over (names of what is no picture), output; with boxes, `box_counts`.
 
     Raises:
@@ -86,7 +86,7 @@ def label_folder(
     sources, dead = plan(files, table, categories, read_boxes_table(boxes_csv) if boxes_csv else None)
     with claimed(output, images, "label") as output:
         reports = (CONFIDENCE, DEAD_LETTERS, SUMMARY, *_REPORTS.get(format, ()))
-        take_over(output, [source.key for source in sources], reports, [COCO, EXAMPLES])
+        take_over(output, "label", [source.key for source in sources], reports, [COCO, EXAMPLES])
         outcome = job.run(
             sources,
             dead,

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -41,7 +42,21 @@ def _log_to(_: click.Context, __: click.Parameter, path: Path | None) -> None:
             raise UserError(f"--log {path}: cannot be written ({error.strerror})") from None
 
 
-JSON = click.option("--json", "json_path", type=PATH, help="also write the result here; - is the standard output")
+def _json_path(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Looked at before hours of work, whose result would have no place."""
+    if path is not None and str(path) != "-" and (path.is_dir() or not path.absolute().parent.is_dir()):
+        what = "is a folder" if path.is_dir() else f"no folder {path.parent}; make it first"
+        raise UserError(f"--json {path}: {what}")
+    return path
+
+
+JSON = click.option(
+    "--json",
+    "json_path",
+    type=PATH,
+    callback=_json_path,
+    help="also write the result here; - is the standard output",
+)
 LOG = click.option(
     "--log", type=PATH, callback=_log_to, expose_value=False, help="also log here, a JSON object a line, as run.log"
 )
@@ -85,10 +100,10 @@ def is_quiet() -> bool:
     return bool(context and context.find_root().obj)
 
 
-def say(text: object) -> None:
-    """A line on the screen, unless --quiet."""
+def say(text: object, json_path: Path | None = None) -> None:
+    """A line on the screen, unless --quiet; it leaves the standard output to --json -."""
     if not is_quiet():
-        click.echo(text)
+        click.echo(text, err=str(json_path) == "-")
 
 
 def console(json_path: Path | None = None):
@@ -143,16 +158,21 @@ def batch(work, json_path: Path | None) -> None:
     try:
         summary = work()
     except TooManyFaults as error:
+        if error.summary is not None:
+            write_json(json_path, error.summary)
         click.echo(f"transferseg: {shown(str(error))}", err=True)
         sys.exit(EXIT_REFUSED)
     write_json(json_path, summary)
+    tell = partial(say, json_path=json_path)
     if others := summary.get("passed_over"):
-        say(f"passed over, no pictures by their names: {few(others)}")
+        tell(f"passed over, no pictures by their names: {few(others)}")
     if empty := summary.get("empty"):
-        say(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
+        tell(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
     if summary.get("boxes"):
-        say(f"{summary['boxes']} boxes, {summary['empty_boxes']} of them without a pixel of their tag")
-    say(
+        tell(f"{summary['boxes']} boxes, {summary['empty_boxes']} of them without a pixel of their tag")
+    if others := summary.get("others"):
+        tell(f"{others} masks of pictures that are not among these are left there")
+    tell(
         f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
         f"{summary['images_per_s']:.1f} images/s: {shown(summary['output'])}"
     )

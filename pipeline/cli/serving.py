@@ -77,15 +77,26 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
 def query(server: str, image: Path, output: Path, name: str, label: str | None, transport: str, overlay: bool) -> None:
     """Asks a server for the mask of one image and writes it as PNG.
 
+    The image may have any format that predict takes.
+
     Example: transferseg query --server localhost:8500 photo.jpg --output mask.png
     """
     from serving.client import SegmentationClient
     from serving.overlay import overlay_png
+    from trainer.data.files import read_bytes
+    from trainer.data.pictures import MOST_PIXELS, readable
+    from trainer.errors import ImageFault
 
+    if output.exists() and image.exists() and output.samefile(image):
+        raise UserError(f"--output {output}: is the image itself; give another file")
     try:
-        data = image.read_bytes()
-    except OSError as error:
-        raise UserError(f"{image}: {error.strerror}") from None
+        given = read_bytes(str(image))
+    except ImageFault as fault:
+        raise UserError(fault) from None
+    try:
+        data = readable(given, MOST_PIXELS)
+    except ImageFault as fault:
+        raise UserError(f"{image}: {fault}") from None
     with SegmentationClient(server, name, transport, version=label) as client:
         [mask] = client.predict([data])
     output.write_bytes(overlay_png(data, mask) if overlay else mask)

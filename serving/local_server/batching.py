@@ -102,24 +102,28 @@ class Batcher:
 
 
 def _answer(tasks: list[_Task]) -> None:
-    """Runs tasks as one batch. One bad image fails the call, so then each task runs alone and fails alone."""
+    """Runs tasks as one batch. One bad input fails the call, so then each task runs alone and fails alone."""
     first = tasks[0]
     try:
         values = np.concatenate([task.values for task in tasks])
         outputs = first.servable.run(first.signature, {first.name: values})
-    except tf.errors.OpError as error:
-        if len(tasks) == 1:
-            first.future.set_exception(from_tensorflow(error))
-            return
-        for task in tasks:
-            _answer([task])
-        return
     except Exception as error:  # a worker thread must live on; the caller gets the error
-        for task in tasks:
-            task.future.set_exception(error)
+        if len(tasks) == 1:
+            first.future.set_exception(_for_caller(first, error))
+        else:
+            for task in tasks:
+                _answer([task])
         return
     start = 0
     for task in tasks:
         end = start + len(task.values)
         task.future.set_result({name: rows[start:end] for name, rows in outputs.items()})
         start = end
+
+
+def _for_caller(task: _Task, error: Exception) -> Exception:
+    if isinstance(error, tf.errors.OpError):
+        return from_tensorflow(error)
+    if isinstance(error, UnicodeDecodeError):  # TensorFlow's reason quotes the bytes
+        return invalid(f"{task.name}: the model refuses it, for a reason that holds bytes that are no text")
+    return error

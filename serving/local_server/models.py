@@ -18,7 +18,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 from serving.export import read_categories
 from serving.local_server.status import Code, ServingError, invalid
 from serving.prediction_counts import MASKS_AND_SCORES, PredictionCounts
-from serving.saved_model import load_saved_model, version_of, versions
+from serving.saved_model import load_saved_model, model_in, version_of, versions
 from serving.warmup import read_warmup
 from trainer.errors import UserError, one_line
 
@@ -37,6 +37,7 @@ class Servable:
     """
 
     def __init__(self, path: Path, version: int):
+        path = model_in(path) or path
         self.version = version
         self.counts: PredictionCounts | None = None
         saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())

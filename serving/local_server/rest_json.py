@@ -107,8 +107,9 @@ def _to_bytes(where: str, value: Any) -> bytes:
         return value.encode("utf-8", "surrogatepass")
     if not (isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str)):
         raise invalid(f'{where}: expected a string or {{"b64": "..."}}')
+    text = "".join(value["b64"].split())  # as TF Serving's decoder: padding and white space may be or not
     try:
-        return base64.b64decode(value["b64"], validate=True)
+        return base64.b64decode(text if "=" in text else text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid(f"{where}: Unable to base64 decode: {error}") from None
 

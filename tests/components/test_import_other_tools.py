@@ -64,7 +64,10 @@ def test_lines_that_begin_with_their_ids(text, names, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0: unlabeled\n1: cat\n2: dog\n", "gives 'unlabeled' the id 0; .* by a table for .*--colours, lines name:id,id,id"),
+        (
+            "0: unlabeled\n1: cat\n2: dog\n",
+            "gives 'unlabeled' the id 0; .* by a table for .*--colours, lines name:id,id,id",
+        ),
         ("0: road\n1: sidewalk\n", "gives 'road' the id 0"),
         ("7 road\n8 sidewalk\n", "gives 'road' the id 7"),
         ("Idx,Ratio,Name\n1,0.15,wall\n2,0.11,sky\n", "line 2 is a row of a table, not a name"),

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from trainer.data.pictures import FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM, ORIENTATION
 
-_HEAD = 1 << 17  # bytes looked at; EXIF comes first and fills at most 64 KB
-_SEGMENTS = 32  # our choice: headers before EXIF that are skipped at most
+_HEAD = 1 << 17  # bytes of a PNG's EXIF that are looked at
+_SEGMENTS = 200  # our choice: segments and bytes of padding before EXIF that are skipped at most
+_LONG = 4  # a field's type (TIFF 6.0)
 _PNG, _CHUNK = b"\x89PNG\r\n\x1a\n", b"eXIf"  # PNG specification, third edition, 11.3.3.6
 
 
@@ -41,8 +42,8 @@ def _of_png(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _values(data: tf.Tensor) -> tf.Tensor:
-    """int64 [n] byte values."""
-    return tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int64)
+    """uint8 [n] byte values."""
+    return tf.io.decode_raw(data, tf.uint8)
 
 
 def _reader(data: tf.Tensor) -> tuple[Callable, Callable]:
@@ -50,7 +51,7 @@ def _reader(data: tf.Tensor) -> tuple[Callable, Callable]:
     last = tf.size(data, tf.int64) - 1
 
     def byte(place: tf.Tensor) -> tf.Tensor:
-        return tf.gather(data, tf.clip_by_value(place, 0, last))
+        return tf.cast(tf.gather(data, tf.clip_by_value(place, 0, last)), tf.int64)
 
     def number(place: tf.Tensor, size: int, little: tf.Tensor | bool) -> tf.Tensor:
         found = [byte(place + i) for i in range(size)]
@@ -61,7 +62,7 @@ def _reader(data: tf.Tensor) -> tuple[Callable, Callable]:
 
 
 def _of_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
-    data = _values(tf.strings.substr(image_bytes, 0, _HEAD))
+    data = _values(image_bytes)
     last = tf.size(data, tf.int64) - 1
     byte, number = _reader(data)
 
@@ -69,25 +70,28 @@ def _of_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
         return (number(place, 2, False) == 0xFFE1) & (number(place + 4, 4, False) == 0x45786966)  # "Exif"
 
     def is_other(place: tf.Tensor) -> tf.Tensor:
-        """An application segment or a comment, the only ones that stand before EXIF."""
+        """Another segment before the pixels, or padding (ITU T.81, B.1.1.2)."""
         kind = byte(place + 1)
-        known = ((kind >= 0xE0) & (kind <= 0xEF)) | (kind == 0xFE)
+        known = (kind >= 0xC0) & ((kind < 0xD0) | (kind > 0xDA))
         return (byte(place) == 0xFF) & known & ~is_exif(place) & (place < last)
 
+    def behind(place: tf.Tensor) -> list[tf.Tensor]:
+        return [place + tf.where(byte(place + 1) == 0xFF, tf.constant(1, tf.int64), 2 + number(place + 2, 2, False))]
+
     start = tf.constant(2, tf.int64)
-    [start] = tf.while_loop(
-        is_other, lambda place: [place + 2 + number(place + 2, 2, False)], [start], maximum_iterations=_SEGMENTS
-    )
+    [start] = tf.while_loop(is_other, behind, [start], maximum_iterations=_SEGMENTS)
     return tf.cond(is_exif(start), lambda: _of_tiff(data, start + 10), lambda: 1)
 
 
 def _of_tiff(data: tf.Tensor, tiff: tf.Tensor) -> tf.Tensor:
-    """The tag in the first directory of a TIFF header at a place: int64 [n] byte values -> int32 scalar."""
+    """The tag in the first directory of a TIFF header at a place: uint8 [n] byte values -> int32 scalar."""
     byte, number = _reader(data)
     little = byte(tiff) == ord("I")
     directory = tiff + number(tiff + 4, 4, little)
     entries = directory + 2 + 12 * tf.range(number(directory, 2, little))
-    found = tf.boolean_mask(number(entries + 8, 2, little), number(entries, 2, little) == ORIENTATION)
+    is_long = number(entries + 2, 2, little) == _LONG
+    values = tf.where(is_long, number(entries + 8, 4, little), number(entries + 8, 2, little))
+    found = tf.boolean_mask(values, number(entries, 2, little) == ORIENTATION)
     value = tf.reduce_max(tf.concat([found[:1], [0]], 0))
     return tf.cast(tf.where((value >= 1) & (value <= 8), value, 1), tf.int32)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -24,7 +24,7 @@ _OPTIONAL = ("HEIF",)  # if a plug-in for it is installed
 # frames of a GIF for the first. MPO is a JPEG.
 DECODED = ("JPEG", "PNG", "MPO")
 ORIENTATION = 0x0112  # EXIF 2.32
-_BITS_PER_SAMPLE = 258  # TIFF 6.0
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR = 258, 259, 262, 284  # tags of TIFF 6.0
 _DARK = 16  # our choice: of 256 levels; cameras and scanners of 12 bits fill no more of 16
 PNG_CHUNKS = 33  # bytes of a PNG before the chunks that follow IHDR
 FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM = (2, 3, 6, 7), (3, 4, 7, 8)  # orientations, see trainer.data.orientation
@@ -84,8 +84,10 @@ def _orientation(image: Image.Image, data: bytes) -> int:
     """EXIF's, 1..8, from the header; of a PNG without unpacking it, which Pillow does to look behind its pixels."""
     try:
         exif = Image.Exif()
-        if data[:8] != _PNG:
+        if image.format in TURNED_BY_PILLOW:
             exif = image.getexif()
+        elif data[:8] != _PNG:
+            exif.load(image.info.get("exif", b""))  # image.getexif() would take XMP for it, which networks do not see
         elif b"eXIf" in data:
             exif.load(data.partition(b"eXIf")[2])
         orientation = exif.get(ORIENTATION, 1)
@@ -146,7 +148,7 @@ def _pages(data: bytes) -> int:
         size, pages = image.size, 1
         for number in range(1, getattr(image, "n_frames", 1)):
             image.seek(number)
-            pages += image.size == size and not getattr(image, "tag_v2", {}).get(254, 0) & 5
+            pages += image.size == size and not _tags(image).get(254, 0) & 5
         return pages
 
 
@@ -169,6 +171,8 @@ def _refuse_dark(data: bytes, header: Header) -> None:
     """Networks see the upper 8 of 16 bits, of which pictures of 12 bits and fewer fill next to nothing."""
     if not _is_deep(data, header):
         return
+    import cv2  # takes a while, and few pictures need it
+
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         return
@@ -185,7 +189,7 @@ def _is_deep(data: bytes, header: Header) -> bool:
     if header.format != "TIFF":
         return False
     with _opened(data) as image:
-        return 16 in image.tag_v2.get(_BITS_PER_SAMPLE, ())  # type: ignore[attr-defined]
+        return 16 in _tags(image).get(_BITS, ())
 
 
 def _png(data: bytes, keep_orientation: bool) -> bytes:
@@ -232,12 +236,31 @@ def to_png(image: Image.Image, orientation: int = 1) -> bytes:
     return buffer.getvalue()
 
 
+def rgb(data: bytes) -> Image.Image:
+    """The stored pixels of a picture in a format that `readable` gives.
+
+    Raises:
+      ImageFault: it is none, or damaged.
+    """
+    with _opened(data) as image:
+        return _rgb(image)
+
+
 def _rgb(image: Image.Image) -> Image.Image:
+    tags = _tags(image)
     if image.mode in ("I", "F"):
-        raise ImageFault("decode", "its pixels have 32 bits; save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I;16"):  # Pillow would cut at 255: white
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        raise ImageFault("decode", "its pixels have 32 bits or a sign; save it with 8 or 16 bits a channel")
+    if tags.get(_PLANAR) == 2 and tags.get(_COMPRESSION) == 1 and 16 in tags.get(_BITS, ()):
+        raise ImageFault("decode", "is a TIFF of 16 bits in separate planes, which is not read; save it interleaved")
+    if image.mode.startswith("I;16"):  # Pillow would cut at 255: white; and it does not turn greys that count down
+        grey = (np.asarray(image) >> (tags.get(_BITS, (16,))[0] - 8)).astype(np.uint8)
+        return Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey).convert("RGB")
     return image.convert("RGB")
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """A TIFF's; none of others."""
+    return getattr(image, "tag_v2", {})
 
 
 @contextmanager
