@@ -46,6 +46,11 @@ def versions(folder: Path) -> dict[int, Path]:
     return {number: numbered[number] for number in sorted(numbered.keys() - {None})}
 
 
+def newest_version(folder: Path) -> Path | None:
+    """The version in a folder that servers take: of those that are complete the newest; None if there is none."""
+    return next((path for path in reversed(versions(folder).values()) if (path / "saved_model.pb").is_file()), None)
+
+
 def version_of(name: str) -> int | None:
     """The version that a folder's name stands for: an int64 in ASCII digits, as TF Serving reads it."""
     return int(name) if re.fullmatch("[0-9]{1,19}", name) and int(name) < 2**63 else None

@@ -113,9 +113,16 @@ def console(json_path: Path | None = None):
     """
     from rich.console import Console
 
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            """Whoever reads along may go (head, a lost connection): the work goes on without a screen."""
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
     to_error = str(json_path) == "-"
     stream = sys.stderr if to_error else sys.stdout
-    return Console(quiet=is_quiet(), stderr=to_error, width=None if stream.isatty() else _WIDE)
+    is_terminal = stream is not None and stream.isatty()
+    return Screen(quiet=is_quiet() or stream is None, stderr=to_error, width=None if is_terminal else _WIDE)
 
 
 def write_json(path: Path | None, value: object) -> None:

@@ -219,8 +219,9 @@ def check_inputs(config: RunConfig) -> None:
 
 
 def dump_config(config: RunConfig) -> str:
-    """The config as YAML, every default written out."""
-    return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)
+    """The config as YAML, every default written out; without `gate.accept`, which is said of one model alone."""
+    values = json.loads(config.model_dump_json(exclude={"gate": {"accept"}}))
+    return yaml.safe_dump(values, sort_keys=False)
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

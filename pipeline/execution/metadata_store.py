@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
@@ -12,6 +14,7 @@ from tfx.orchestration import metadata
 from pipeline.config.run_config import MetadataConfig
 from trainer.errors import UserError
 
+FILE = "metadata.sqlite"
 _TIMEOUT = 10.0  # seconds until a server counts as unreachable
 
 
@@ -19,10 +22,12 @@ def connect(config: MetadataConfig, workdir: Path) -> metadata_store_pb2.Connect
     """The store's connection, tried once; makes database and tables where there are none.
 
     Raises:
-      UserError: no password in the environment, no server there, or it refuses the user.
+      UserError: the file is damaged, not ours to write or lost; or no password in the environment, no server there, or
+        it refuses the user.
     """
     if config.kind == "sqlite":
-        return metadata.sqlite_metadata_connection_config(str(workdir / "metadata.sqlite"))
+        _check_file(workdir / FILE, workdir / "artifacts")
+        return metadata.sqlite_metadata_connection_config(str(workdir / FILE))
     password = os.environ.get(config.password_env)
     if password is None:
         raise UserError(f"metadata.password_env: the environment has no {config.password_env}; put the password there")
@@ -43,3 +48,24 @@ def connect(config: MetadataConfig, workdir: Path) -> metadata_store_pb2.Connect
             f"metadata: the server at {where} refuses user {config.user!r} for database {config.database!r}; check "
             f"both and the password in {config.password_env} ({reason})"
         ) from None
+
+
+def _check_file(file: Path, artifacts: Path) -> None:
+    """Raises UserError for a file of metadata that TFX would stumble over, or whose loss it would not notice."""
+    remedy = (
+        f"put a copy of it back. Without one, take {artifacts} and {file} away: all is made again then, and the next "
+        "model is compared with no earlier one"
+    )
+    if not file.exists() or not file.stat().st_size:
+        if any(artifacts.glob("*/[!.]*/*")):  # numbers would begin at 1 again, in folders that are full
+            raise UserError(f"{file}: is lost, which says what the artifacts are; {remedy}")
+        return
+    if not os.access(file, os.W_OK):
+        raise UserError(f"{file}: cannot be written to; it is another user's, or read-only")
+    try:
+        with closing(sqlite3.connect(file, timeout=_TIMEOUT)) as store:
+            [(found,)] = store.execute("PRAGMA quick_check(1)")
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise UserError(f"{file}: is damaged ({found}); {remedy}")

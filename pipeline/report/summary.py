@@ -18,7 +18,9 @@ from components.beam_masks.output import SUMMARY as LABEL_COUNTS
 from components.serving_validator.component import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.templates import duration, percent
+from serving.saved_model import newest_version
 from trainer.data.categories import Categories
+from trainer.data.files import is_remote
 from trainer.metrics import known
 from trainer.training.session import WARNINGS
 
@@ -85,8 +87,25 @@ def summarise(
     if pusher and pusher.outputs:
         [push] = pusher.outputs["pushed_model"]
         if push.get_int_custom_property("pushed"):
-            summary.pushed_model = push.get_string_custom_property("pushed_destination")
+            of_push(push.get_string_custom_property("pushed_destination"), summary)
     return summary
+
+
+def of_push(version: str, summary: RunSummary) -> None:
+    """Notes what was pushed, now or by the earlier run whose result the cache has, and what became of it."""
+    newest = None if is_remote(version) else newest_version(Path(version).parent)
+    if newest and not Path(version).exists():
+        summary.refused_because.append(
+            f"pusher: {version}, this model's version, was taken away, so the model is not pushed again; the newest is "
+            f"{newest.name}. Another model will be pushed; for this one put the folder back"
+        )
+        return
+    summary.pushed_model = version
+    if newest and newest != Path(version):
+        summary.warnings.append(
+            f"pusher: this model was pushed as {version} by an earlier run, but servers take the newest version, "
+            f"{newest.name}; take that one away if it is not the one to serve"
+        )
 
 
 def _warnings(component: ComponentRun) -> list[str]:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from tfx.orchestration.pipeline import Pipeline
 
 from components.beam_masks.faults import TooManyFaults
 from components.beam_masks.lock import locked
@@ -16,6 +17,7 @@ from components.beam_masks.masks import write_atomic
 from components.trainers.run_fns import RUN_ID
 from pipeline.config.run_config import RunConfig, check_inputs, dump_config
 from pipeline.execution.local_runner import CHECKPOINTS, ComponentRun, LocalRunner, build
+from pipeline.execution.metadata_store import FILE
 from pipeline.graph import training_hash
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
@@ -47,22 +49,47 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
         started; or the latest blessed model is gone or has other categories.
       Preempted: the process was asked to stop; the next run continues.
     """
-    check_inputs(config)
-    fetch(config.network.backbone, config.network.weights)
-    workdir = workdir.resolve()
+    try:
+        workdir = workdir.resolve()
+    except FileNotFoundError:
+        raise UserError("the current folder is gone; change into another one") from None
+    is_first = not workdir.exists()
+    if is_first:  # a mistake leaves no folder behind
+        _check(config)
     workdir.mkdir(parents=True, exist_ok=True)
     run_id = new_run_id()
     with locked(workdir, f"run {run_id}"):
-        return _run(config, workdir, console, run_id)
+        try:
+            if not is_first:
+                _check(config)
+            if config.metadata.kind == "sqlite" and not (workdir / FILE).exists():
+                shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
+            dag, notes = build(config, workdir), make_ready(config, workdir)
+        except UserError as error:
+            _refuse(config, workdir, run_id, error)
+            raise
+        for note in notes:
+            console.print(f"[yellow]warning[/] {note}", highlight=False, soft_wrap=True)
+        return _run(config, workdir, console, run_id, dag)
 
 
-def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> RunSummary:
+def _check(config: RunConfig) -> None:
+    check_inputs(config)
+    fetch(config.network.backbone, config.network.weights)
+
+
+def _refuse(config: RunConfig, workdir: Path, run_id: str, error: UserError) -> None:
+    """Leaves word of a run that could not begin: of an unattended one nobody sees the screen."""
+    log_to_file(workdir / "run.log", RunLines(run_id))
+    _LOG.error("not started: %s", error)
+    summary = RunSummary(refused_because=[str(error)], config_hash=training_hash(config), run_id=run_id)
+    summary.write(workdir / "summary.json")
+    if failure := publish(run_metrics(config.name, [], summary), workdir, config.name, config.push_metrics):
+        _LOG.warning(failure)
+
+
+def _run(config: RunConfig, workdir: Path, console: Console, run_id: str, dag: Pipeline) -> RunSummary:
     categories = config.categories.resolve()
-    if config.metadata.kind == "sqlite" and not (workdir / "metadata.sqlite").exists():
-        shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
-    dag = build(config, workdir)
-    for note in make_ready(config, workdir):
-        console.print(f"[yellow]warning[/] {note}", highlight=False, soft_wrap=True)
     write_atomic(str(workdir / "config.yaml"), dump_config(config).encode())
     lines = RunLines(run_id)
     log_to_file(workdir / "run.log", lines)
@@ -88,12 +115,14 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Run
         console.print(f"      {component.name}: {state}, {duration(component.wall_s)}", highlight=False)
 
     runner = LocalRunner(run_id, on_start, on_end)
-    start = time.monotonic()
+    start, fault = time.monotonic(), None
     try:
         runner.run(dag)
         shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # every stage is an artifact now
     except (UserError, TooManyFaults):
         pass  # a gate or a component refused; the summary says which and why
+    except OSError as error:  # a disk that is full or not ours: no fault, and the report shows how far it came
+        fault = error
     finally:
         summary = summarise(runner.components, categories, time.monotonic() - start, training_hash(config), run_id)
         states = {name: entry["state"] for name, entry in summary.components.items()}
@@ -112,4 +141,6 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str) -> Run
     print_closing(summary, advice, report, console)
     for reason in summary.refused_because:
         _LOG.error("not pushed: %s", reason)
+    if fault:
+        raise fault
     return summary

@@ -13,7 +13,7 @@ from pipeline.config.run_config import RunConfig
 from pipeline.execution.metadata_store import connect
 from pipeline.run.history import DELETED, ModelHistory, destination
 from serving.export import read_categories
-from serving.saved_model import read_metadata
+from serving.saved_model import newest_version, read_metadata
 from trainer.data.files import is_remote
 from trainer.errors import UserError
 
@@ -21,8 +21,9 @@ from trainer.errors import UserError
 def make_ready(config: RunConfig, workdir: Path) -> list[str]:
     """Checks folders and the model that the gate compares with; forgets what the cache is not to hand out again.
 
-    Forgotten, i.e. marked DELETED, are a push whose serving version somebody has removed, and a serving check that
-    refused: a busy machine, or somebody who stopped it, may have been to blame.
+    Forgotten, i.e. marked DELETED, are pushes where the folder of versions is lost (one version that somebody took out
+    of it is withdrawn, and its model is not pushed again), and a serving check that refused: a busy machine, or
+    somebody who stopped it, may have been to blame.
 
     Returns:
       What a person should know.
@@ -94,7 +95,7 @@ def _check_same_backbone(config: RunConfig, blessed: Path) -> None:
 
 def _is_gone(artifact: metadata_store_pb2.Artifact) -> bool:
     version = destination(artifact)
-    return version is not None and version.is_absolute() and not (version / "saved_model.pb").is_file()
+    return version is not None and version.is_absolute() and newest_version(version.parent) is None
 
 
 def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:

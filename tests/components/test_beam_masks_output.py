@@ -14,6 +14,7 @@ from PIL import Image
 
 from components.beam_masks import images, masks, networks
 from components.beam_masks.coco_export import write_coco
+from components.beam_masks.faults import TooManyFaults
 from components.beam_masks.images import Sample, Source, unpack
 from components.beam_masks.lock import locked
 from components.beam_masks.masks import Result, write_atomic
@@ -30,6 +31,11 @@ pytestmark = pytest.mark.slow  # whole Beam jobs
 
 def predict(models, folder, output="out", **options):
     return predict_folder(models["segmentation"], folder / "images", folder / output, **options)
+
+
+def label(models, folder, **options):
+    arguments = (models["l_net"], models["cam"], folder / "images", folder / "tags.csv", folder / "out")
+    return label_folder(*arguments, **options)
 
 
 def letters_of(output):
@@ -53,6 +59,38 @@ def test_masks_of_others_are_not_touched(models, tmp_path):
         predict(models, tmp_path)
     assert contents(tmp_path / "out") == before
     assert {path.name for path in (tmp_path / "out").iterdir()} - set(before) == {".transferseg.lock"}
+
+
+def test_a_job_leaves_the_masks_of_the_other_kind_alone(models, tmp_path):
+    write_scenes(tmp_path, 2)
+    label(models, tmp_path)
+    before = contents(tmp_path / "out")
+    with pytest.raises(UserError, match=r"did not make: s000\.png, s001\.png; give another"):
+        predict(models, tmp_path)
+    assert contents(tmp_path / "out") == before and (tmp_path / "out/confidence.csv").exists()
+
+
+def test_labels_of_pictures_that_fail_now_go_and_those_of_pictures_that_are_gone_are_told_of(models, tmp_path):
+    write_scenes(tmp_path, 4)
+    tags = tmp_path / "tags.csv"
+    assert label(models, tmp_path)["others"] == 0
+    lines = tags.read_text().splitlines()
+    tags.write_text("\n".join([lines[0], lines[1].rpartition(",")[0] + ",unicorn", *lines[2:4]]) + "\n")
+    summary = label(models, tmp_path, max_dead_share=1)
+    assert {letter["key"] for letter in letters_of(tmp_path / "out")} == {"s000", "s003"}  # a wrong tag, and none
+    assert sorted(contents(tmp_path / "out")) == ["s001.png", "s002.png"] and summary["others"] == 0
+    (tmp_path / "images/s001.png").unlink()
+    tags.write_text("\n".join([lines[0], lines[3]]) + "\n")
+    assert label(models, tmp_path, max_dead_share=1)["others"] == 1
+    assert sorted(contents(tmp_path / "out")) == ["s001.png", "s002.png"]
+
+
+def test_too_many_faults_carry_what_was_done(models, tmp_path):
+    write_scenes(tmp_path, 2)
+    (tmp_path / "images/broken.jpg").write_bytes(b"broken")
+    with pytest.raises(TooManyFaults) as refused:
+        predict(models, tmp_path, max_dead_share=0)
+    assert refused.value.summary["labelled"] == 2 and refused.value.summary["dead"] == 1
 
 
 def test_reports_of_others_are_not_touched(models, tmp_path):
@@ -111,13 +149,14 @@ def test_whatever_lies_in_a_folder_is_done_or_named(models, tmp_path):
     os.mkfifo(folder / "pipe.jpg")
     (folder / "device.png").symlink_to("/dev/zero")
     (folder / "gone.png").symlink_to("nowhere")
+    (folder / "circle.png").symlink_to("circle.png")
     (folder / "notes.txt").write_text("no picture")
     (folder / "IMG_1").write_bytes(data)
     (folder / "more").mkdir()
     (folder / ".hidden").write_bytes(data)
     summary = predict_folder(models["segmentation"], folder, folder / "masks", max_dead_share=1)
     reasons = {letter["key"]: letter["reason"] for letter in letters_of(folder / "masks")}
-    assert (summary["labelled"], set(reasons)) == (5, {"pipe", "device", "gone"})
+    assert (summary["labelled"], set(reasons)) == (5, {"pipe", "device", "gone", "circle"})
     assert "not a regular file" in reasons["pipe"] and "not a regular file" in reasons["device"]
     assert summary["passed_over"] == ["IMG_1", "more/", "notes.txt"]
     made = {path.name for path in (folder / "masks").glob("*.png")}

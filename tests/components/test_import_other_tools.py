@@ -66,7 +66,7 @@ def test_lines_that_begin_with_their_ids(text, names, tmp_path):
     [
         (
             "0: unlabeled\n1: cat\n2: dog\n",
-            "gives 'unlabeled' the id 0; .* by a table for .*--colours, lines name:id,id,id",
+            "gives 'unlabeled' the id 0; .* for .*--colours, lines name:id,id,id",
         ),
         ("0: road\n1: sidewalk\n", "gives 'road' the id 0"),
         ("7 road\n8 sidewalk\n", "gives 'road' the id 7"),

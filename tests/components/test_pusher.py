@@ -39,6 +39,16 @@ def test_the_newest_version_is_not_pushed_again_and_an_earlier_one_is(tmp_path):
     assert sorted(path.name for path in (tmp_path / "serving").iterdir()) == sorted({*map(str, numbers)})
 
 
+def test_a_version_with_a_later_number_than_the_clock_s_is_not_before_the_new_one(tmp_path):
+    """A clock that was set back, or a date as a version."""
+    by_hand = tmp_path / "serving/20300101120000"
+    by_hand.mkdir(parents=True)
+    (by_hand / "saved_model.pb").write_text("another")
+    (by_hand / "variables").mkdir()
+    _, folder = push(tmp_path, "one")
+    assert folder == str(tmp_path / "serving/20300101120001") and push(tmp_path, "one")[1] == folder
+
+
 def test_a_model_that_is_not_blessed_any_more_counts_as_not_pushed(tmp_path):
     push(tmp_path, "one")
     assert push(tmp_path, "one", blessed=0)[0] == 0

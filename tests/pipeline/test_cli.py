@@ -63,6 +63,7 @@ def test_a_full_disk_is_one_line_and_exit_2_whoever_meets_it(error, monkeypatch,
     [
         (["--direct_num_workers=x"], "argument --direct_num_workers: invalid int value: 'x'"),
         (["--runner=Foo"], "Unexpected pipeline runner: Foo"),
+        (["--direct_runing_mode=x"], "Beam has no option --direct_runing_mode; is --direct_running_mode meant?"),
     ],
 )
 def test_wrong_beam_options_are_one_line_that_says_where_they_are(options, words):
@@ -82,6 +83,22 @@ def test_query_names_a_missing_image(tmp_path):
     arguments = ["query", "--server", "localhost:1", str(tmp_path / "none.jpg"), "--output", str(tmp_path / "o.png")]
     with pytest.raises(UserError, match="none.jpg"):
         CliRunner().invoke(entry.cli, arguments, catch_exceptions=False)
+
+
+def test_query_does_not_write_over_the_image(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"a photo")
+    (tmp_path / "link.jpg").symlink_to("photo.jpg")
+    arguments = [
+        "query",
+        "--server",
+        "localhost:1",
+        str(tmp_path / "photo.jpg"),
+        "--output",
+        str(tmp_path / "link.jpg"),
+    ]
+    with pytest.raises(UserError, match="is the image itself"):
+        CliRunner().invoke(entry.cli, arguments, catch_exceptions=False)
+    assert (tmp_path / "photo.jpg").read_bytes() == b"a photo"
 
 
 MENDABLE = {

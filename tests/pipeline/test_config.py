@@ -43,6 +43,11 @@ def test_a_dumped_config_loads_to_the_same_hash(tmp_path):
     assert again == config and training_hash(again) == training_hash(config)
 
 
+def test_that_a_model_was_accepted_is_not_kept_for_the_next_one(tmp_path):
+    config = load_config(write(tmp_path, GOOD), ["gate.accept=for the fair"])
+    assert load_config(write(tmp_path, dump_config(config))).gate.accept is None
+
+
 def test_the_gates_do_not_change_the_training_hash(tmp_path):
     path = write(tmp_path, GOOD)
     for limit in ("gate.min_miou=0.9", "label_gate.max_void_share=0.7"):

@@ -2,16 +2,20 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from components.beam_masks.faults import dead_letter, refuse_above
 from pipeline.cli import cli
-from trainer.errors import UserError
+from pipeline.cli.common import batch
+from trainer.errors import ImageFault, UserError
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
 
@@ -42,8 +46,47 @@ def test_json_on_the_standard_output_is_all_that_is_there(masks):
 def test_json_in_a_file_beside_the_table(masks):
     done = evaluate(masks, after=["--json", str(masks / "scores.json")])
     assert json.loads((masks / "scores.json").read_text())["miou"] == 1.0 and "cat" in done.stdout
-    with pytest.raises(UserError, match="cannot be written"):
-        evaluate(masks, after=["--json", str(masks / "no" / "scores.json")])
+    for place, message in (("no/scores.json", "no folder .*no; make it first"), (".", "is a folder")):
+        with pytest.raises(UserError, match=f"--json .*: {message}"):
+            evaluate(masks, after=["--json", str(masks / place)])
+
+
+def test_a_batch_job_s_too_and_where_too_much_failed(tmp_path, capsys):
+    summary = {"inputs": 3, "labelled": 2, "dead": 1, "images_per_s": 1.0, "output": "o", "others": 4}
+    batch(lambda: summary, Path("-"))
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == summary
+    assert "4 masks of pictures that are not among these are left there" in printed.err and "2 of 3" in printed.err
+
+    def failed():
+        refuse_above(0, [dead_letter("a", ImageFault("read", "gone"))], 3, "letters", summary)
+
+    with pytest.raises(SystemExit) as ended:
+        batch(failed, tmp_path / "summary.json")
+    assert ended.value.code == 1 and json.loads((tmp_path / "summary.json").read_text()) == summary
+
+
+def test_the_work_goes_on_when_the_reader_of_the_screen_goes():
+    code = """
+import sys, time
+from pipeline.cli.common import console
+screen = console()
+for number in range(200):
+    screen.print(number)
+    time.sleep(.005)
+print("done", file=sys.stderr)
+"""
+    work = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    work.stdout.readline()
+    work.stdout.close()
+    assert work.stderr.read() == "done\n" and work.wait() == 0
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_fault(masks, streams):
+    words = shlex.join([*COMMAND, *command_of(masks), "--json", str(masks / "scores.json")])
+    assert subprocess.run(["bash", "-c", f"{words} {streams}"]).returncode == 0
+    assert json.loads((masks / "scores.json").read_text())["miou"] == 1.0
 
 
 def test_quiet_prints_nothing(masks):

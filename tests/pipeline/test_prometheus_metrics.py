@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 from tfx.types import standard_artifacts
 
+from pipeline.config.run_config import make_config
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.summary import RunSummary
+from pipeline.run.local_run import run_local
 from pipeline.run.prometheus import publish, run_metrics
+from trainer.errors import UserError
 
 
 def artifact(kind, folder):
@@ -88,6 +92,23 @@ def test_a_run_that_got_nowhere(tmp_path):
     publish(run_metrics("pets", [ComponentRun("examples", error=ValueError())], RunSummary()), tmp_path, "pets", None)
     found = read((tmp_path / "metrics.prom").read_text())
     assert found["run_success",] == 0 and found["component_state", "examples", "failed"] == 1
+
+
+def test_a_run_that_could_not_begin(tmp_path):
+    """Of one that cron started nobody saw the screen; a work folder that was never there is not made."""
+    values = {"name": "pets", "categories": {"strong": ["cat"], "weak": ["dog"]}}
+    values |= {"dataset": {"root": str(tmp_path / "moved")}, "network": {"backbone": "tiny", "weights": None}}
+    config, workdir = make_config(values, "test"), tmp_path / "work"
+    with pytest.raises(UserError, match="moved") as refused:
+        run_local(config, workdir, Console(quiet=True))
+    assert not workdir.exists()
+    workdir.mkdir()
+    (workdir / "metrics.prom").write_text("of an earlier run")
+    with pytest.raises(UserError, match="moved"):
+        run_local(config, workdir, Console(quiet=True))
+    assert read((workdir / "metrics.prom").read_text())["run_success",] == 0
+    assert json.loads((workdir / "summary.json").read_text())["refused_because"] == [str(refused.value)]
+    assert "not started: " in (workdir / "run.log").read_text()
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ class SlowModel:
         assert self.gate.wait(TIMEOUT_S)
         if b"bad" in values.tolist():
             raise tf.errors.InvalidArgumentError(None, None, "assertion failed: [x: bad]")
+        if b"\xff" in values.tolist():
+            b"\xff".decode()  # as TensorFlow fails to say what is wrong with such bytes
         if b"crash" in values.tolist():
             raise RuntimeError("crash")
         return {"y": np.array([value.upper() for value in values], object)}
@@ -125,3 +127,14 @@ def test_closing_answers_what_is_queued_and_refuses_the_rest(model):
     assert first.done() and second.result(0)["y"].tolist() == [b"A"]
     with pytest.raises(ServingError, match="shutting down"):
         submit(batcher, model, b"b")
+
+
+@pytest.mark.parametrize(("bad", "error"), [(b"\xff", ServingError), (b"crash", RuntimeError)])
+def test_whatever_is_wrong_with_one_request_the_others_of_its_batch_are_answered(batcher, model, bad, error):
+    hold(batcher, model)
+    futures = [submit(batcher, model, value) for value in (b"a", bad, b"b")]
+    model.gate.set()
+    wait(futures, TIMEOUT_S)
+    assert [futures[i].result(0)["y"].tolist() for i in (0, 2)] == [[b"A"], [b"B"]]
+    with pytest.raises(error, match="bytes that are no text|crash"):
+        futures[1].result(0)

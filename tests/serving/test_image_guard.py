@@ -30,7 +30,7 @@ def gif(frames: int, size: tuple[int, int] = (30, 20), screen: tuple[int, int] |
 
 
 def test_the_first_frame_of_a_moving_picture_is_decoded_alone():
-    for data in (gif(1), gif(6), gif(60), gif(2, screen=(31, 32))):
+    for data in (gif(1), gif(6), gif(60)):
         np.testing.assert_array_equal(guarded(tf.constant(data)), decode_image(data))
 
 
@@ -49,10 +49,11 @@ def test_later_frames_cost_nothing():
         (gif(1, (40, 30), screen=(10, 10)), "30 x 40 pixels; the limit is 1000"),
         (gif(1, (10, 10), screen=(40, 30)), "30 x 40 pixels; the limit is 1000"),
         (gif(1)[:13], "Invalid GIF"),
+        (gif(2, screen=(31, 32)), "of an uncommon kind"),
         (gif(1)[: 13 + 768] + b"!\xfe" + b"\x01a" * 150_000 + b"\0" + gif(1)[13 + 768 :], "too many blocks"),
         (gif(1)[: 13 + 768] + b"!\xfe\0" * 150_000 + gif(1)[13 + 768 :], "too many blocks"),
     ],
-    ids=["large frame", "large screen", "head alone", "many blocks", "many extensions"],
+    ids=["large frame", "large screen", "head alone", "frame in a screen", "many blocks", "many extensions"],
 )
 def test_gifs_that_take_much_are_refused(data, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
@@ -84,3 +85,25 @@ def test_bmps_with_impossible_numbers_are_refused(place, value):
     data[place : place + 4] = struct.pack("<i", value)
     with pytest.raises(tf.errors.InvalidArgumentError):
         guarded(tf.constant(bytes(data)))
+
+
+def _bmp(bits: int, packing: int = 0, masks: bytes = b"", table: bytes = b"") -> bytes:
+    """16 x 16 pixels, all 0x20."""
+    body = b"\x20" * (16 * 16 * bits // 8)
+    head = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, bits, packing, len(body), 0, 0, 0, 0) + masks + table
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(body), 0, 0, 14 + len(head)) + head + body
+
+
+def test_bmps_are_read_rightly_or_refused():
+    """The decoder takes every table for greys, knows no 16 bits, no run lengths and one order of colours."""
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    for picture in (Image.fromarray(pixels), Image.fromarray(pixels[..., 0]), Image.fromarray(pixels).convert("RGBA")):
+        found = guarded(tf.constant(encode(picture, "BMP")))
+        np.testing.assert_array_equal(found, np.asarray(picture.convert("RGB")))
+    masks = [struct.pack("<III", 255 << 16, 255 << 8, 255), struct.pack("<III", 255, 255 << 8, 255 << 16)]
+    assert (guarded(tf.constant(_bmp(32, 3, masks[0]))).numpy() == 0x20).all()
+    colours = bytes(range(256)) * 4
+    odd = [_bmp(32, 3, masks[1]), _bmp(16), _bmp(8, 1, table=colours), _bmp(8, table=colours), _bmp(8)]
+    for data in [*odd, encode(Image.fromarray(pixels).convert("1"), "BMP"), encode(picture.convert("P"), "BMP")]:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="of an uncommon kind; save it as PNG"):
+            guarded(tf.constant(data))

@@ -111,3 +111,36 @@ def test_damaged_notes_never_fail(data, kind):
         damaged[data.draw(st.integers(2, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(damaged)))
     assert 1 <= read(tf.constant(bytes(damaged[:cut]))) <= 8
+
+
+def _segment(kind: int, body: bytes) -> bytes:
+    return bytes([0xFF, kind]) + struct.pack(">H", len(body) + 2) + body
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("size", ["H", "I"])
+@pytest.mark.parametrize(
+    "before",
+    [b"", b"\xff" * 3, _segment(0xDB, bytes(65)), b"".join(_segment(0xE2, bytes(60_000)) for _ in range(5))],
+    ids=["first", "padding", "tables", "a large profile"],
+)
+def test_headers_and_networks_read_the_same_note(before, size, order):
+    """EXIF behind other segments; as a number of two bytes or of four."""
+    value = struct.pack(f"{order}HHI{size}", 0x0112, {"H": 3, "I": 4}[size], 1, 6).ljust(12, b"\0")
+    mark = {"<": b"II", ">": b"MM"}[order]
+    exif = b"Exif\0\0" + mark + struct.pack(f"{order}HIH", 42, 8, 1) + value + bytes(4)
+    plain = jpeg()
+    body = plain[2 + 2 + struct.unpack(">H", plain[4:6])[0] :]  # behind JFIF's segment
+    data = plain[:2] + before + _segment(0xE1, exif) + body
+    assert (read_header(data).orientation, int(read(tf.constant(data)))) == (6, 6)
+
+
+def test_xmp_is_no_note():
+    """Pillow would take it for one, and the networks' graph does not read it."""
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "WEBP", xmp=packet, lossless=True)
+    plain = jpeg()
+    jpeg_of_it = plain[:2] + _segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet) + plain[2:]
+    for data in (buffer.getvalue(), jpeg_of_it):
+        assert read_header(data).orientation == 1 and read(tf.constant(data)) == 1
