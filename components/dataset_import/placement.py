@@ -14,12 +14,13 @@ from components.beam_masks.faults import dead_letter
 from components.image_example_gen import voc
 from trainer.data.boxes import Corners, read_boxes_table
 from trainer.data.categories import VOID
-from trainer.data.files import read_text
+from trainer.data.files import read_json, read_text
 from trainer.data.masks import read_mask
-from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, plain, suffix_of
+from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, plain, stem_of, suffix_of
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault
 
+SOURCES = "import_sources.json"  # key -> [source, the picture's name there, without its suffix]
 NamedBoxes = dict[str, tuple[tuple[str, Corners], ...]]  # key -> (category, corners)
 
 
@@ -34,14 +35,23 @@ class Placement:
       dropped: letters of single objects.
       tags: key -> names, with those that were there before.
       boxes: key -> (name, corners) of its boxes, likewise.
+      sources: key -> (source, name there) of pictures from sources with a name, likewise.
     """
 
-    def __init__(self, output: Path, tags: dict[str, tuple[str, ...]], boxes: NamedBoxes, replace: bool):
+    def __init__(
+        self,
+        output: Path,
+        tags: dict[str, tuple[str, ...]],
+        boxes: NamedBoxes,
+        replace: bool,
+        source: str | None = None,
+    ):
+        """`source`: a picture that comes from there again, under the same name, is a new version of what is here."""
         self.keys: set[str] = set()
         self.names: dict[str, str] = {}
         self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
-        self.boxes = boxes
-        self._output, self._replace, self._replaced, self._renamed = output, replace, 0, 0
+        self.boxes, self.sources, self._source = boxes, read_sources(output), source
+        self._output, self._replace, self._replaced, self._renamed, self._renewed = output, replace, 0, 0, 0
         names = os.listdir(output / voc.IMAGES)
         self._there = {key_of(name): name for name in names if suffix_of(name, STORED_SUFFIXES)}
 
@@ -49,9 +59,11 @@ class Placement:
         """Raises ImageFault if the picture is there already and this one contradicts it."""
         *folders, file = plain(item["name"]).split("/")
         wanted = key_of("/".join([*(name for name in folders if name != "images"), file]))  # that one is the layout's
+        origin = self._source and (self._source, stem_of(item["name"]))
         for key in free_keys(wanted):
             there = self._there.get(key)
-            if there is None or filecmp.cmp(self._output / voc.IMAGES / there, item["picture"], shallow=False):
+            same = there and filecmp.cmp(self._output / voc.IMAGES / there, item["picture"], shallow=False)
+            if not there or same or (origin and self.sources.get(key) == origin and key not in self.keys):
                 break
         if key in self.keys:
             raise ImageFault("list", f"the same picture as another of this import, which came in as {key}")
@@ -65,10 +77,19 @@ class Placement:
             self.masks += 1
             if item["empty"]:
                 self.empty[item["empty"]] += 1
-        if there is None:
+        if not there:
+            self._renamed += key != wanted
+        elif not same:
+            self._renewed += 1
+            if not item["mask"]:
+                target.unlink(missing_ok=True)
+        if not same:
             self._there[key] = f"{key}{item['suffix']}"
             os.replace(item["picture"], self._output / voc.IMAGES / self._there[key])
-            self._renamed += key != wanted
+            if there and there != self._there[key]:
+                (self._output / voc.IMAGES / there).unlink()
+        if origin:
+            self.sources[key] = origin
         before = () if self._replace else self.tags.get(key, ())
         self.tags[key] = tuple(dict.fromkeys([*before, *item["tags"]]))
         before = () if self._replace else self.boxes.get(key, ())
@@ -93,6 +114,8 @@ class Placement:
             found.append(f"{len(self.dropped)} objects of {pictures} images could not be used; they are void")
         if self._replaced:
             found.append(f"{self._replaced} masks replaced by others")
+        if self._renewed:
+            found.append(f"{self._renewed} images replaced by new versions of theirs")
         if self._renamed:
             found.append(f"{self._renamed} images got another key, because theirs was another's")
         for path in sorted(voc.list_path(self._output, split).parent.glob("*.txt")):
@@ -108,6 +131,12 @@ class Placement:
         except ImageFault:
             return False
         return np.array_equal(old, read_mask(Path(new).read_bytes(), VOID))
+
+
+def read_sources(output: Path) -> dict[str, tuple[str, str]]:
+    """See SOURCES; {} without the file."""
+    path = output / SOURCES
+    return {key: (source, name) for key, (source, name) in read_json(path, "our own").items()} if path.exists() else {}
 
 
 def read_tags(path: Path) -> dict[str, tuple[str, ...]]:

@@ -25,7 +25,7 @@ from components.beam_masks.job import write_json_lines
 from components.beam_masks.masks import encode, write_atomic
 from components.beam_masks.output import SCRATCH, claimed
 from components.dataset_import.items import Contents, ImportedPicture
-from components.dataset_import.placement import Placement, read_boxes, read_list, read_tags
+from components.dataset_import.placement import SOURCES, Placement, read_boxes, read_list, read_tags
 from components.image_example_gen import voc
 from trainer.data.boxes import BOXES, upright_box, write_boxes_table
 from trainer.data.categories import BACKGROUND, VOID
@@ -48,6 +48,7 @@ def import_dataset(
     skip: Collection[str] = (),
     prefix: str = "",
     replace: bool = False,
+    source: str | None = None,
     beam_args: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Adds the images, masks and tags of a dataset to a folder.
@@ -64,6 +65,8 @@ def import_dataset(
       skip: names; images that show one of them are left out, and so are the categories.
       prefix: goes before every category name.
       replace: a picture's mask, tags and boxes replace those that the folder has of it; else another mask is a fault.
+      source: names where the dataset is from: a picture that came from there before, under the same name, is replaced
+        by what it is now, and keeps its key and so its place in lists.
       beam_args: Beam options.
 
     Returns:
@@ -78,7 +81,7 @@ def import_dataset(
     if unknown:
         raise UserError(f"--skip {unknown[0]}: the dataset has no such category; it has {', '.join(contents.names)}")
     with claimed(output, None, "import") as output:
-        return _import(contents, output, split, skip, prefix, replace, beam_args)
+        return _import(contents, output, split, skip, prefix, replace, source, beam_args)
 
 
 def _import(
@@ -88,6 +91,7 @@ def _import(
     skip: Collection[str],
     prefix: str,
     replace: bool,
+    source: str | None,
     beam_args: Sequence[str],
 ) -> dict[str, Any]:
     for folder in (voc.IMAGES, voc.MASKS, voc.list_path("", split).parent):
@@ -112,7 +116,7 @@ def _import(
     kept = [item for item in done if not item["left_out"]]
     if kept:  # before any mask that holds a new id
         write_atomic(str(listing), "".join(f"{name}\n" for name in names).encode())
-    placed = Placement(output, tags, read_boxes(output / BOXES), replace)
+    placed = Placement(output, tags, read_boxes(output / BOXES), replace, source)
     for item in kept:
         try:
             placed.add(item)
@@ -126,6 +130,8 @@ def _import(
     if placed.boxes or (output / BOXES).exists():
         write_atomic(f"{output}/{BOXES}", write_boxes_table(placed.boxes))
     write_atomic(f"{output}/{TAGS}", write_tags_table(placed.tags))
+    if placed.sources:
+        write_atomic(f"{output}/{SOURCES}", f"{json.dumps(placed.sources, indent=0)}\n".encode())
     write_atomic(str(voc.list_path(output, split)), "".join(f"{k}\n" for k in sorted(listed | placed.keys)).encode())
     return {
         "images": len(placed.keys),

@@ -12,6 +12,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
+from components.beam_masks.masks import write_atomic
+from components.dataset_import.placement import read_sources
 from components.dataset_import.writer import FAULTS, TAGS, import_dataset
 from components.image_example_gen import voc
 from pipeline.config.run_config import load_config
@@ -24,9 +26,9 @@ from pipeline.init.recognise import names_in, recognise
 from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.data.categories import VOC, VOC_SPLITS
-from trainer.data.files import walk
-from trainer.data.names import suffix_of
-from trainer.errors import UserError, shown
+from trainer.data.files import read_lines, walk
+from trainer.data.names import stem_of, suffix_of
+from trainer.errors import UserError, few, shown
 from trainer.models.weight_files import backbone_of
 
 _MAX_DEAD_SHARE = 0.1  # our choice, as import's: more unreadable pictures have a common cause
@@ -61,9 +63,12 @@ def init(asked: Asked, console: Console) -> Path:
     for note in tables_beside(place, parts, root):
         _say(console, f"{place}: {note}")
     brought: list[tuple[str, str]] = []
+    unread: set[str] = set()
     for part in parts:
-        done = import_dataset(part.read(), root, part.split, replace=True)
+        source = f"{place.resolve()}#{part.kind}#{part.split}"
+        done = import_dataset(part.read(), root, part.split, replace=True, source=source)
         brought.extend(done["keys"].items())
+        unread.update(stem_of(letter["key"]) for letter in read_lines(root / FAULTS))
         _say(
             console,
             f"{place}: {part.kind}, {done['images']} images ({part.split}), {done['masks']} with a mask, "
@@ -74,6 +79,8 @@ def init(asked: Asked, console: Console) -> Path:
         if done["first_fault"]:
             _say(console, f"  not used: {done['first_fault']}; all: {root / FAULTS}")
         _check_readable(done, root)
+    if gone := _drop_gone(root, place, {key for _, key in brought}, unread):
+        _say(console, f"  {len(gone)} images of before are not in {place} any more and not trained on: {few(gone, 5)}")
     if not names and names_in(root) is None:
         _say(console, f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
     found = look(root, asked, names if not parts else None, brought)
@@ -88,6 +95,23 @@ def init(asked: Asked, console: Console) -> Path:
     _say(console, f"Wrote {asked.config}. Next, to see every bad file: {steps[0]}")
     _say(console, f"Then: {steps[1]} --workdir runs/first")
     return asked.config
+
+
+def _drop_gone(root: Path, place: Path, brought: set[str], unread: set[str]) -> list[str]:
+    """Takes pictures that came from that place before, and are not there now, out of the training list.
+
+    They stay in the folder, and those that are evaluated on in their list: scores can be compared.
+    """
+    sources, train = read_sources(root), voc.list_path(root, "train")
+    gone = {
+        key
+        for key, (source, name) in sources.items()
+        if source.startswith(f"{place.resolve()}#") and key not in brought and name not in unread
+    }
+    listed = voc.list_names(train) if gone and train.exists() else []
+    if dropped := gone.intersection(listed):
+        write_atomic(str(train), "".join(f"{key}\n" for key in listed if key not in dropped).encode())
+    return sorted(dropped)
 
 
 def _holds_pictures(root: Path) -> bool:

@@ -122,6 +122,57 @@ def test_what_was_held_out_stays_held_out_and_force_replaces_the_config(photos, 
     assert counts["eval"] == 2 and sum(counts.values()) == 24
 
 
+def test_a_folder_that_changes_is_followed(photos, tmp_path):
+    """Pictures saved anew, one with another mask, one in another format; and two that were taken away."""
+    names = ("--categories", "even,odd,kite")
+    init(tmp_path, photos, *names)
+    lists = tmp_path / "data/ImageSets/Segmentation"
+    trained, held = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
+    files = {path.stem: path for path in photos.glob("*.jpg")}
+    for key in (held[0], trained[0]):
+        pixels = np.asarray(Image.open(files[key]))
+        Image.fromarray(255 - pixels).save(files[key], quality=95)
+    mask = np.asarray(Image.open(photos / f"masks/{trained[0]}.png"))
+    Image.fromarray((mask > 0).astype(np.uint8)).save(photos / f"masks/{trained[0]}.png")
+    Image.open(files[trained[1]]).convert("RGB").save(photos / f"{trained[1]}.png")
+    files[trained[1]].unlink()
+    for key in (held[1], trained[2]):
+        files[key].unlink()
+        (photos / f"masks/{key}.png").unlink()
+    lines = (photos / "list.csv").read_text().replace(f"{trained[1]}.jpg", f"{trained[1]}.png").split("\n")
+    gone = (f"{held[1]}.", f"{trained[2]}.")
+    (photos / "list.csv").write_text("\n".join(line for line in lines if not line.startswith(gone)))
+
+    done = init(tmp_path, photos, *names, "--force")
+    assert "3 images replaced by new versions of theirs" in done.output
+    assert f"1 images of before are not in {photos} any more and not trained on: {trained[2]}" in done.output
+    now, judged = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
+    assert judged == held and set(now) == {*trained} - {trained[2]}
+    files[trained[1]] = photos / f"{trained[1]}.png"
+    for key in (held[0], *trained[:2]):
+        [stored] = (tmp_path / "data/JPEGImages").glob(f"{key}.*")
+        assert stored.read_bytes() == files[key].read_bytes()
+    found = np.asarray(Image.open(tmp_path / f"data/SegmentationClass/{trained[0]}.png"))
+    np.testing.assert_array_equal(found, mask > 0)
+    assert [p for p in find_problems(load_config(tmp_path / "mine.yaml"))[0] if p.severity == "error"] == []
+
+    again = init(tmp_path, photos, *names, "--force")  # nothing has changed since
+    assert "replaced" not in again.output and "of before" not in again.output
+    assert (lists / "train.txt").read_text().split() == now
+
+
+def test_pictures_of_another_folder_with_the_same_names_replace_none(photos, tmp_path):
+    names = ("--categories", "even,odd,kite")
+    init(tmp_path, photos, *names)
+    other = tmp_path / "other"
+    photos.rename(other)
+    for path in other.glob("*.jpg"):
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    done = init(tmp_path, other, *names, "--force")
+    assert "24 images got another key, because theirs was another's" in done.output
+    assert len(list((tmp_path / "data/JPEGImages").iterdir())) == 48
+
+
 def test_tags_that_would_be_lost_are_refused(photos, tmp_path):
     with pytest.raises(
         UserError, match="list.csv: line 22: unknown category 'kite'; known: even, odd; correct the tag"
