@@ -1,6 +1,5 @@
 """What other tools and public datasets write in ways of their own: it comes in right, or a line says what is wrong."""
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,8 +9,7 @@ from test_import_objects import BLOCK, HEIGHT, POINTS, WIDTH, brought_in, coco
 from components.dataset_import.folders import read_folder, read_voc
 from components.dataset_import.writer import import_dataset
 from trainer.data.category_names import read_names
-from trainer.data.pictures import as_stored, decode, readable
-from trainer.errors import ImageFault, UserError
+from trainer.errors import UserError
 
 RUNS = {"size": [HEIGHT, WIDTH], "counts": [305, 10] + [20, 10] * 19 + [315]}  # columns of 30: BLOCK
 BRUSH = {"iscrowd": 1, "segmentation": RUNS, "attributes": {"occluded": False}}
@@ -179,20 +177,3 @@ def test_pages_of_a_tiff_are_no_picture_and_a_smaller_copy_is_none(tmp_path):
     assert letter["key"] == "stack.tif" and letter["reason"].startswith(
         "has 3 pages; save each as a picture of its own"
     )
-
-
-@pytest.mark.parametrize(("suffix", "channels"), [(".png", 1), (".png", 3), (".png", 4), (".tif", 1), (".tif", 3)])
-def test_pictures_of_16_bits_that_would_be_almost_black_are_refused(suffix, channels, tmp_path):
-    """12 bits in 16, as of many cameras; the alpha channel is full."""
-    pixels = np.random.default_rng(0).integers(0, 1 << 12, (10, 12, channels)).astype(np.uint16)
-    bright, black = pixels * 16, pixels * 0
-    for name, picture in (("dark", pixels), ("bright", bright), ("black", black)):
-        picture[..., 3:] = 65535
-        (tmp_path / f"{name}{suffix}").write_bytes(cv2.imencode(suffix, picture)[1].tobytes())
-    data = (tmp_path / f"dark{suffix}").read_bytes()
-    for read in (as_stored, readable, decode):
-        with pytest.raises(ImageFault, match=rf"up to {pixels[..., :3].max()} of 65535, almost black"):
-            read(data)
-    seen = decode((tmp_path / f"bright{suffix}").read_bytes())
-    np.testing.assert_array_equal(seen, np.broadcast_to(bright[..., 2::-1] >> 8, seen.shape))
-    assert not decode((tmp_path / f"black{suffix}").read_bytes()).any()
