@@ -1,5 +1,6 @@
 """The REST port as a network sees it: odd and hostile requests, slow clients and many, and the end of the server."""
 
+import base64
 import json
 import socket
 import threading
@@ -215,3 +216,15 @@ def test_a_server_that_stops_says_so_to_health_checks(saved_model):
         connection.sendall(b"\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 503")
         stopping.join()
+
+
+def test_base64_may_have_line_breaks_and_no_padding(small):
+    """As many programs write it, and TF Serving's decoder takes it."""
+    image = next(data for data in (IMAGE + bytes(n) for n in range(1, 4)) if len(data) % 3 == 1)
+    text = base64.encodebytes(image).decode().replace("=", "")
+    url = f"http://127.0.0.1:{small.rest_port}/v1/models/transferseg:predict"
+    answer = requests.post(url, json={"instances": [{"b64": text}]}, timeout=TIMEOUT_S)
+    assert answer.status_code == 200, answer.text
+    assert read_mask(base64.b64decode(answer.json()["predictions"][0]["b64"])).shape == (40, 60)
+    answer = requests.post(url, json={"instances": [{"b64": "####"}]}, timeout=TIMEOUT_S)
+    assert answer.status_code == 400 and "base64" in answer.text

@@ -216,3 +216,10 @@ def test_a_taken_port_is_refused(base, start):
         serve(base, grpc_port=server.grpc_port, rest_port=0)
     with pytest.raises(UserError, match=f"REST: cannot listen on 127.0.0.1:{server.rest_port}"):
         serve(base, grpc_port=0, rest_port=server.rest_port)
+
+
+def test_what_a_trainer_put_out_is_served_too(saved_model, start, tmp_path):
+    """`<workdir>/artifacts/p_net/model`: folders of runs, and the model in each."""
+    shutil.copytree(saved_model, tmp_path / "model/14/Format-Serving")
+    server = start(tmp_path / "model")
+    assert ask(server, version=14).shape == (40, 60)
