@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,8 @@ def run(
     networks: RunNetworks,
     output: Path,
     *,
+    job: str,
+    pictures: Collection[str],
     recipe: str,
     beam_args: Sequence[str],
     title: str,
@@ -100,6 +102,8 @@ def run(
     Args:
       sources: images to read; keys are unique.
       faults: dead letters found before.
+      job: see `made_by`: no other's masks are looked at.
+      pictures: keys of the pictures that are there, with those that are in no source but in `faults`.
       recipe: see `ReadImages`; masks of another recipe are made again.
       title: what the progress bar is called.
     """
@@ -123,15 +127,15 @@ def run(
 
     dead = read_lines(letters)
     keys, gone = {source.key for source in sources}, {letter["key"] for letter in dead}
-    for key in gone | ({fault["key"] for fault in faults} - keys):
+    for key in gone | {fault["key"] for fault in faults}.intersection(pictures) - keys:
         path = mask_path(str(output), key)
-        if "/" not in key and made_by(path):  # of an earlier state of an image that now fails
+        if made_by(path) == job:  # of an earlier state of an image that now fails
             os.unlink(path)
     done = {s.key: read_note(mask_path(str(output), s.key)) for s in sources if s.key not in gone}
     dead.extend(faults)
     dead.sort(key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
     write_atomic(f"{output}/{DEAD_LETTERS}", to_lines(dead))
-    others = sum(bool(made_by(str(path))) for path in output.glob("*.png") if path.stem not in keys)
+    others = sum(made_by(str(path)) == job for path in output.glob("*.png") if path.stem not in keys)
     return Outcome(done, dead, counter(result, "kept"), others, time.monotonic() - started)
 
 

@@ -87,6 +87,8 @@ def predict_folder(
                 needs_pixels=False,
             ),
             output,
+            job="predict",
+            pictures={mask_key(path.name) for path in files},
             recipe=digest,
             beam_args=beam_args,
             title="Masks",

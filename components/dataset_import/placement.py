@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import itertools
 import os
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,7 @@ from trainer.data.files import read_json, read_text
 from trainer.data.masks import read_mask
 from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, plain, stem_of, suffix_of
 from trainer.data.tags_table import read_tags_table
-from trainer.errors import ImageFault
+from trainer.errors import ImageFault, few
 
 SOURCES = "import_sources.json"  # key -> [source, the picture's name there, without its suffix]
 NamedBoxes = dict[str, tuple[tuple[str, Corners], ...]]  # key -> (category, corners)
@@ -50,6 +51,7 @@ class Placement:
         self.keys: set[str] = set()
         self.names: dict[str, str] = {}
         self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
+        self._outdated: list[str] = []
         self.boxes, self.sources, self._source = boxes, read_sources(output), source
         self._output, self._replace, self._replaced, self._renamed, self._renewed = output, replace, 0, 0, 0
         names = os.listdir(output / voc.IMAGES)
@@ -60,11 +62,7 @@ class Placement:
         *folders, file = plain(item["name"]).split("/")
         wanted = key_of("/".join([*(name for name in folders if name != "images"), file]))  # that one is the layout's
         origin = self._source and (self._source, stem_of(item["name"]))
-        for key in free_keys(wanted):
-            there = self._there.get(key)
-            same = there and filecmp.cmp(self._output / voc.IMAGES / there, item["picture"], shallow=False)
-            if not there or same or (origin and self.sources.get(key) == origin and key not in self.keys):
-                break
+        key, there, same = self._find(wanted, item["picture"], origin)
         if key in self.keys:
             raise ImageFault("list", f"the same picture as another of this import, which came in as {key}")
         target = voc.mask_path(self._output, key)
@@ -81,15 +79,15 @@ class Placement:
             self._renamed += key != wanted
         elif not same:
             self._renewed += 1
-            if not item["mask"]:
-                target.unlink(missing_ok=True)
+            if not item["mask"] and target.exists():
+                self._outdated.append(key)
         if not same:
             self._there[key] = f"{key}{item['suffix']}"
             os.replace(item["picture"], self._output / voc.IMAGES / self._there[key])
             if there and there != self._there[key]:
                 (self._output / voc.IMAGES / there).unlink()
         if origin:
-            self.sources[key] = origin
+            self.sources.setdefault(key, origin)
         before = () if self._replace else self.tags.get(key, ())
         self.tags[key] = tuple(dict.fromkeys([*before, *item["tags"]]))
         before = () if self._replace else self.boxes.get(key, ())
@@ -102,6 +100,18 @@ class Placement:
         self.dropped += [
             dead_letter(item["name"], ImageFault("object", f"{label}: {reason}")) for label, reason in item["dropped"]
         ]
+
+    def _find(self, wanted: str, picture: str, origin: tuple[str, str] | None) -> tuple[str, str | None, bool]:
+        """(key, file that has it, whether that is the same picture): of those with this name first the same picture,
+        then the one of the same origin that has not come in now; else a free key."""
+        named = [(key, self._there[key]) for key in itertools.takewhile(self._there.__contains__, free_keys(wanted))]
+        for key, there in named:
+            if filecmp.cmp(self._output / voc.IMAGES / there, picture, shallow=False):
+                return key, there, True
+        for key, there in named:
+            if origin and self.sources.get(key) == origin and key not in self.keys:
+                return key, there, False
+        return next(key for key in free_keys(wanted) if key not in self._there), None, False
 
     def notes(self, split: str) -> list[str]:
         """What a person should know of what came in."""
@@ -116,6 +126,9 @@ class Placement:
             found.append(f"{self._replaced} masks replaced by others")
         if self._renewed:
             found.append(f"{self._renewed} images replaced by new versions of theirs")
+        if self._outdated:
+            kept = few(self._outdated)
+            found.append(f"{len(self._outdated)} of them keep masks from before, since none came with them: {kept}")
         if self._renamed:
             found.append(f"{self._renamed} images got another key, because theirs was another's")
         for path in sorted(voc.list_path(self._output, split).parent.glob("*.txt")):

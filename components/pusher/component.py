@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
@@ -15,9 +15,9 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
 from components.beam_masks.job import model_digest
-from serving.saved_model import find_saved_model, version_of
+from components.pusher.ledger import is_withdrawn, read_ledger, write_ledger
+from serving.saved_model import newest_version, versions
 from trainer.data.files import is_remote
-from trainer.errors import UserError
 
 
 class Executor(executor.Executor):
@@ -31,27 +31,41 @@ class Executor(executor.Executor):
     ) -> None:
         """As TFX's. `pushed_destination` is the newest version where its graph and weights are the model's.
 
-        A version's number is the Unix time, or the next one where a clock was set back or people count otherwise.
+        A version's number is the Unix time, or the next one where a clock was set back or people count otherwise. Of a
+        model whose version was withdrawn (ledger.py) nothing is copied, and `pushed_destination` is that version.
         """
         pushed = artifact_utils.get_single_instance(output_dict["pushed_model"])
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed)
             return
         destination = json_format.Parse(exec_properties["push_destination"], pusher_pb2.PushDestination())
-        folder, newest = destination.filesystem.base_directory, None
-        if not is_remote(folder):
-            with contextlib.suppress(UserError):  # nothing was pushed yet
-                newest = find_saved_model(folder)
-        model = self.GetModelPath(input_dict)
-        if newest and model_digest(newest) == model_digest(model):
-            version = newest.name
-        else:
-            version = str(max(int(time.time()), 1 + ((newest and version_of(newest.name)) or 0)))
-            # A server takes a version for complete once this file is there.
-            io_utils.copy_dir(model, f"{folder}/{version}", deny_regex_patterns=[r"saved_model\.pb"])
-            io_utils.copy_file(f"{model}/saved_model.pb", f"{folder}/{version}/saved_model.pb")
+        model, folder = self.GetModelPath(input_dict), destination.filesystem.base_directory
+        version = self._push_remote(model, folder) if is_remote(folder) else self._push(model, Path(folder))
         io_utils.copy_dir(model, pushed.uri)
         self._MarkPushed(pushed, pushed_destination=f"{folder}/{version}", pushed_version=version)
+
+    def _push(self, model: str, folder: Path) -> str:
+        newest, digest, ledger = newest_version(folder), model_digest(model), read_ledger(folder)
+        if newest and model_digest(newest) == digest:
+            return newest.name
+        for version, known in ledger.items():
+            if known == digest and is_withdrawn(folder / version):
+                return version
+        version = str(max([int(time.time()), *(number + 1 for number in versions(folder))]))
+        self._copy(model, f"{folder}/{version}")
+        write_ledger(folder, {**ledger, version: digest})
+        return version
+
+    def _push_remote(self, model: str, folder: str) -> str:
+        version = str(int(time.time()))
+        self._copy(model, f"{folder}/{version}")
+        return version
+
+    @staticmethod
+    def _copy(model: str, target: str) -> None:
+        """A server takes a version for complete once saved_model.pb is there."""
+        io_utils.copy_dir(model, target, deny_regex_patterns=[r"saved_model\.pb"])
+        io_utils.copy_file(f"{model}/saved_model.pb", f"{target}/saved_model.pb")
 
 
 class Pusher(component.Pusher):

@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_masks import job
 from components.beam_masks.coco_export import COCO, write_coco
-from components.beam_masks.images import list_images
+from components.beam_masks.images import list_images, mask_key
 from components.beam_masks.networks import threads_per_worker
 from components.beam_masks.output import DEAD_LETTERS, SUMMARY, claimed, take_over
 from components.weak_labels.core.label_config import LabelConfig
@@ -98,6 +98,8 @@ def label_folder(
                 threads=threads_per_worker(PipelineOptions(list(beam_args))),
             ),
             output,
+            job="label",
+            pictures={mask_key(path.name) for path in files},
             recipe=job.recipe_of(settings.model_dump_json(), categories.names, *digests),
             beam_args=beam_args,
             title="Labels",

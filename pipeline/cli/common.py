@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -9,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import click
@@ -21,6 +21,7 @@ EXIT_REFUSED = 1  # the work was done, but the model was not pushed or too many 
 EXIT_BAD_INPUT = 2
 EXIT_CRASHED = 3
 _WIDE = 2000  # columns
+_JSON_OUT = "transferseg.json"  # in a command's context: whether --json - was given
 
 
 def _for_beam(_: click.Context, __: click.Parameter, options: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,11 +43,15 @@ def _log_to(_: click.Context, __: click.Parameter, path: Path | None) -> None:
             raise UserError(f"--log {path}: cannot be written ({error.strerror})") from None
 
 
-def _json_path(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+def _json_path(context: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
     """Looked at before hours of work, whose result would have no place."""
-    if path is not None and str(path) != "-" and (path.is_dir() or not path.absolute().parent.is_dir()):
-        what = "is a folder" if path.is_dir() else f"no folder {path.parent}; make it first"
-        raise UserError(f"--json {path}: {what}")
+    context.meta[_JSON_OUT] = str(path) == "-"
+    if path is not None and str(path) != "-":
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if path.is_dir() or (there != path and not there.is_dir()):
+            raise UserError(f"--json {path}: {there} is {'a' if path.is_dir() else 'no'} folder")
+        if not os.access(there, os.W_OK):
+            raise UserError(f"--json {path}: {there} cannot be written to")
     return path
 
 
@@ -100,10 +105,11 @@ def is_quiet() -> bool:
     return bool(context and context.find_root().obj)
 
 
-def say(text: object, json_path: Path | None = None) -> None:
+def say(text: object) -> None:
     """A line on the screen, unless --quiet; it leaves the standard output to --json -."""
+    context = click.get_current_context(silent=True)
     if not is_quiet():
-        click.echo(text, err=str(json_path) == "-")
+        click.echo(text, err=bool(context and context.meta.get(_JSON_OUT)))
 
 
 def console(json_path: Path | None = None):
@@ -114,8 +120,17 @@ def console(json_path: Path | None = None):
     from rich.console import Console
 
     class Screen(Console):
+        """Whoever reads along may go (head, a lost connection): the work goes on without a screen."""
+
+        def _check_buffer(self) -> None:
+            try:
+                super()._check_buffer()
+            except OSError as error:
+                if error.errno != errno.EIO:  # of a terminal that hung up
+                    raise
+                self.on_broken_pipe()
+
         def on_broken_pipe(self) -> None:
-            """Whoever reads along may go (head, a lost connection): the work goes on without a screen."""
             self.quiet = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -138,6 +153,7 @@ def write_json(path: Path | None, value: object) -> None:
         click.echo(text)
         return
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
@@ -170,16 +186,15 @@ def batch(work, json_path: Path | None) -> None:
         click.echo(f"transferseg: {shown(str(error))}", err=True)
         sys.exit(EXIT_REFUSED)
     write_json(json_path, summary)
-    tell = partial(say, json_path=json_path)
     if others := summary.get("passed_over"):
-        tell(f"passed over, no pictures by their names: {few(others)}")
+        say(f"passed over, no pictures by their names: {few(others)}")
     if empty := summary.get("empty"):
-        tell(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
+        say(f"{empty} of {summary['labelled']} labels hold no category, only background or void")
     if summary.get("boxes"):
-        tell(f"{summary['boxes']} boxes, {summary['empty_boxes']} of them without a pixel of their tag")
+        say(f"{summary['boxes']} boxes, {summary['empty_boxes']} of them without a pixel of their tag")
     if others := summary.get("others"):
-        tell(f"{others} masks of pictures that are not among these are left there")
-    tell(
+        say(f"{others} masks of pictures that are not among these are left there")
+    say(
         f"{summary['labelled']} of {summary['inputs']} images done, {summary['dead']} dead letters, "
         f"{summary['images_per_s']:.1f} images/s: {shown(summary['output'])}"
     )

@@ -130,10 +130,13 @@ def run(
         for line in [*compiled.files, *compiled.notes]:
             console(json_path).print(line, highlight=False, soft_wrap=True)
         return
-    check_inputs(loaded)
-    fetch(loaded.network.backbone, loaded.network.weights)
+    if not workdir.exists():  # in one that is there `run_local` leaves word of what is wrong
+        check_inputs(loaded)
+        fetch(loaded.network.backbone, loaded.network.weights)
     with loading():
-        from pipeline.run.local_run import run_local  # takes seconds to import: only for a config that is right
+        from pipeline.run.local_run import (
+            run_local,  # takes seconds to import: at first only for a config that is right
+        )
 
     finish(run_local(loaded, workdir, console(json_path)), json_path)
 

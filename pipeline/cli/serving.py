@@ -83,18 +83,15 @@ def query(server: str, image: Path, output: Path, name: str, label: str | None, 
     """
     from serving.client import SegmentationClient
     from serving.overlay import overlay_png
-    from trainer.data.files import read_bytes
     from trainer.data.pictures import MOST_PIXELS, readable
     from trainer.errors import ImageFault
 
     if output.exists() and image.exists() and output.samefile(image):
         raise UserError(f"--output {output}: is the image itself; give another file")
     try:
-        given = read_bytes(str(image))
-    except ImageFault as fault:
-        raise UserError(fault) from None
-    try:
-        data = readable(given, MOST_PIXELS)
+        data = readable(image.read_bytes(), MOST_PIXELS)
+    except OSError as error:
+        raise UserError(f"{image}: {error.strerror}") from None
     except ImageFault as fault:
         raise UserError(f"{image}: {fault}") from None
     with SegmentationClient(server, name, transport, version=label) as client:

@@ -12,7 +12,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
 from pipeline.config.run_config import MetadataConfig
-from trainer.errors import UserError
+from trainer.errors import UserError, one_line
 
 FILE = "metadata.sqlite"
 _TIMEOUT = 10.0  # seconds until a server counts as unreachable
@@ -22,11 +22,9 @@ def connect(config: MetadataConfig, workdir: Path) -> metadata_store_pb2.Connect
     """The store's connection, tried once; makes database and tables where there are none.
 
     Raises:
-      UserError: the file is damaged, not ours to write or lost; or no password in the environment, no server there, or
-        it refuses the user.
+      UserError: no password in the environment, no server there, or it refuses the user.
     """
     if config.kind == "sqlite":
-        _check_file(workdir / FILE, workdir / "artifacts")
         return metadata.sqlite_metadata_connection_config(str(workdir / FILE))
     password = os.environ.get(config.password_env)
     if password is None:
@@ -50,8 +48,15 @@ def connect(config: MetadataConfig, workdir: Path) -> metadata_store_pb2.Connect
         ) from None
 
 
-def _check_file(file: Path, artifacts: Path) -> None:
-    """Raises UserError for a file of metadata that TFX would stumble over, or whose loss it would not notice."""
+def check_file(config: MetadataConfig, workdir: Path) -> None:
+    """Looks at a SQLite file before TFX does, which would stumble over it or not notice its loss.
+
+    Raises:
+      UserError: it is damaged, cannot be written to now, or lost although there are artifacts.
+    """
+    if config.kind != "sqlite":
+        return
+    file, artifacts = workdir / FILE, workdir / "artifacts"
     remedy = (
         f"put a copy of it back. Without one, take {artifacts} and {file} away: all is made again then, and the next "
         "model is compared with no earlier one"
@@ -65,7 +70,9 @@ def _check_file(file: Path, artifacts: Path) -> None:
     try:
         with closing(sqlite3.connect(file, timeout=_TIMEOUT)) as store:
             [(found,)] = store.execute("PRAGMA quick_check(1)")
+    except sqlite3.OperationalError as error:  # another program has it open, or the file system fails
+        raise UserError(f"{file}: cannot be read now ({error}); close what has it open, and try again") from None
     except sqlite3.DatabaseError as error:
         found = str(error)
     if found != "ok":
-        raise UserError(f"{file}: is damaged ({found}); {remedy}")
+        raise UserError(f"{file}: is damaged ({one_line(found.splitlines()[-1])}); {remedy}")

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from components.beam_masks.masks import write_atomic
 from components.beam_masks.output import SUMMARY as LABEL_COUNTS
+from components.pusher.ledger import is_withdrawn
 from components.serving_validator.component import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.templates import duration, percent
@@ -94,7 +95,7 @@ def summarise(
 def of_push(version: str, summary: RunSummary) -> None:
     """Notes what was pushed, now or by the earlier run whose result the cache has, and what became of it."""
     newest = None if is_remote(version) else newest_version(Path(version).parent)
-    if newest and not Path(version).exists():
+    if newest and is_withdrawn(Path(version)):
         summary.refused_because.append(
             f"pusher: {version}, this model's version, was taken away, so the model is not pushed again; the newest is "
             f"{newest.name}. Another model will be pushed; for this one put the folder back"

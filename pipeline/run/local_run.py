@@ -62,12 +62,13 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
         try:
             if not is_first:
                 _check(config)
-            if config.metadata.kind == "sqlite" and not (workdir / FILE).exists():
-                shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
+            begins = config.metadata.kind == "sqlite" and not (workdir / FILE).exists()
             dag, notes = build(config, workdir), make_ready(config, workdir)
         except UserError as error:
             _refuse(config, workdir, run_id, error)
             raise
+        if begins:
+            shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
         for note in notes:
             console.print(f"[yellow]warning[/] {note}", highlight=False, soft_wrap=True)
         return _run(config, workdir, console, run_id, dag)

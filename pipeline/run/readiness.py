@@ -9,11 +9,12 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.metadata import Metadata
 from tfx.utils import path_utils
 
+from components.pusher.ledger import is_withdrawn
 from pipeline.config.run_config import RunConfig
-from pipeline.execution.metadata_store import connect
+from pipeline.execution.metadata_store import check_file, connect
 from pipeline.run.history import DELETED, ModelHistory, destination
 from serving.export import read_categories
-from serving.saved_model import newest_version, read_metadata
+from serving.saved_model import read_metadata
 from trainer.data.files import is_remote
 from trainer.errors import UserError
 
@@ -21,17 +22,17 @@ from trainer.errors import UserError
 def make_ready(config: RunConfig, workdir: Path) -> list[str]:
     """Checks folders and the model that the gate compares with; forgets what the cache is not to hand out again.
 
-    Forgotten, i.e. marked DELETED, are pushes where the folder of versions is lost (one version that somebody took out
-    of it is withdrawn, and its model is not pushed again), and a serving check that refused: a busy machine, or
-    somebody who stopped it, may have been to blame.
+    Forgotten, i.e. marked DELETED, are pushes whose version is gone and not withdrawn (components/pusher/ledger.py),
+    and a serving check that refused: a busy machine, or somebody who stopped it, may have been to blame.
 
     Returns:
       What a person should know.
 
     Raises:
-      UserError: a folder cannot be written to; the model is gone, has other categories (a run that is accepted
-        whatever its scores goes on), or another backbone than the one that is to begin as it.
+      UserError: a folder cannot be written to; `check_file` refuses; the model is gone, has other categories (a run
+        that is accepted whatever its scores goes on), or another backbone than the one that is to begin as it.
     """
+    check_file(config.metadata, workdir)
     for folder in (workdir / "artifacts", workdir / "serving" / config.name, workdir / "label_store"):
         _check_writable(folder)
     with Metadata(connect(config.metadata, workdir)) as handle:
@@ -95,7 +96,9 @@ def _check_same_backbone(config: RunConfig, blessed: Path) -> None:
 
 def _is_gone(artifact: metadata_store_pb2.Artifact) -> bool:
     version = destination(artifact)
-    return version is not None and version.is_absolute() and newest_version(version.parent) is None
+    if version is None or not version.is_absolute():
+        return False
+    return not (version / "saved_model.pb").is_file() and not is_withdrawn(version)
 
 
 def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:

@@ -15,7 +15,7 @@ from components.beam_masks.lock import locked
 from components.weak_labels.examples import LABELS, read_labels
 from components.weak_labels.label_store import labels_in
 from pipeline.config.run_config import load_config
-from pipeline.execution.metadata_store import connect
+from pipeline.execution.metadata_store import check_file, connect
 from pipeline.run.history import DELETED, ModelHistory, destination
 from serving.saved_model import versions
 from trainer.errors import UserError
@@ -50,6 +50,7 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
     if not ((workdir / "config.yaml").is_file() and (workdir / "artifacts").is_dir()):
         raise UserError(f"{workdir}: no run has been here (no config.yaml and artifacts); give the --workdir of a run")
     config = load_config(workdir / "config.yaml")
+    check_file(config.metadata, workdir)
     with locked(workdir, "a clean-up"), Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
         pushed = versions(workdir / "serving" / config.name).values()

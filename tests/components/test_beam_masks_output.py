@@ -68,6 +68,12 @@ def test_a_job_leaves_the_masks_of_the_other_kind_alone(models, tmp_path):
     with pytest.raises(UserError, match=r"did not make: s000\.png, s001\.png; give another"):
         predict(models, tmp_path)
     assert contents(tmp_path / "out") == before and (tmp_path / "out/confidence.csv").exists()
+    predict(models, tmp_path, "masks")
+    before = contents(tmp_path / "masks")
+    (tmp_path / "tags.csv").write_text("image,tags\nnowhere.png,unknown\n")  # no picture has a line
+    arguments = (models["l_net"], models["cam"], tmp_path / "images", tmp_path / "tags.csv", tmp_path / "masks")
+    label_folder(*arguments, max_dead_share=1)
+    assert contents(tmp_path / "masks") == before
 
 
 def test_labels_of_pictures_that_fail_now_go_and_those_of_pictures_that_are_gone_are_told_of(models, tmp_path):

@@ -1,6 +1,8 @@
 """A model is pushed under one number, however often it is judged."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from tfx.types import standard_artifacts
@@ -47,6 +49,19 @@ def test_a_version_with_a_later_number_than_the_clock_s_is_not_before_the_new_on
     (by_hand / "variables").mkdir()
     _, folder = push(tmp_path, "one")
     assert folder == str(tmp_path / "serving/20300101120001") and push(tmp_path, "one")[1] == folder
+
+
+def test_a_withdrawn_version_is_not_pushed_again_whatever_judged_it_anew(tmp_path):
+    folders = [Path(push(tmp_path, content)[1]) for content in ("one", "two")]
+    shutil.rmtree(folders[1])
+    assert push(tmp_path, "two") == (1, str(folders[1])) and not folders[1].exists()
+    _, third = push(tmp_path, "three")
+    assert Path(third).exists()
+    shutil.rmtree(folders[0])  # an old one that somebody cleared away is not withdrawn
+    _, again = push(tmp_path, "one")
+    assert Path(again).exists() and int(Path(again).name) > int(Path(third).name)
+    shutil.rmtree(tmp_path / "serving")
+    assert Path(push(tmp_path, "one")[1]).exists()
 
 
 def test_a_model_that_is_not_blessed_any_more_counts_as_not_pushed(tmp_path):

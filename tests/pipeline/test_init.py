@@ -173,6 +173,31 @@ def test_pictures_of_another_folder_with_the_same_names_replace_none(photos, tmp
     assert len(list((tmp_path / "data/JPEGImages").iterdir())) == 48
 
 
+def test_a_twin_of_another_suffix_keeps_its_key_and_drawn_masks_stay(photos, tmp_path):
+    names = ("--categories", "even,odd,kite")
+    twin, tagged = sorted(
+        path.stem for path in photos.glob("*.jpg") if not (photos / f"masks/{path.stem}.png").exists()
+    )[:2]
+    Image.new("RGB", (64, 48), (9, 200, 9)).save(photos / f"{twin}.png")
+    lines = (photos / "list.csv").read_text()
+    (photos / "list.csv").write_text(f"{lines}\n{twin}.png,kite")
+    init(tmp_path, photos, *names)
+    pictures = {path.name: path.read_bytes() for path in (tmp_path / "data/JPEGImages").glob(f"{twin}*")}
+    assert set(pictures) == {f"{twin}.jpg", f"{twin}_2.png"}
+    mask = tmp_path / f"data/SegmentationClass/{tagged}.png"
+    image = Image.open(photos / f"{tagged}.jpg")
+    Image.new("L", image.size, 1).save(mask)  # drawn by a person
+    drawn = mask.read_bytes()
+    image.save(photos / f"{tagged}.jpg", quality=50)
+    (photos / f"{twin}.jpg").unlink()
+    rows = [line for line in (photos / "list.csv").read_text().split("\n") if line != f"{twin}.jpg,kite"]
+    (photos / "list.csv").write_text("\n".join(rows))
+    done = init(tmp_path, photos, *names, "--force")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "data/JPEGImages").glob(f"{twin}*")} == pictures
+    assert mask.read_bytes() == drawn
+    assert f"1 of them keep masks from before, since none came with them: {tagged}" in done.output
+
+
 def test_tags_that_would_be_lost_are_refused(photos, tmp_path):
     with pytest.raises(
         UserError, match="list.csv: line 22: unknown category 'kite'; known: even, odd; correct the tag"

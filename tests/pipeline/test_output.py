@@ -5,8 +5,8 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -46,14 +46,18 @@ def test_json_on_the_standard_output_is_all_that_is_there(masks):
 def test_json_in_a_file_beside_the_table(masks):
     done = evaluate(masks, after=["--json", str(masks / "scores.json")])
     assert json.loads((masks / "scores.json").read_text())["miou"] == 1.0 and "cat" in done.stdout
-    for place, message in (("no/scores.json", "no folder .*no; make it first"), (".", "is a folder")):
+    assert evaluate(masks, after=["--json", str(masks / "new/folder/scores.json")]).exit_code == 0
+    assert (masks / "new/folder/scores.json").exists()
+    for place, message in (("truth/a.png/scores.json", ".*a.png is no folder"), (".", ".* is a folder")):
         with pytest.raises(UserError, match=f"--json .*: {message}"):
             evaluate(masks, after=["--json", str(masks / place)])
 
 
 def test_a_batch_job_s_too_and_where_too_much_failed(tmp_path, capsys):
     summary = {"inputs": 3, "labelled": 2, "dead": 1, "images_per_s": 1.0, "output": "o", "others": 4}
-    batch(lambda: summary, Path("-"))
+    with click.Context(cli) as context:
+        [option] = [one for one in cli.commands["label"].params if one.name == "json_path"]
+        batch(lambda: summary, option.process_value(context, "-"))
     printed = capsys.readouterr()
     assert json.loads(printed.out) == summary
     assert "4 masks of pictures that are not among these are left there" in printed.err and "2 of 3" in printed.err

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from tfx.types import standard_artifacts
 
+from pipeline.cli import cli
 from pipeline.config.run_config import make_config
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.summary import RunSummary
@@ -109,6 +111,11 @@ def test_a_run_that_could_not_begin(tmp_path):
     assert read((workdir / "metrics.prom").read_text())["run_success",] == 0
     assert json.loads((workdir / "summary.json").read_text())["refused_because"] == [str(refused.value)]
     assert "not started: " in (workdir / "run.log").read_text()
+    (tmp_path / "pets.yaml").write_text(yaml.safe_dump(values))
+    (workdir / "metrics.prom").unlink()
+    with pytest.raises(UserError, match="moved"):  # the command looks at the dataset earlier
+        CliRunner().invoke(cli, ["run", str(tmp_path / "pets.yaml"), "--workdir", str(workdir)], catch_exceptions=False)
+    assert (workdir / "metrics.prom").exists()
 
 
 @pytest.fixture

@@ -253,6 +253,17 @@ def test_a_work_folder_whose_metadata_are_lost_is_not_worked_in(workdir, damage,
     make_ready(config, workdir)
 
 
+def test_metadata_that_another_program_holds_are_not_called_damaged(workdir, monkeypatch):
+    run_small(workdir)
+    monkeypatch.setattr("pipeline.execution.metadata_store._TIMEOUT", 0.1)
+    with sqlite3.connect(workdir / "metadata.sqlite") as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UserError, match="cannot be read now .database is locked.; close what has it open"):
+            make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
+        other.rollback()
+    make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
+
+
 def test_a_refused_serving_check_is_made_again_and_a_refused_model_not(workdir):
     run_small(workdir, good=0)
     with Metadata(connect(MetadataConfig(), workdir)) as handle:
