@@ -41,8 +41,8 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
     """Runs the pipeline in this process; a killed run continues where it was.
 
     Leaves in `workdir`: artifacts/, label_store/, metadata.sqlite, serving/<name>/<version>/ (when pushed, with its
-    model card and the counts of its predictions) and serving/<name>.pushed.json, config.yaml, run.log, summary.json, metrics.prom and report.html. A
-    component that refuses its input ends the run; the summary holds its reason.
+    model card and the counts of its predictions) and serving/<name>.pushed.json, config.yaml, run.log, summary.json,
+    metrics.prom and report.html. A component that refuses its input ends the run; the summary holds its reason.
 
     Raises:
       UserError: the dataset, the config or the weights are wrong, or another run is going on in `workdir`; nothing was
