@@ -93,9 +93,9 @@ def _header(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 def _is_grey(image_bytes: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """Whether a BMP's table of 256 colours counts up the greys, for which the decoder takes every table."""
-    length, greys = tf.strings.length(image_bytes), b"".join(bytes([i, i, i, 0]) for i in range(256))
-    start = tf.minimum(tf.cast(tf.minimum(start, 1 << 30), tf.int32), length)
-    return tf.equal(tf.strings.substr(image_bytes, start, len(greys)), greys)
+    greys = b"".join(bytes([i, i, i, 0]) for i in range(256))
+    start = tf.minimum(start, tf.cast(tf.strings.length(image_bytes), tf.int64))
+    return tf.equal(tf.strings.substr(image_bytes, start, tf.constant(len(greys), tf.int64)), greys)
 
 
 def _first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:

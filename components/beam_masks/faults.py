@@ -16,7 +16,9 @@ class TooManyFaults(Exception):
       summary: the job's, if it makes one.
     """
 
-    summary: dict[str, Any] | None = None
+    def __init__(self, text: str, summary: dict[str, Any] | None = None):
+        super().__init__(text)
+        self.summary = summary
 
 
 def dead_letter(key: str, fault: ImageFault) -> dict[str, str]:
@@ -37,12 +39,11 @@ def refuse_above(
     if len(dead) <= max_share * inputs:
         return
     stages = ", ".join(f"{count} {stage}" for stage, count in Counter(d["stage"] for d in dead).most_common())
-    error = TooManyFaults(
+    raise TooManyFaults(
         f"{len(dead)} of {inputs} images failed ({stages}), more than the allowed share {max_share:g}: "
-        f"{first_of(dead)}. All are in {where}"
+        f"{first_of(dead)}. All are in {where}",
+        summary,
     )
-    error.summary = summary
-    raise error
 
 
 def first_of(dead: Sequence[dict[str, str]]) -> str:

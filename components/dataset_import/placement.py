@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import itertools
 import os
 from collections import Counter
 from pathlib import Path
@@ -62,7 +61,8 @@ class Placement:
         *folders, file = plain(item["name"]).split("/")
         wanted = key_of("/".join([*(name for name in folders if name != "images"), file]))  # that one is the layout's
         origin = self._source and (self._source, stem_of(item["name"]))
-        key, there, same = self._find(wanted, item["picture"], origin)
+        key, same = self._find(wanted, item["picture"], origin)
+        there = self._there.get(key)
         if key in self.keys:
             raise ImageFault("list", f"the same picture as another of this import, which came in as {key}")
         target = voc.mask_path(self._output, key)
@@ -101,17 +101,16 @@ class Placement:
             dead_letter(item["name"], ImageFault("object", f"{label}: {reason}")) for label, reason in item["dropped"]
         ]
 
-    def _find(self, wanted: str, picture: str, origin: tuple[str, str] | None) -> tuple[str, str | None, bool]:
-        """(key, file that has it, whether that is the same picture): of those with this name first the same picture,
-        then the one of the same origin that has not come in now; else a free key."""
-        named = [(key, self._there[key]) for key in itertools.takewhile(self._there.__contains__, free_keys(wanted))]
-        for key, there in named:
-            if filecmp.cmp(self._output / voc.IMAGES / there, picture, shallow=False):
-                return key, there, True
-        for key, there in named:
+    def _find(self, wanted: str, picture: str, origin: tuple[str, str] | None) -> tuple[str, bool]:
+        """(key, whether the picture that has it is the same): of those with this name first the same picture, then the
+        one of the same origin that has not come in now; else a free key."""
+        keys, renewed = free_keys(wanted), None
+        while (key := next(keys)) in self._there:
+            if filecmp.cmp(self._output / voc.IMAGES / self._there[key], picture, shallow=False):
+                return key, True
             if origin and self.sources.get(key) == origin and key not in self.keys:
-                return key, there, False
-        return next(key for key in free_keys(wanted) if key not in self._there), None, False
+                renewed = renewed or key
+        return renewed or key, False
 
     def notes(self, split: str) -> list[str]:
         """What a person should know of what came in."""

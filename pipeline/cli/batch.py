@@ -170,7 +170,7 @@ def evaluate(
     """
     if (truth is None) != (categories is None) or truth is None and reference is None:
         raise UserError("give --truth and --categories to score masks, --reference to look for drift, or all three")
-    screen, found = console(json_path), {}
+    screen, found = console(), {}
     if reference:
         with loading():
             from pipeline.drift import compare

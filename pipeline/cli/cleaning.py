@@ -28,6 +28,6 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool, json_path
     from pipeline.run.retention import print_removed
 
     removed = run_clean(workdir, keep, keep_versions, dry_run)
-    print_removed(removed, dry_run, console(json_path))
+    print_removed(removed, dry_run, console())
     total = sum(entry.bytes for entry in removed)
     write_json(json_path, {"dry_run": dry_run, "bytes": total, "removed": [asdict(entry) for entry in removed]})

@@ -105,14 +105,19 @@ def is_quiet() -> bool:
     return bool(context and context.find_root().obj)
 
 
+def _is_for_json() -> bool:
+    """Whether the standard output is for --json - alone."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(_JSON_OUT))
+
+
 def say(text: object) -> None:
     """A line on the screen, unless --quiet; it leaves the standard output to --json -."""
-    context = click.get_current_context(silent=True)
     if not is_quiet():
-        click.echo(text, err=bool(context and context.meta.get(_JSON_OUT)))
+        click.echo(text, err=_is_for_json())
 
 
-def console(json_path: Path | None = None):
+def console():
     """For tables and progress; it leaves the standard output to --json -.
 
     Colours are for terminals alone. In a file or a pipe a line is as long as what it says: nothing is wrapped.
@@ -134,7 +139,7 @@ def console(json_path: Path | None = None):
             self.quiet = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
-    to_error = str(json_path) == "-"
+    to_error = _is_for_json()
     stream = sys.stderr if to_error else sys.stdout
     is_terminal = stream is not None and stream.isatty()
     return Screen(quiet=is_quiet() or stream is None, stderr=to_error, width=None if is_terminal else _WIDE)

@@ -35,7 +35,7 @@ def demo(workdir: Path, json_path: Path | None) -> None:
     with loading():
         from pipeline.demo.demo_run import run_demo
 
-    finish(run_demo(workdir, console(json_path)), json_path)
+    finish(run_demo(workdir, console()), json_path)
 
 
 @cli.command()
@@ -85,7 +85,7 @@ def validate(config: Path, overrides: tuple[str, ...], json_path: Path | None, h
     with loading():
         from pipeline.validate import validate as run_validate
 
-    problems = run_validate(loaded, html_path, console(json_path))
+    problems = run_validate(loaded, html_path, console())
     write_json(json_path, [asdict(problem) for problem in problems])
     if any(problem.severity == "error" for problem in problems):
         sys.exit(EXIT_BAD_INPUT)
@@ -128,17 +128,15 @@ def run(
         compiled = compile_pipeline(loaded, workdir)
         write_json(json_path, asdict(compiled))
         for line in [*compiled.files, *compiled.notes]:
-            console(json_path).print(line, highlight=False, soft_wrap=True)
+            console().print(line, highlight=False, soft_wrap=True)
         return
     if not workdir.exists():  # in one that is there `run_local` leaves word of what is wrong
         check_inputs(loaded)
         fetch(loaded.network.backbone, loaded.network.weights)
     with loading():
-        from pipeline.run.local_run import (
-            run_local,  # takes seconds to import: at first only for a config that is right
-        )
+        from pipeline.run.local_run import run_local  # takes seconds to import: not for a config that is wrong
 
-    finish(run_local(loaded, workdir, console(json_path)), json_path)
+    finish(run_local(loaded, workdir, console()), json_path)
 
 
 @cli.command()
@@ -246,5 +244,5 @@ def calibrate(
     with loading():
         from pipeline.calibrate import calibrate_folder
 
-    found = calibrate_folder(loaded, cam, l_net, output, max_images, console(json_path))
+    found = calibrate_folder(loaded, cam, l_net, output, max_images, console())
     write_json(json_path, {**asdict(found), "settings": found.settings.model_dump(mode="json")})

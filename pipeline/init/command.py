@@ -12,14 +12,13 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
-from components.beam_masks.masks import write_atomic
-from components.dataset_import.placement import read_sources
 from components.dataset_import.writer import FAULTS, TAGS, import_dataset
 from components.image_example_gen import voc
 from pipeline.config.run_config import load_config
 from pipeline.init.asked import Asked
 from pipeline.init.dataset import Found, look
 from pipeline.init.found_table import print_found
+from pipeline.init.lists import drop_gone
 from pipeline.init.parts import NamesMissing
 from pipeline.init.plain_folders import tables_beside
 from pipeline.init.recognise import names_in, recognise
@@ -79,7 +78,7 @@ def init(asked: Asked, console: Console) -> Path:
         if done["first_fault"]:
             _say(console, f"  not used: {done['first_fault']}; all: {root / FAULTS}")
         _check_readable(done, root)
-    if gone := _drop_gone(root, place, {key for _, key in brought}, unread):
+    if gone := drop_gone(root, place, {key for _, key in brought}, unread):
         _say(console, f"  {len(gone)} images of before are not in {place} any more and not trained on: {few(gone, 5)}")
     if not names and names_in(root) is None:
         _say(console, f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
@@ -95,23 +94,6 @@ def init(asked: Asked, console: Console) -> Path:
     _say(console, f"Wrote {asked.config}. Next, to see every bad file: {steps[0]}")
     _say(console, f"Then: {steps[1]} --workdir runs/first")
     return asked.config
-
-
-def _drop_gone(root: Path, place: Path, brought: set[str], unread: set[str]) -> list[str]:
-    """Takes pictures that came from that place before, and are not there now, out of the training list.
-
-    They stay in the folder, and those that are evaluated on in their list: scores can be compared.
-    """
-    sources, train = read_sources(root), voc.list_path(root, "train")
-    gone = {
-        key
-        for key, (source, name) in sources.items()
-        if source.startswith(f"{place.resolve()}#") and key not in brought and name not in unread
-    }
-    listed = voc.list_names(train) if gone and train.exists() else []
-    if dropped := gone.intersection(listed):
-        write_atomic(str(train), "".join(f"{key}\n" for key in listed if key not in dropped).encode())
-    return sorted(dropped)
 
 
 def _holds_pictures(root: Path) -> bool:

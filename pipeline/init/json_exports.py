@@ -88,10 +88,15 @@ def json_files(folder: Path) -> Iterator[Path]:
             return
 
 
-def unreadable_json(folder: Path) -> str | None:
+def first_json(folder: Path) -> Iterator[Path]:
+    """Three of those in a folder that may hold one for each picture."""
+    yield from islice(sorted(folder.rglob("*.json")), 3)
+
+
+def unusable_json(folder: Path) -> str | None:
     """What is wrong with the first of `json_files` that is no JSON; else which tool's files are here, of those that
     nothing here reads."""
-    for path in chain(json_files(folder), islice(sorted(folder.rglob("*.json")), 3)):
+    for path in chain(json_files(folder), first_json(folder)):
         try:
             data = read_json(path, "a JSON file")
         except UserError as error:

@@ -1,4 +1,4 @@
-"""Which pictures are evaluated on: a person's own list, an earlier one, or a share that is held out here."""
+"""Which pictures are trained on, and which evaluated on: a person's list, an earlier one, or a share held out here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from components.beam_masks.masks import write_atomic
+from components.dataset_import.placement import read_sources
 from components.image_example_gen import voc
 from pipeline.init.pictures import Picture
 from trainer.data.names import Pictures, key_of
@@ -89,6 +90,31 @@ def make_lists(
         train = "train" if brought or not train else f"{train}_usable"
         _write(folder, train, kept)
     return train, evaluation, source
+
+
+def drop_gone(root: Path, place: Path, brought: Collection[str], unread: Collection[str]) -> list[str]:
+    """Takes pictures that came from a folder before, and are not there now, out of the training list.
+
+    They stay in `root`, and those that are evaluated on in their list: scores can be compared.
+
+    Args:
+      place: the folder.
+      brought: keys of what came from it now.
+      unread: names, without suffixes, of what is there and cannot be read now.
+
+    Returns:
+      Their keys.
+    """
+    train = voc.list_path(root, "train")
+    gone = {
+        key
+        for key, (source, name) in read_sources(root).items()
+        if source.startswith(f"{place.resolve()}#") and key not in brought and name not in unread
+    }
+    listed = voc.list_names(train) if gone and train.exists() else []
+    if dropped := gone.intersection(listed):
+        _write(train.parent, train.stem, [key for key in listed if key not in dropped])
+    return sorted(dropped)
 
 
 def _given(root: Path, path: Path, pictures: Sequence[Picture], brought: Collection[tuple[str, str]]) -> set[str]:

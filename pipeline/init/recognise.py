@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from components.dataset_import.cvat_xml import ANNOTATIONS
@@ -14,7 +13,7 @@ from components.dataset_import.labelme import is_labelme, read_labelme
 from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.yolo import DATA, SPLITS, read_yolo, splits_of
 from components.image_example_gen import voc
-from pipeline.init.json_exports import find_json, unreadable_json
+from pipeline.init.json_exports import find_json, first_json, unusable_json
 from pipeline.init.parts import NamesMissing, Part, below, split_of, split_said, words_of
 from pipeline.init.plain_folders import ROBOFLOW, ROBOFLOW_HEADER, find_pictures, imports_of_pairs
 from trainer.data.category_names import is_background, names_by_id, read_names
@@ -70,7 +69,7 @@ def recognise(folder: Path, names: Sequence[str] | None, output: Path | None = N
         if parts or is_ours(place):
             found.append((place, parts))
     if not found:
-        fault = unreadable_json(folder) or _unnamed_yolo(folder) or folder
+        fault = unusable_json(folder) or _unnamed_yolo(folder) or folder
         if way := imports_of_pairs(folder, names):
             raise UserError(f"{fault}: {way}")
         raise UserError(f"{fault}: no dataset of a known kind. Known: {KNOWN}")
@@ -167,7 +166,7 @@ def _labelme(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
         except UserError:
             return False
 
-    if any(is_one(path) for path in islice(sorted(folder.rglob("*.json")), 3)):
+    if any(map(is_one, first_json(folder))):
         yield Part("labelme", "train", lambda: read_labelme(str(folder)))
 
 

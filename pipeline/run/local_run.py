@@ -83,10 +83,18 @@ def _refuse(config: RunConfig, workdir: Path, run_id: str, error: UserError) -> 
     """Leaves word of a run that could not begin: of an unattended one nobody sees the screen."""
     log_to_file(workdir / "run.log", RunLines(run_id))
     _LOG.error("not started: %s", error)
-    summary = RunSummary(refused_because=[str(error)], config_hash=training_hash(config), run_id=run_id)
+    _leave(
+        RunSummary(refused_because=[str(error)], config_hash=training_hash(config), run_id=run_id), [], config, workdir
+    )
+
+
+def _leave(summary: RunSummary, components: list[ComponentRun], config: RunConfig, workdir: Path) -> str | None:
+    """Writes summary and metrics; returns why the metrics could not be pushed, None where they were."""
     summary.write(workdir / "summary.json")
-    if failure := publish(run_metrics(config.name, [], summary), workdir, config.name, config.push_metrics):
+    failure = publish(run_metrics(config.name, components, summary), workdir, config.name, config.push_metrics)
+    if failure:
         _LOG.warning(failure)
+    return failure
 
 
 def _run(config: RunConfig, workdir: Path, console: Console, run_id: str, dag: Pipeline) -> RunSummary:
@@ -129,10 +137,7 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str, dag: P
         states = {name: entry["state"] for name, entry in summary.components.items()}
         summary.planned = {name: seconds for name, seconds in planned.items() if states.get(name) == "done"}
         summary.accepted_because = config.gate.accept if summary.pushed_model else None
-        summary.write(workdir / "summary.json")
-        metrics = run_metrics(config.name, runner.components, summary)
-        if failure := publish(metrics, workdir, config.name, config.push_metrics):
-            _LOG.warning(failure)
+        if failure := _leave(summary, runner.components, config, workdir):
             console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
     describe(config, runner.components, summary)
     evidence = gather(workdir, config, runner.components)

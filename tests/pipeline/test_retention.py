@@ -16,7 +16,6 @@ from components.weak_labels.label_store import LabelStore, labels_in
 from pipeline.cli import cli
 from pipeline.config.run_config import MetadataConfig, load_config, make_config
 from pipeline.execution.metadata_store import connect
-from pipeline.report.summary import RunSummary, of_push
 from pipeline.run.readiness import make_ready
 from pipeline.run.retention import clean
 from serving.export import export_segmentation
@@ -205,63 +204,6 @@ def test_a_version_that_somebody_removed_is_pushed_again(workdir):
     again = run_small(workdir)
     assert (again["evaluator"], again["pusher"]) == ("cached", "done")
     assert len(numbers(workdir, "serving/small/*")) == 1
-
-
-def test_a_version_that_was_withdrawn_is_not_pushed_again_and_that_is_said(workdir):
-    for steps in (1, 2):
-        run_small(workdir, steps=steps)
-    before, withdrawn = sorted((workdir / "serving/small").iterdir(), key=lambda path: int(path.name))
-    shutil.rmtree(withdrawn)
-    make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
-    assert set(run_small(workdir, steps=2).values()) == {"cached"}
-    summary = RunSummary()
-    of_push(str(withdrawn), summary)
-    [reason] = summary.refused_because
-    assert summary.pushed_model is None and withdrawn.name in reason and f"the newest is {before.name}" in reason
-
-
-def test_a_version_that_is_not_the_newest_any_more_is_told_of(workdir):
-    for number in ("1700000000", "20300101120000"):
-        (workdir / "serving" / number).mkdir(parents=True)
-        (workdir / "serving" / number / "saved_model.pb").touch()
-        summary = RunSummary()
-        of_push(str(workdir / "serving/1700000000"), summary)
-        assert summary.pushed_model == str(workdir / "serving/1700000000") and not summary.refused_because
-        assert len(summary.warnings) == (number > "1700000000")
-    assert "servers take the newest version, 20300101120000" in summary.warnings[0]
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda file: file.unlink(), "is lost, which says what the artifacts are; put a copy of it back"),
-        (lambda file: file.write_bytes(b""), "is lost, which"),
-        (lambda file: file.write_bytes(file.read_bytes()[:100_000]), "is damaged"),
-        (lambda file: file.write_bytes(b"no database" * 9999), "is damaged .file is not a database"),
-    ],
-    ids=["gone", "empty", "cut", "another file"],
-)
-def test_a_work_folder_whose_metadata_are_lost_is_not_worked_in(workdir, damage, message):
-    """Numbers of folders would begin at 1 again, and records of earlier runs lie beside new ones."""
-    run_small(workdir)
-    config = load_config(workdir / "config.yaml", UNCOMPARED)
-    damage(workdir / "metadata.sqlite")
-    with pytest.raises(UserError, match=f"metadata.sqlite: {message}"):
-        make_ready(config, workdir)
-    shutil.rmtree(workdir / "artifacts")
-    (workdir / "metadata.sqlite").unlink(missing_ok=True)
-    make_ready(config, workdir)
-
-
-def test_metadata_that_another_program_holds_are_not_called_damaged(workdir, monkeypatch):
-    run_small(workdir)
-    monkeypatch.setattr("pipeline.execution.metadata_store._TIMEOUT", 0.1)
-    with sqlite3.connect(workdir / "metadata.sqlite") as other:
-        other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(UserError, match="cannot be read now .database is locked.; close what has it open"):
-            make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
-        other.rollback()
-    make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
 
 
 def test_a_refused_serving_check_is_made_again_and_a_refused_model_not(workdir):
