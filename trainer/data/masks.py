@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from trainer.data.categories import BACKGROUND, VOID, palette
-from trainer.data.category_names import AS_IDS
 from trainer.data.files import read_bytes
 from trainer.data.pictures import TURNED_BY_PILLOW, Header, read_header, stored_pixels, upright_pixels
 from trainer.errors import ImageFault, few, one_line
@@ -247,5 +246,6 @@ def _of_colours(pixels: np.ndarray, colours: Mapping[Colour, int], alpha: np.nda
 def _remedy(odd: Sequence[int], num_categories: int) -> str:
     text = f"; there are {num_categories} categories"
     if max(odd) > 2 * num_categories:
-        text += f"; if its greys stand for categories (0, 127, 254), say so by {AS_IDS}"
+        text += "; if its greys stand for categories (0, 127, 254), give them to transferseg import folder "
+        text += "with --colours (lines name:g,g,g)"
     return text
