@@ -10,13 +10,13 @@ import time
 import numpy as np
 
 from benchmarks.rows import row
+from trainer.graphs import graph_function
 
 _SIZE, _TIMES = 321, 7
 
 
 def rows() -> list[dict]:
     """Two a backbone; the least of a few passes."""
-    import tensorflow as tf
 
     from trainer.config import NetworkConfig
     from trainer.models.backbones import BACKBONES
@@ -28,7 +28,7 @@ def rows() -> list[dict]:
     for backbone in BACKBONES:
         prepare(NetworkConfig(backbone=backbone, weights=None, precision="float32", devices="one"))
         net = build_segmentation(backbone, 21, None, 0)
-        answer = tf.function(lambda x, net=net: net(x, training=False))
+        answer = graph_function(lambda x, net=net: net(x, training=False))
         answer(image)
         seconds = []
         for _ in range(_TIMES):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from benchmarks.process import peak_memory_mb
 from trainer.config import NetworkConfig, StageConfig
 from trainer.data.categories import named_split
+from trainer.graphs import graph_function
 from trainer.losses import segmentation_loss
 from trainer.models.large_fov import build_segmentation
 from trainer.training.devices import cpu_flags, prepare, resolve_precision, resolve_xla
@@ -88,7 +89,7 @@ def _peak_memory() -> dict:
 
 def _forward_flop(net: tf.keras.Model, size: int) -> float:
     """Floating-point operations of an image's forward pass, as TensorFlow's profiler counts them."""
-    graph = tf.function(lambda image: net(image, training=False)).get_concrete_function(
+    graph = graph_function(lambda image: net(image, training=False)).get_concrete_function(
         tf.TensorSpec([1, size, size, 3], tf.float32)
     )
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
@@ -101,7 +102,7 @@ def measure_peak(precision: str) -> float:
     side = PEAK_SIDE[bool(tf.config.list_physical_devices("GPU"))]
     kind = tf.as_dtype(precision.removeprefix("mixed_"))
     a = tf.cast(tf.random.uniform([side, side]), kind)
-    product = tf.function(lambda a: tf.reduce_max(tf.matmul(a, a)))
+    product = graph_function(lambda a: tf.reduce_max(tf.matmul(a, a)))
     product(a).numpy()
     seconds = []
     for _ in range(5):

@@ -24,6 +24,7 @@ from trainer.data.categories import palette
 from trainer.data.orientation import exif_orientation, upright
 from trainer.data.preprocessing import MEAN_COLOUR, decode_image, to_network_input
 from trainer.errors import UserError
+from trainer.graphs import graph_function
 from trainer.inference.looks import Look, look_of
 from trainer.inference.one_image import predict_on_pixels
 from trainer.models.backbones import grid_size
@@ -148,7 +149,7 @@ def _onnx() -> tuple[Any, Any]:
 def _to_onnx(net: tf.keras.Model, look: Look) -> tuple[bytes, Network]:
     tf2onnx, onnxruntime = _onnx()
     signature = [tf.TensorSpec([1, look.size, look.size, 3], tf.float32, name="images")]
-    function = tf.function(lambda images: net(images, training=False), input_signature=signature)
+    function = graph_function(lambda images: net(images, training=False), input_signature=signature)
     proto, _ = tf2onnx.convert.from_function(function, signature, opset=_OPSET)
     data = proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -157,7 +158,7 @@ def _to_onnx(net: tf.keras.Model, look: Look) -> tuple[bytes, Network]:
 
 def _fixed(net: tf.keras.Model, size: int) -> Any:
     spec = tf.TensorSpec([1, size, size, 3], tf.float32, name="images")
-    return tf.function(lambda images: net(images, training=False)).get_concrete_function(spec)
+    return graph_function(lambda images: net(images, training=False)).get_concrete_function(spec)
 
 
 def _input(picture: bytes, look: Look) -> np.ndarray:

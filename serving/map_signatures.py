@@ -7,6 +7,7 @@ import tensorflow as tf
 from serving.signatures import Signatures, positions
 from serving.whole_pictures import STRINGS, cells_inside, network_inputs
 from trainer.data import keys
+from trainer.graphs import graph_function
 from trainer.inference.looks import Look
 from trainer.inference.views import all_views, mean_map
 from trainer.models.cam import normalise_maps
@@ -30,7 +31,7 @@ def map_signatures(net: tf.keras.Model, kind: str, look: Look, max_pixels: int) 
         outputs = {keys.MAPS: tf.sigmoid(outputs)} if kind == "l_net" else outputs
         return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
 
-    @tf.function(input_signature=[STRINGS])
+    @graph_function(input_signature=[STRINGS])
     def serving_default(image_bytes):
         inputs, valid, orientation, _ = network_inputs(image_bytes, positions(image_bytes), look, max_pixels)
         seen = all_views(network, inputs, look.mirror)

@@ -19,6 +19,7 @@ from serving.whole_pictures import STRINGS, IdsAt, WholePictures
 from trainer.data import categories, features
 from trainer.data.pictures import MAX_PIXELS
 from trainer.data.preprocessing import decode_mask
+from trainer.graphs import graph_function
 from trainer.inference.looks import Look
 from trainer.metrics import BAND
 
@@ -64,33 +65,33 @@ def segmentation_signatures(net: tf.keras.Model, num_classes: int, look: Look, m
     def encoded(ids_at: IdsAt, size: tf.Tensor) -> tf.Tensor:
         return encode_palette_png(ids_at(size), palette)
 
-    @tf.function(input_signature=[STRINGS, STRINGS])  # one graph for three signatures
+    @graph_function(input_signature=[STRINGS, STRINGS])  # one graph for three signatures
     def masks(image_bytes, names):
         drawn, (_, area, confidence) = pictures.each_picture(image_bytes, names, encoded, (), tf.string)
         return drawn, area, confidence
 
-    @tf.function(input_signature=[STRINGS])
+    @graph_function(input_signature=[STRINGS])
     def serving_default(image_bytes):
         drawn, *_ = masks(image_bytes, positions(image_bytes))
         return {"mask_bytes": drawn}
 
-    @tf.function(input_signature=[STRINGS])
+    @graph_function(input_signature=[STRINGS])
     def scores(image_bytes):
         highest, area, confidence = pictures.scores(image_bytes, positions(image_bytes))
         return {"scores": highest, "area": area, "confidence": confidence}
 
-    @tf.function(input_signature=[STRINGS])
+    @graph_function(input_signature=[STRINGS])
     def masks_and_scores(image_bytes):
         drawn, area, confidence = masks(image_bytes, positions(image_bytes))
         return {"mask_bytes": drawn, "area": area, "confidence": confidence}
 
-    @tf.function(input_signature=[STRINGS])
+    @graph_function(input_signature=[STRINGS])
     def examples(examples):
         parsed = _parse(examples, features.KEY, features.IMAGE)
         drawn, *_ = masks(parsed[features.IMAGE], parsed[features.KEY])
         return {"key": parsed[features.KEY], "mask_bytes": drawn}
 
-    @tf.function(input_signature=[STRINGS])
+    @graph_function(input_signature=[STRINGS])
     def evaluate(examples):
         parsed = _parse(examples, features.KEY, features.IMAGE, features.MASK)
 

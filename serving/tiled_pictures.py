@@ -14,6 +14,7 @@ from serving.whole_pictures import IdsAt, Scores, each, not_empty
 from trainer.config import STRIDE
 from trainer.data.orientation import exif_orientation, stored, upright
 from trainer.data.preprocessing import resize_mask
+from trainer.graphs import graph_function
 from trainer.inference.looks import Look
 from trainer.inference.tiles import Finish, look_in_tiles, picture_of_strips, strip_on_pixels
 from trainer.inference.views import segmentation_logits
@@ -67,7 +68,7 @@ class TiledPictures:
         One graph that all signatures of masks call.
         """
 
-        @tf.function(input_signature=[tf.TensorSpec([], tf.string)] * 2)
+        @graph_function(input_signature=[tf.TensorSpec([], tf.string)] * 2)
         def looked_at(image_bytes: tf.Tensor, name: tf.Tensor) -> tuple[Any, ...]:
             picture, orientation = self._picture(image_bytes, name)
             shape = tf.shape(picture)

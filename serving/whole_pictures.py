@@ -12,6 +12,7 @@ import tensorflow as tf
 from serving.image_guard import guarded_decode
 from trainer.data.orientation import exif_orientation, stored, swapped_if_turned, upright
 from trainer.data.preprocessing import grid_to_image, resize_mask, to_network_input
+from trainer.graphs import graph_function
 from trainer.inference.looks import Look
 from trainer.inference.views import segmentation_logits
 
@@ -89,7 +90,7 @@ class WholePictures:
         One graph that all signatures call, so that a model holds its network once.
         """
 
-        @tf.function(input_signature=[STRINGS, STRINGS])
+        @graph_function(input_signature=[STRINGS, STRINGS])
         def looked_at(image_bytes: tf.Tensor, names: tf.Tensor) -> tuple[tf.Tensor, ...]:
             inputs, *about = network_inputs(image_bytes, names, self.look, self.max_pixels)
             return segmentation_logits(self.network, inputs, self.look.mirror), *about

@@ -24,6 +24,7 @@ from trainer.baselines.adversarial_erasing import (
 from trainer.baselines.example_files import read_examples, write_labels
 from trainer.data.categories import Categories
 from trainer.data.features import image_of, key_of
+from trainer.graphs import graph_function
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels
 from trainer.threads import in_threads
@@ -65,7 +66,7 @@ def labelled(networks: ExperimentSteps, categories: Categories, saliency: bool =
 def _with_saliency(
     l_net: tf.keras.Model, weak: str, regions: dict[str, np.ndarray], look: Look
 ) -> Iterator[tuple[str, np.ndarray]]:
-    objectness_of = tf.function(lambda x: tf.sigmoid(tf.cast(l_net(x, training=False), tf.float32)))
+    objectness_of = graph_function(lambda x: tf.sigmoid(tf.cast(l_net(x, training=False), tf.float32)))
 
     def label(example: tf.train.Example) -> tuple[str, np.ndarray]:
         key = key_of(example)

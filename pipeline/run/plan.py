@@ -22,6 +22,7 @@ from pipeline.report.templates import duration
 from trainer.config import AdversarialConfig, StageConfig
 from trainer.data.files import read_bytes
 from trainer.errors import ImageFault
+from trainer.graphs import graph_function
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -197,9 +198,8 @@ def print_plan(planned: Mapping[str, float], counts: Counts, console: Console) -
 
 def _seconds(call: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> float:
     """Seconds a picture of a batch, compiled as it is in training."""
-    import tensorflow as tf
 
-    compiled, took = tf.function(call), []
+    compiled, took = graph_function(call), []
     compiled(images).numpy()
     while len(took) < _CALLS and sum(took) < _CALLS_S:
         start = time.perf_counter()

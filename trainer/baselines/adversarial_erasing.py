@@ -20,6 +20,7 @@ from trainer.data.categories import BACKGROUND, VOID
 from trainer.data.features import image_of, key_of, mask_of, tags_of
 from trainer.data.pictures import read_header, to_png
 from trainer.data.preprocessing import MEAN_COLOUR, decode_image, decode_mask
+from trainer.graphs import graph_function
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels
 from trainer.metrics import class_iou, confusion_matrix
@@ -43,7 +44,7 @@ class Activated:
 
 def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> Iterator[Activated]:
     """What a classifier sees of each tag, in one view, in the tagged images behind the TFRecord patterns."""
-    maps_of = tf.function(lambda x: cam(x, training=False)[keys.MAPS])
+    maps_of = graph_function(lambda x: cam(x, training=False)[keys.MAPS])
 
     def activated(example: tf.train.Example) -> Activated:
         tags = list(tags_of(example))

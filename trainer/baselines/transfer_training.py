@@ -13,6 +13,7 @@ from trainer.data import keys
 from trainer.data.categories import BACKGROUND, VOID
 from trainer.data.features import image_of, key_of, tags_of
 from trainer.errors import UserError
+from trainer.graphs import graph_function
 from trainer.inference.looks import Look
 from trainer.inference.one_image import predict_on_pixels
 from trainer.losses import Total, binary_cross_entropy, grid_labels
@@ -84,7 +85,7 @@ def transfer_labels(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(key, uint8 [H, W] ids) of each image: the tag with the largest logit where that is positive, else background."""
 
-    @tf.function(input_signature=[tf.TensorSpec([1, look.size, look.size, 3]), tf.TensorSpec([None], tf.int32)])
+    @graph_function(input_signature=[tf.TensorSpec([1, look.size, look.size, 3]), tf.TensorSpec([None], tf.int32)])
     def masks(image: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
         images = tf.repeat(image, tf.size(tags), 0)
         return tf.transpose(net([images, tf.one_hot(tags - 1, num_categories)], training=False)["mask"], [3, 1, 2, 0])

@@ -19,6 +19,7 @@ from trainer.data.orientation import exif_orientation, upright
 from trainer.data.preprocessing import decode_image, decode_mask, fitted_size, pad, resize_image, resize_mask
 from trainer.data.record_order import in_random_order, index_records
 from trainer.errors import UserError
+from trainer.graphs import unconverted
 from trainer.threads import cores
 
 
@@ -78,7 +79,7 @@ def training_batches(
     return (
         in_random_order(index_records(files, without), seed, start_step * batch_size)
         .shard(hosts, index)
-        .map(prepare, num_parallel_calls=cores(), deterministic=True)
+        .map(unconverted(prepare), num_parallel_calls=cores(), deterministic=True)
         .batch(batch_size // hosts, drop_remainder=True)
         .prefetch(2)
         .with_options(options)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from trainer.data.pictures import FLIPPED_LEFT_RIGHT, FLIPPED_TOP_BOTTOM, ORIENTATION
+from trainer.graphs import graph_function
 
 _HEAD = 1 << 17  # bytes of a PNG's EXIF that are looked at
 _SEGMENTS = 200  # our choice: segments and bytes of padding before EXIF that are skipped at most
@@ -18,6 +20,7 @@ _LONG = 4  # a field's type (TIFF 6.0)
 _PNG, _CHUNK = b"\x89PNG\r\n\x1a\n", b"eXIf"  # PNG specification, third edition, 11.3.3.6
 
 
+@graph_function(input_signature=[tf.TensorSpec([], tf.string)])  # built once for all graphs that call it
 def exif_orientation(image_bytes: tf.Tensor) -> tf.Tensor:
     """The orientation an encoded image notes: string scalar -> int32 scalar 1..8; 1 for "upright" and for none.
 
@@ -54,9 +57,9 @@ def _reader(data: tf.Tensor) -> tuple[Callable, Callable]:
         return tf.cast(tf.gather(data, tf.clip_by_value(place, 0, last)), tf.int64)
 
     def number(place: tf.Tensor, size: int, little: tf.Tensor | bool) -> tf.Tensor:
-        found = [byte(place + i) for i in range(size)]
-        big = sum(value * 256 ** (size - 1 - i) for i, value in enumerate(found))
-        return tf.where(little, sum(value * 256**i for i, value in enumerate(found)), big)
+        found = byte(place[..., tf.newaxis] + np.arange(size))
+        weights = 256 ** np.arange(size)
+        return tf.reduce_sum(found * tf.where(little, weights, weights[::-1]), -1)
 
     return byte, number
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from trainer.data import features
 from trainer.errors import UserError
+from trainer.graphs import unconverted
 from trainer.threads import in_threads
 
 GROUP = 1024  # our choice: records shuffled together, about 100 MB of VOC-sized JPEGs
@@ -96,7 +97,7 @@ def in_random_order(index: RecordIndex, seed: int, start: int = 0) -> tf.data.Da
 
     return (
         tf.data.Dataset.range(epoch * groups + first, np.iinfo(np.int64).max)
-        .map(group, num_parallel_calls=2, deterministic=True)
+        .map(unconverted(group), num_parallel_calls=2, deterministic=True)
         .unbatch()
         .skip(place - (int(ends[first - 1]) if first else 0))
         .enumerate(start)

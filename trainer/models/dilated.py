@@ -15,6 +15,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from tensorflow.keras import layers
 
+from trainer.graphs import graph_function
 from trainer.models.xla import is_for_xla
 
 _ROUNDING = 0.02  # of the largest value; our choice: a forgotten dilation is off by a fifth
@@ -85,7 +86,7 @@ def _works(short: Convolution, long: Convolution, dtype: tf.DType) -> bool:
     """Whether a convolution and its gradients work here in this type, and are those of the long way."""
     rates = (2, 2)
 
-    @tf.function
+    @graph_function
     def results(values: tf.Tensor, kernel: tf.Tensor, convolve: Convolution) -> list[tf.Tensor]:
         output = convolve(values, kernel)
         return [output, *tf.gradients(output, [values, kernel])]  # no tape: the scope below pauses all of them

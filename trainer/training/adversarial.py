@@ -10,6 +10,7 @@ import tensorflow as tf
 from trainer.config import AdversarialConfig, StageConfig
 from trainer.data import keys
 from trainer.data.categories import VOID
+from trainer.graphs import graph_function
 from trainer.losses import generator_loss, grid_labels, p_net_loss, segmentation_loss
 from trainer.models.backbones import grid_size
 from trainer.models.p_net import encode_p_net_input
@@ -95,7 +96,7 @@ def make_p_net_step(
     """One P-Net update (Eq. 5): batch -> (loss, accuracy of real-against-predicted in 0..1, gradient norm)."""
     variables = p_net.trainable_variables
 
-    @tf.function(jit_compile=xla or None)
+    @graph_function(jit_compile=xla or None)
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with building_for_xla(xla):
             predicted = tf.nn.softmax(net(batch[keys.IMAGE], training=False))
@@ -126,7 +127,7 @@ def make_segmentation_step(
     """One update of the segmentation network (Eq. 4): batch -> (cross-entropy, adversarial loss, gradient norm)."""
     variables = net.trainable_variables
 
-    @tf.function(jit_compile=xla or None)
+    @graph_function(jit_compile=xla or None)
     def gradients_of(batch: Batch, cells: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Of one part; `cells` and `images` count the whole batch, so that parts and replicas only need adding up."""
         with tf.GradientTape() as tape, building_for_xla(xla):

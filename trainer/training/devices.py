@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from trainer.config import NetworkConfig
 from trainer.errors import UserError
+from trainer.graphs import graph_function
 from trainer.models.backbones import BACKBONES
 from trainer.training.hosts import hosts, over_hosts
 
@@ -35,7 +36,7 @@ def resolve_xla(network: NetworkConfig, num_steps: int) -> bool:
 def _xla_compiles() -> bool:
     """Whether this machine has what XLA needs beside TensorFlow: CUDA's libdevice, for one."""
     try:
-        tf.function(tf.exp, jit_compile=True)(tf.ones([8]))
+        graph_function(tf.exp, jit_compile=True)(tf.ones([8]))
     except tf.errors.OpError:
         return False
     return True

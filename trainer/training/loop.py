@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from trainer.config import StageConfig
 from trainer.data import keys
+from trainer.graphs import graph_function
 from trainer.losses import Total
 from trainer.models.backbones import freeze_backbone
 from trainer.models.xla import building_for_xla
@@ -78,7 +79,7 @@ def make_train_step(
     """
     variables = net.trainable_variables
 
-    @tf.function(jit_compile=xla or None)
+    @graph_function(jit_compile=xla or None)
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape, building_for_xla(xla):
             total, count = loss_fn(net(inputs(batch), training=True), batch)

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from trainer.errors import UserError
+from trainer.graphs import graph_function, unconverted
 from trainer.training.hosts import Hosts, hosts
 
 Batch = dict[str, tf.Tensor]
@@ -36,7 +37,8 @@ def spread(batches: tf.data.Dataset) -> Any:
     local = strategy.num_replicas_in_sync // input_share().number
 
     def per_replica(_: tf.distribute.InputContext) -> tf.data.Dataset:
-        shares = batches.map(lambda batch: tf.nest.map_structure(partial(_in_parts, parts=local), batch)).unbatch()
+        parts = unconverted(lambda batch: tf.nest.map_structure(partial(_in_parts, parts=local), batch))
+        shares = batches.map(parts).unbatch()
         # Else hosts would ask each other before every batch whether one has come to an end.
         return shares.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
@@ -70,9 +72,9 @@ def on_replicas(
     """
     strategy = tf.distribute.get_strategy()
     if xla and parts == 1 and strategy.num_replicas_in_sync == 1:
-        step = tf.function(step, jit_compile=True)
+        step = graph_function(step, jit_compile=True)
 
-    @tf.function
+    @graph_function
     def run(batch: Batch) -> tuple[tf.Tensor, ...]:
         results = strategy.run(lambda share: step(prepare(share)), args=(batch,))
         return tuple(first_replica(result) for result in results)
