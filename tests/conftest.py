@@ -3,7 +3,9 @@
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -12,15 +14,20 @@ from hypothesis import settings
 
 import trainer  # noqa: F401  before TensorFlow, as in every program of ours
 
+_FIRST = ["test_reruns", "test_first_hour", "test_experiment", "test_whole_pipeline", "test_beam_workers"]
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared-machine")
 gc.disable()  # until all is imported, as `pipeline.cli.common.loading` says
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests first: the short ones then fill up the processes, which so end together."""
+    """Files with the longest tests first: the short ones then fill up the processes, which so end together.
+
+    The fourth of `_FIRST` waits for a run that the first makes.
+    """
     long = {item.path for item in items if any(item.get_closest_marker(name) for name in ("e2e", "slow", "soak"))}
-    items.sort(key=lambda item: item.path not in long)
+    names = {name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: (item.path not in long, names.get(item.path.stem, len(names))))
 
 
 def pytest_collection_finish() -> None:
@@ -46,13 +53,33 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory) -> dict[str, Path]:
-    """Exported networks that see the scenes of `labelling_samples` by colour, untrained: kind -> SavedModel."""
+def models(tmp_path_factory) -> Iterator[dict[str, Path]]:
+    """Exported networks that see the scenes of `labelling_samples` by colour, untrained: kind -> SavedModel.
+
+    This process loads each of them once: that and the first call take seconds.
+    """
     from labelling_samples import export_cam, export_l_net, export_masks
 
-    root = tmp_path_factory.mktemp("models")
-    return {
+    import serving.model
+    from components.beam_masks import networks
+
+    root = tmp_path_factory.mktemp("models").resolve()
+    exported = {
         "cam": export_cam(root / "cam"),
         "l_net": export_l_net(root / "l_net"),
         "segmentation": export_masks(root / "segmentation"),
     }
+    load, loaded = networks.load_saved_model, {}
+
+    def load_once(directory: str | os.PathLike) -> Any:
+        place = Path(directory).resolve()
+        if place not in exported.values():
+            return load(directory)
+        if place not in loaded:
+            loaded[place] = load(directory)
+        return loaded[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (networks, serving.model):
+            patch.setattr(module, "load_saved_model", load_once)
+        yield exported

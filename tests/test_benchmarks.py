@@ -84,7 +84,7 @@ def here(monkeypatch):
     monkeypatch.setattr(training, "in_process", call)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_training_rows_at_a_tiny_size(here, monkeypatch):
     monkeypatch.setattr(training, "SIZE", 65)
     monkeypatch.setattr(training, "CPU", {"tiny": 2})
@@ -119,7 +119,7 @@ def test_the_serving_rows_at_a_tiny_size(here, monkeypatch):
     assert all(row["value"] > 0 for row in serving.rows())
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_commands_rows_at_a_tiny_size(monkeypatch):
     for name, value in {"PICTURES": 12, "VAL": 4, "MASKS": 2}.items():
         monkeypatch.setattr(commands, name, value)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import yaml
-from matplotlib.figure import Figure
 
 from components.label_calibration.search import Calibration
 from components.weak_labels.core.label_config import VALUES
@@ -32,6 +31,8 @@ def write_calibration(folder: str | Path, found: Calibration) -> None:
 
 def _draw(path: Path, found: Calibration) -> None:
     """One panel a value: mIoU over it, everything else as found; the chosen value is marked."""
+    from matplotlib.figure import Figure  # slow to import
+
     columns = 5
     rows = -(-len(found.curves) // columns)
     figure = Figure((3.2 * columns, 2.6 * rows))

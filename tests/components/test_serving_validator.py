@@ -1,9 +1,10 @@
-"""Good models pass, each kind of bad model is refused with its own reason; all in a fresh process, as in a run."""
+"""Good models pass, each kind of bad model is refused with its own reason."""
 
 import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tfx.types import standard_artifacts
 from components.serving_validator.check_config import ServingCheckConfig
 from components.serving_validator.checks import check_model
 from components.serving_validator.component import REPORT, ServingValidator
+from components.serving_validator.probe import probe
 from components.serving_validator.requests import hostile_images, size_of
 from serving.export import export_segmentation
 from trainer.data import features
@@ -75,6 +77,19 @@ def good(tmp_path_factory):
     return export(build(), tmp_path_factory.mktemp("good") / "model[1]*?")  # TensorFlow takes such paths for patterns
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Lets the probe run here; the tests without it start the process that a run starts."""
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        *_, model, work, calls = command
+        facts = probe(Path(model), Path(work), int(calls))
+        (Path(work) / "facts.json").write_text(json.dumps(facts))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
 def test_a_good_model_passes(good, tmp_path):
     report = check(good, tmp_path)
     assert report.reasons == []
@@ -83,7 +98,7 @@ def test_a_good_model_passes(good, tmp_path):
     assert report.requests == {"good": 3, "odd": 6, "hostile": 5, "warm-up": 4}
 
 
-def test_a_model_that_looks_in_tiles_passes(tmp_path):
+def test_a_model_that_looks_in_tiles_passes(in_this_process, tmp_path):
     look = Look(size=SIZE, native=True, overlap=17)
     report = check(export(build(), tmp_path / "tiled", look=look), tmp_path)
     assert report.reasons == [] and report.agreement == 1
@@ -102,7 +117,7 @@ def clock():
     tf_config.disable_op_determinism()
 
 
-def test_a_slow_network_is_seen_as_slow(clock, good, tmp_path):
+def test_a_slow_network_is_seen_as_slow(in_this_process, clock, good, tmp_path):
     slow = export(build(idle_s=0.3), tmp_path / "slow", predicted_images=IMAGES[:1])
     [reason] = check(slow, tmp_path, QUICK.model_copy(update={"max_latency_ms": 250})).reasons
     assert reason.startswith("the median call with one image takes") and "over the budget of 250 ms" in reason
@@ -116,13 +131,13 @@ def test_a_slow_network_is_seen_as_slow(clock, good, tmp_path):
         (lambda: build(bias={0: np.nan}), ["weights hold NaN or infinity: net_weights/3"]),
     ],
 )
-def test_collapsed_and_broken_networks(net, expected, tmp_path):
+def test_collapsed_and_broken_networks(in_this_process, net, expected, tmp_path):
     reasons = check(export(net(), tmp_path / "bad"), tmp_path).reasons
     for part in expected:
         assert any(part in reason for reason in reasons), reasons
 
 
-def test_other_categories(tmp_path):
+def test_other_categories(in_this_process, tmp_path):
     fewer = Categories(CATEGORIES.foreground[:-1], CATEGORIES.strong[:1])
     bad = export(build(num_classes=fewer.num_classes), tmp_path / "bad", categories=fewer)
     reasons = check(bad, tmp_path).reasons
@@ -131,7 +146,7 @@ def test_other_categories(tmp_path):
     assert any("its assets name other categories" in reason for reason in reasons)
 
 
-def test_a_model_that_says_something_else_than_its_trainer(good, tmp_path):
+def test_a_model_that_says_something_else_than_its_trainer(in_this_process, good, tmp_path):
     other = export(build(bias={2: 0.1}), tmp_path / "other")
     kept = good / "assets.extra" / "trainer_predictions.tfrecord"
     (other / "assets.extra" / kept.name).write_bytes(kept.read_bytes())
@@ -139,7 +154,7 @@ def test_a_model_that_says_something_else_than_its_trainer(good, tmp_path):
     assert "agree with the trainer's own in 0." in reason and "below the threshold 0.9900" in reason
 
 
-def test_a_model_without_predictions_or_warmup(tmp_path):
+def test_a_model_without_predictions_or_warmup(in_this_process, tmp_path):
     model = export(build(), tmp_path / "m", predicted_images=[])
     (model / "assets.extra" / "tf_serving_warmup_requests").unlink()
     reasons = check(model, tmp_path).reasons
@@ -211,13 +226,15 @@ def execute(model_folder, images, place, other_blessed=None):
 
 
 @pytest.mark.parametrize("other_blessed, blessed", [(None, 1), (1, 1), (0, 0)])
-def test_the_executor_blesses_for_the_pusher(good, other_blessed, blessed, tmp_path):
+def test_the_executor_blesses_for_the_pusher(good, other_blessed, blessed, tmp_path, request):
+    if other_blessed is not None:
+        request.getfixturevalue("in_this_process")
     found, reasons = execute(good, IMAGES, tmp_path, other_blessed)
     assert found == blessed
     assert ("docker" in "".join(reasons)) == (blessed == 0)
 
 
-def test_a_model_is_sent_no_picture_above_its_limit(tmp_path):
+def test_a_model_is_sent_no_picture_above_its_limit(in_this_process, tmp_path):
     buffer = io.BytesIO()
     Image.open(io.BytesIO(IMAGES[1])).resize((100, 100)).save(buffer, "PNG")
     large = buffer.getvalue()
@@ -236,7 +253,7 @@ def test_a_picture_with_a_film_behind_it_is_cut_all_the_same():
         tf.io.decode_image(cut)
 
 
-def test_what_a_model_refuses_is_told_by_what_was_wrong_with_the_picture(tmp_path):
+def test_what_a_model_refuses_is_told_by_what_was_wrong_with_the_picture(in_this_process, tmp_path):
     model = export(build(), tmp_path / "small", max_pixels=1000)
     report = check(model, tmp_path)
     assert any("pixels; the limit is 1000" in reason for reason in report.reasons), report.reasons

@@ -221,15 +221,21 @@ def test_a_refused_serving_check_is_made_again_and_a_refused_model_not(workdir):
     assert run_small(workdir, good=0)["evaluator"] == "cached"
 
 
-def blessed_model(workdir, names, strong=1):
-    """Puts a real network in the place of the blessed model of a small run."""
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A real network, exported."""
+    folder = tmp_path_factory.mktemp("network") / "exported"
+    net, categories = build_segmentation("tiny", 4, None, 0), from_lists(["cat"], ["dog", "cow"])
+    export_segmentation(net, folder, categories=categories, image_size=33, metadata={"backbone": "tiny"})
+    return folder
+
+
+@pytest.fixture
+def blessed_model(workdir, network):
+    """The network in the place of the blessed model of a small run."""
     run_small(workdir)
     [folder] = workdir.glob("artifacts/p_net/model/*")
-    net = build_segmentation("tiny", 1 + len(names), None, 0)
-    categories = from_lists(names[:strong], names[strong:])
-    export_segmentation(
-        net, folder / "Format-Serving", categories=categories, image_size=33, metadata={"backbone": "tiny"}
-    )
+    shutil.copytree(network, folder / "Format-Serving")
     return folder
 
 
@@ -245,8 +251,7 @@ def blessed_model(workdir, names, strong=1):
         (["dog", "yak"], [], "keep names and order"),
     ],
 )
-def test_a_run_of_other_categories_than_the_blessed_models_is_refused(weak, added, words, workdir):
-    blessed_model(workdir, ["cat", "dog", "cow"])
+def test_a_run_of_other_categories_than_the_blessed_models_is_refused(weak, added, words, workdir, blessed_model):
     values = {"name": "small", "dataset": {"root": "data"}}
     values["categories"] = {"strong": ["cat"], "weak": weak, "added": added}
     if words is None:
@@ -257,9 +262,8 @@ def test_a_run_of_other_categories_than_the_blessed_models_is_refused(weak, adde
     make_ready(make_config({**values, "gate": {"accept": "for now"}}, "test"), workdir)
 
 
-def test_a_warm_start_needs_the_blessed_models_backbone(workdir):
-    blessed_model(workdir, ["cat", "dog"])
-    values = {"name": "small", "dataset": {"root": "data"}, "categories": {"strong": ["cat"], "weak": ["dog"]}}
+def test_a_warm_start_needs_the_blessed_models_backbone(workdir, blessed_model):
+    values = {"name": "small", "dataset": {"root": "data"}, "categories": {"strong": ["cat"], "weak": ["dog", "cow"]}}
     make_ready(make_config(values, "test"), workdir)
     with pytest.raises(UserError, match="warm_start: the latest blessed model has the backbone tiny, this run vgg16"):
         make_ready(make_config({**values, "warm_start": True}, "test"), workdir)
@@ -275,10 +279,9 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_anything_starts(fold
         make_ready(make_config(values, "test"), workdir)
 
 
-def test_a_blessed_model_that_is_gone_is_named_before_anything_starts(workdir):
-    folder = blessed_model(workdir, ["cat", "dog"])
-    values = {"name": "small", "dataset": {"root": "data"}, "categories": {"strong": ["cat"], "weak": ["dog"]}}
-    shutil.rmtree(folder)
+def test_a_blessed_model_that_is_gone_is_named_before_anything_starts(workdir, blessed_model):
+    values = {"name": "small", "dataset": {"root": "data"}, "categories": {"strong": ["cat"], "weak": ["dog", "cow"]}}
+    shutil.rmtree(blessed_model)
     with pytest.raises(UserError, match="is gone. Was the work folder moved or cleared by hand"):
         make_ready(make_config(values, "test"), workdir)
     make_ready(make_config({**values, "gate": {"accept": "moved"}}, "test"), workdir)

@@ -24,7 +24,7 @@ NATIVE = Look(size=SIZE, native=True)
 VIEWS = Look(size=SIZE, native=True, scales=(0.75, 1.0, 1.5), mirror=True)
 TILES = Look(size=SIZE, native=True, overlap=17)
 MIRRORED_TILES = Look(size=SIZE, native=True, overlap=33, mirror=True)
-LOOKS = {"native": NATIVE, "views": VIEWS, "tiles": TILES, "mirrored tiles": MIRRORED_TILES}
+LOOKS = {"native": NATIVE, "views": VIEWS, "mirrored tiles": MIRRORED_TILES}
 SIZES = [(50, 80), (200, 120), (7, 33), (65, 65), (130, 40)]
 IMAGES = [encode(draw(h, w, seed)) for seed, (h, w) in enumerate(SIZES)]
 

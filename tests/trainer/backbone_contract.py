@@ -75,8 +75,18 @@ class BackboneContract:
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
-    def net(self):
-        return build_segmentation(self.backbone, CLASSES, None, 0)
+    def built(self):
+        net = build_segmentation(self.backbone, CLASSES, None, 0)
+        return net, net.get_weights()
+
+    @pytest.fixture
+    def net(self, built):
+        """The network as it was built, whatever a test did to it."""
+        net, weights = built
+        for layer in net.layers:
+            layer.trainable = True
+        net.set_weights(weights)
+        return net
 
     @pytest.fixture(scope="class")
     def cam(self):
@@ -103,12 +113,11 @@ class BackboneContract:
             name: pytest.approx(1, abs=0.1) for name in first
         }
 
-    def test_five_updates_at_the_papers_rates_stay_finite(self):
-        losses = five_updates(build_segmentation(self.backbone, CLASSES, None, 0), of_segmentation)
+    def test_five_updates_at_the_papers_rates_stay_finite(self, net):
+        losses = five_updates(net, of_segmentation)
         assert max(losses) < 1.2 * math.log(CLASSES), losses  # NaN is not
 
-    def test_only_new_layers_learn_once_the_backbone_is_frozen(self):
-        net = build_segmentation(self.backbone, 3, None, 0)
+    def test_only_new_layers_learn_once_the_backbone_is_frozen(self, net):
         before = {layer.name: layer.get_weights() for layer in net.layers if layer.weights}
         freeze_backbone(net)
         step = make_train_step(net, lambda logits, _: (tf.reduce_sum(logits**2), 1.0), make_optimizer(net, PAPERS, 10))
@@ -121,9 +130,8 @@ class BackboneContract:
         exported, x = tf.saved_model.load(tmp_path), images(33)
         np.testing.assert_allclose(exported.serve(x), net(x), rtol=1e-3, atol=1e-4)
 
-    def test_mirrored_input_gives_mirrored_geometry(self):
+    def test_mirrored_input_gives_mirrored_geometry(self, net):
         """Aligned corners: with left-right symmetric kernels a mirrored image has the mirrored prediction."""
-        net = build_segmentation(self.backbone, 3, None, 0)
         for variable in net.trainable_variables:
             if variable.shape.rank == 4:
                 variable.assign((variable + variable[:, ::-1]) / 2)

@@ -30,8 +30,8 @@ NAMES = {"segmentation": SEGMENTATION, "l_net": L_NET}
 # VGG-16's L-Net is its segmentation network with another head.
 CASES = [(backbone, name) for backbone in STAGES for name in NAMES if (backbone, name) != ("vgg16", "l_net")]
 
-# L-Net is the segmentation network with another head; of the large ones five updates are in test_backbones.
-SLOW = [case for case in CASES if case[0] in ("vgg16", "resnet50") or (case[1] == "l_net" and case[0] != "tiny")]
+# L-Net is the segmentation network with another head; of every network five updates are in test_backbones.
+SLOW = [case for case in CASES if case[0] != "tiny" and case != ("mobilenet_v2", "segmentation")]
 QUICK = [pytest.param(*case, marks=[pytest.mark.soak] if case in SLOW else []) for case in CASES]
 
 
