@@ -1,8 +1,10 @@
 """Quiet libraries, and where the real data is."""
 
 import gc
+import hashlib
 import os
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from hypothesis import settings
 
 import trainer  # noqa: F401  before TensorFlow, as in every program of ours
 
+KEPT = 8  # exported networks in memory
 _FIRST = ["test_reruns", "test_first_hour", "test_experiment", "test_whole_pipeline", "test_beam_workers"]
 settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("shared-machine")
@@ -52,34 +55,40 @@ def real_data() -> Path:
     return Path(root)
 
 
-@pytest.fixture(scope="session")
-def models(tmp_path_factory) -> Iterator[dict[str, Path]]:
-    """Exported networks that see the scenes of `labelling_samples` by colour, untrained: kind -> SavedModel.
-
-    This process loads each of them once: that and the first call take seconds.
-    """
-    from labelling_samples import export_cam, export_l_net, export_masks
-
+@pytest.fixture(scope="session", autouse=True)
+def loaded_once() -> Iterator[None]:
+    """Lets this process load the same exported network once, wherever it lies: that and the first call take seconds."""
     import serving.model
     from components.beam_masks import networks
+    from serving.local_server import models
 
-    root = tmp_path_factory.mktemp("models").resolve()
-    exported = {
+    load = networks.load_saved_model
+    loaded: OrderedDict[bytes, Any] = OrderedDict()
+
+    def load_once(directory: str | os.PathLike) -> Any:
+        network = [Path(directory, "saved_model.pb"), *sorted(Path(directory, "variables").glob("*"))]
+        content = hashlib.sha256(b"".join(path.read_bytes() for path in network)).digest()
+        if content not in loaded:
+            loaded[content] = load(directory)
+        loaded.move_to_end(content)
+        if len(loaded) > KEPT:
+            loaded.popitem(last=False)
+        return loaded[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (networks, serving.model, models):
+            patch.setattr(module, "load_saved_model", load_once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> dict[str, Path]:
+    """Exported networks that see the scenes of `labelling_samples` by colour, untrained: kind -> SavedModel."""
+    from labelling_samples import export_cam, export_l_net, export_masks
+
+    root = tmp_path_factory.mktemp("models")
+    return {
         "cam": export_cam(root / "cam"),
         "l_net": export_l_net(root / "l_net"),
         "segmentation": export_masks(root / "segmentation"),
     }
-    load, loaded = networks.load_saved_model, {}
-
-    def load_once(directory: str | os.PathLike) -> Any:
-        place = Path(directory).resolve()
-        if place not in exported.values():
-            return load(directory)
-        if place not in loaded:
-            loaded[place] = load(directory)
-        return loaded[place]
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (networks, serving.model):
-            patch.setattr(module, "load_saved_model", load_once)
-        yield exported

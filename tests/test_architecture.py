@@ -91,5 +91,9 @@ def test_models_are_loaded_in_one_place():
     assert found == {"serving/saved_model.py", alone}
 
 
+def test_graphs_are_made_without_autograph():
+    assert [path for path in FILES if re.search(r"tf\.function\b", path.read_text())] == [ROOT / "trainer/graphs.py"]
+
+
 def test_files_are_small():
     assert [str(path) for path in FILES if len(path.read_text().splitlines()) > 300] == []

@@ -14,8 +14,9 @@ from PIL import Image
 from tensorflow.python.framework import config as tf_config
 from tfx.types import standard_artifacts
 
+from components.serving_validator import component
 from components.serving_validator.check_config import ServingCheckConfig
-from components.serving_validator.checks import check_model
+from components.serving_validator.checks import ServingReport, check_model
 from components.serving_validator.component import REPORT, ServingValidator
 from components.serving_validator.probe import probe
 from components.serving_validator.requests import hostile_images, size_of
@@ -226,9 +227,9 @@ def execute(model_folder, images, place, other_blessed=None):
 
 
 @pytest.mark.parametrize("other_blessed, blessed", [(None, 1), (1, 1), (0, 0)])
-def test_the_executor_blesses_for_the_pusher(good, other_blessed, blessed, tmp_path, request):
-    if other_blessed is not None:
-        request.getfixturevalue("in_this_process")
+def test_the_executor_blesses_for_the_pusher(good, other_blessed, blessed, tmp_path, monkeypatch):
+    if other_blessed is not None:  # what the check itself finds, the first case has shown
+        monkeypatch.setattr(component, "check_model", lambda *_: ServingReport([]))
     found, reasons = execute(good, IMAGES, tmp_path, other_blessed)
     assert found == blessed
     assert ("docker" in "".join(reasons)) == (blessed == 0)

@@ -53,7 +53,7 @@ def finish_alone(folder: Path, *steps: int) -> list[np.ndarray]:
     return weights(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_hosts_train_like_one_and_the_chief_alone_writes(tmp_path):
     # Few steps: sums in another order part the weights further with each. Hosts that read the same images give 6e-2.
     one, two = finish_alone(tmp_path / "one", 2, 1), finish_hosts(tmp_path / "two", 2, 1)

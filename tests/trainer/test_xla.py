@@ -34,7 +34,7 @@ def losses_of_three_updates(backbone: str, precision: str) -> list[float]:
     return [float(value) for _ in range(3) for value in step(batch)]
 
 
-QUICK = [("tiny", "float32"), ("tiny", "mixed_float16")]
+QUICK = [("tiny", "mixed_float16")]
 ALL = [
     pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.soak)
     for pair in product(BACKBONES, ("float32", "mixed_float16"))
