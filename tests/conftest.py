@@ -12,13 +12,16 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import trainer  # noqa: F401  before TensorFlow, as in every program of ours
 
 KEPT = 8  # exported networks in memory
 _FIRST = ["test_reruns", "test_first_hour", "test_experiment", "test_whole_pipeline", "test_beam_workers"]
-settings.register_profile("shared-machine", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure, nor is luck.
+settings.register_profile(
+    "shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 settings.load_profile("shared-machine")
 gc.disable()  # until all is imported, as `pipeline.cli.common.loading` says
 

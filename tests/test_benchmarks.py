@@ -111,7 +111,7 @@ def test_the_label_rows_at_a_tiny_size(here, tmp_path):
         assert (cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) == cv2.imread(str(same), cv2.IMREAD_UNCHANGED)).all()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_serving_rows_at_a_tiny_size(here, monkeypatch):
     for name, value in {"IMAGE_SIZE": 65, "IMAGES": 2, "CALLS": 2, "SECONDS": 0.4, "CONCURRENCY": 2}.items():
         monkeypatch.setattr(serving, name, value)

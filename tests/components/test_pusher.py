@@ -1,8 +1,10 @@
 """A model is pushed under one number, however often it is judged."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tfx.types import standard_artifacts
@@ -29,8 +31,8 @@ def push(place, content, blessed=1):
 
 @pytest.fixture(autouse=True)
 def _one_version_a_push(monkeypatch):
-    seconds = iter(range(1000, 2000))
-    monkeypatch.setattr("tfx.components.pusher.executor.time.time", lambda: next(seconds))
+    seconds = itertools.count(1000)
+    monkeypatch.setattr("components.pusher.component.time", SimpleNamespace(time=lambda: next(seconds)))
 
 
 def test_the_newest_version_is_not_pushed_again_and_an_earlier_one_is(tmp_path):

@@ -54,7 +54,7 @@ def train_all_but_segmentation(stage, patterns, categories, network, settings, f
     return train(stage, patterns, categories, network, settings, folders)
 
 
-QUICK = ["full", "wssl", "ae-saliency", "l-net", "p-net+crf"]
+QUICK = ["full", "ae-saliency", "p-net+crf"]
 
 
 @pytest.mark.slow

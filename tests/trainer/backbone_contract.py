@@ -52,6 +52,19 @@ def of_segmentation(logits, batch):
     return segmentation_loss(logits, batch["labels"])
 
 
+def unordered_sums(loss: Callable[[], Total], *networks: keras.Model) -> list[str]:
+    """Names of sums of three terms or more in the gradients of a loss by the networks' variables."""
+
+    @tf.function
+    def gradients():
+        with tf.GradientTape() as tape:
+            value = mean(loss())
+        return tape.gradient(value, [variable for net in networks for variable in net.trainable_variables])
+
+    graph = gradients.get_concrete_function().graph
+    return [op.name for op in graph.get_operations() if op.type == "AddN" and len(op.inputs) > 2]
+
+
 def folded_size(reference: keras.Model) -> int:
     """Parameters of a network with each batch norm reduced to a bias."""
     kept = [w for w in reference.weights if "kernel" in w.name or "beta" in w.name]
@@ -112,6 +125,12 @@ class BackboneContract:
         assert {name: float(loss) / expected for name, (loss, expected) in first.items()} == {
             name: pytest.approx(1, abs=0.1) for name in first
         }
+
+    def test_no_gradient_is_an_unordered_sum(self, net, cam):
+        """Which `test_order_of_sums.py` explains."""
+        batch = made_up_batch()
+        assert not unordered_sums(lambda: of_segmentation(net(batch["image"], training=True), batch), net)
+        assert not unordered_sums(lambda: tag_loss(cam(batch["image"], training=True)["scores"], batch["tags"]), cam)
 
     def test_five_updates_at_the_papers_rates_stay_finite(self, net):
         losses = five_updates(net, of_segmentation)

@@ -33,7 +33,7 @@ def finish(folder: Path, devices: int, *steps: int) -> list[np.ndarray]:
         return [file[name] for name in file.files]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_mirrored_devices_train_like_one(tmp_path):
     one, two = (finish(tmp_path / str(devices), devices, 2, 1) for devices in (1, 2))
     for a, b in zip(one, two, strict=True):
