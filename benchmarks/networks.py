@@ -10,15 +10,14 @@ import time
 import numpy as np
 
 from benchmarks.rows import row
-from trainer.graphs import graph_function
 
 _SIZE, _TIMES = 321, 7
 
 
 def rows() -> list[dict]:
     """Two a backbone; the least of a few passes."""
-
     from trainer.config import NetworkConfig
+    from trainer.graphs import graph_function
     from trainer.models.backbones import BACKBONES
     from trainer.models.large_fov import build_segmentation
     from trainer.training.devices import prepare

@@ -1,21 +1,18 @@
 """Refuses what is no image, or too large an image, by its header alone: nothing is decoded before it passed."""
 
-import functools
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from trainer.data.pictures import MAX_PIXELS
 from trainer.data.preprocessing import decode_image
 from trainer.graphs import graph_function
 
-_STRING = tf.TensorSpec([], tf.string)
 _HEADER = 66  # bytes that hold the sizes of PNG (16..24) and BMP (18..26), and how a BMP's pixels are packed
 _BGR = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"  # masks of red, green and blue, as the decoder takes them to be
 _BLOCKS = 100_000  # our choice: blocks of a GIF up to the end of its first frame; 25 MB as most programs write
 _SCANS = 100  # our choice: of a JPEG; each goes over all pixels again. Programs write some 10 at most
 
 
+@graph_function  # built once for all signatures that call it with the same limit
 def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """Decodes one image after a look at its header.
 
@@ -31,16 +28,6 @@ def guarded_decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int = MA
       tf.errors.InvalidArgumentError: empty, neither JPEG, PNG, GIF nor BMP, of a kind of these that is not read, too
         large, or damaged.
     """
-    return _decoder(max_pixels)(image_bytes, name)
-
-
-@functools.cache
-def _decoder(max_pixels: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """`guarded_decode` as a graph that is built once for all signatures that call it."""
-    return graph_function(functools.partial(_decode, max_pixels=max_pixels), input_signature=[_STRING, _STRING])
-
-
-def _decode(image_bytes: tf.Tensor, name: tf.Tensor, max_pixels: int) -> tf.Tensor:
     is_known, height, width, is_plain, picture = _header(image_bytes)
     length, rows, columns = (tf.strings.as_string(n) for n in (tf.strings.length(image_bytes), height, width))
     known = tf.debugging.Assert(

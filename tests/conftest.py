@@ -1,10 +1,10 @@
 """Quiet libraries, and where the real data is."""
 
+import functools
 import gc
 import hashlib
 import os
 import sys
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,25 +58,24 @@ def real_data() -> Path:
     return Path(root)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def loaded_once() -> Iterator[None]:
     """Lets this process load the same exported network once, wherever it lies: that and the first call take seconds."""
     import serving.model
     from components.beam_masks import networks
     from serving.local_server import models
 
-    load = networks.load_saved_model
-    loaded: OrderedDict[bytes, Any] = OrderedDict()
+    load, places = networks.load_saved_model, {}
+
+    @functools.lru_cache(KEPT)
+    def loaded(content: bytes) -> Any:
+        return load(places[content])
 
     def load_once(directory: str | os.PathLike) -> Any:
         network = [Path(directory, "saved_model.pb"), *sorted(Path(directory, "variables").glob("*"))]
         content = hashlib.sha256(b"".join(path.read_bytes() for path in network)).digest()
-        if content not in loaded:
-            loaded[content] = load(directory)
-        loaded.move_to_end(content)
-        if len(loaded) > KEPT:
-            loaded.popitem(last=False)
-        return loaded[content]
+        places[content] = directory
+        return loaded(content)
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (networks, serving.model, models):
@@ -85,7 +84,7 @@ def loaded_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory) -> dict[str, Path]:
+def models(tmp_path_factory, loaded_once) -> dict[str, Path]:
     """Exported networks that see the scenes of `labelling_samples` by colour, untrained: kind -> SavedModel."""
     from labelling_samples import export_cam, export_l_net, export_masks
 

@@ -22,7 +22,6 @@ from pipeline.report.templates import duration
 from trainer.config import AdversarialConfig, StageConfig
 from trainer.data.files import read_bytes
 from trainer.errors import ImageFault
-from trainer.graphs import graph_function
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -198,6 +197,7 @@ def print_plan(planned: Mapping[str, float], counts: Counts, console: Console) -
 
 def _seconds(call: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> float:
     """Seconds a picture of a batch, compiled as it is in training."""
+    from trainer.graphs import graph_function  # imports TensorFlow
 
     compiled, took = graph_function(call), []
     compiled(images).numpy()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import requests
-from commands import COMMAND, ROOT, TIMEOUT_S, summary_of, transferseg
+from commands import COMMAND, ROOT, TIMEOUT_S, summary_of, transferseg, transferseg_process
 from discs import COLOURS
 from killing import first_steps, run_until_killed
 from PIL import Image
@@ -53,7 +53,7 @@ def test_reruns_are_cached_and_keep_the_model_also_after_a_clean_up(pushed):
 
     (pushed.workdir / "checkpoints" / "CAM-of-a-killed-run").mkdir(parents=True)
     limits = ["--keep", "1", "--keep-versions", "2"]
-    done = transferseg("clean", "--workdir", pushed.workdir, *limits, "--json", "-")
+    done = transferseg_process("clean", "--workdir", pushed.workdir, *limits, "--json", "-")
     assert done.returncode == 0, done.stderr
     assert "checkpoints" in [entry["name"] for entry in json.loads(done.stdout)["removed"]]
     done, summary = run(pushed)

@@ -25,7 +25,7 @@ def net() -> tf.keras.Model:
 
 
 @pytest.fixture(scope="session")
-def saved_model(net, tmp_path_factory):
+def saved_model(net, tmp_path_factory, loaded_once):
     """A SavedModel as version 1 under its base folder."""
     directory = tmp_path_factory.mktemp("models") / "transferseg" / "1"
     export_segmentation(net, directory, categories=CATEGORIES, image_size=SIZE, metadata={"config_hash": "abc"})

@@ -24,7 +24,9 @@ NATIVE = Look(size=SIZE, native=True)
 VIEWS = Look(size=SIZE, native=True, scales=(0.75, 1.0, 1.5), mirror=True)
 TILES = Look(size=SIZE, native=True, overlap=17)
 MIRRORED_TILES = Look(size=SIZE, native=True, overlap=33, mirror=True)
-LOOKS = {"native": NATIVE, "views": VIEWS, "mirrored tiles": MIRRORED_TILES}
+LOOKS = {"native": NATIVE, "views": VIEWS, "tiles": TILES, "mirrored tiles": MIRRORED_TILES}
+# What tiles do, mirrored ones do too.
+QUICK = [pytest.param(name, marks=pytest.mark.soak if name == "tiles" else ()) for name in LOOKS]
 SIZES = [(50, 80), (200, 120), (7, 33), (65, 65), (130, 40)]
 IMAGES = [encode(draw(h, w, seed)) for seed, (h, w) in enumerate(SIZES)]
 
@@ -34,7 +36,7 @@ def net():
     return build_segmentation("tiny", CATEGORIES.num_classes, None, 0)
 
 
-@pytest.fixture(scope="module", params=LOOKS)
+@pytest.fixture(scope="module", params=QUICK)
 def exported(request, net, tmp_path_factory):
     """(look, signatures, folder)"""
     folder, look = tmp_path_factory.mktemp("model") / "m", LOOKS[request.param]

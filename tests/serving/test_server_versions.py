@@ -16,6 +16,7 @@ from serving.client import SegmentationClient
 from serving.export import export_segmentation
 from serving.local_server.models import State, VersionManager
 from serving.local_server.server import serve
+from serving.saved_model import load_saved_model
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow  # waits for servers
@@ -190,7 +191,8 @@ def test_a_start_with_a_broken_newest_version_serves_the_newest_good_one(watch):
     assert manager.newest() == 2
 
 
-def test_a_folder_named_like_a_pattern_is_served(saved_model, tmp_path, start):
+def test_a_folder_named_like_a_pattern_is_served(saved_model, tmp_path, start, monkeypatch):
+    monkeypatch.setattr("serving.local_server.models.load_saved_model", load_saved_model)  # not from memory
     shutil.copytree(saved_model, tmp_path / "a[b]*?" / "1")
     assert ask(start(tmp_path / "a[b]*?")).shape == (40, 60)
 

@@ -105,6 +105,10 @@ class BackboneContract:
     def cam(self):
         return build_cam(self.backbone, CLASSES - 1, None, 0)
 
+    @pytest.fixture(scope="class")
+    def l_net(self):
+        return build_segmentation(self.backbone, 1, None, 0)
+
     def test_output_sizes_and_parameter_counts(self, net, cam):
         assert net.count_params() == self.segmentation_size()
         assert cam.count_params() == self.cam_size()
@@ -114,9 +118,8 @@ class BackboneContract:
             shapes = cam.compute_output_shape((2, size, size, 3))
             assert shapes == {"scores": (2, CLASSES - 1), "maps": (2, grid, grid, CLASSES - 1)}
 
-    def test_first_losses_are_those_of_knowing_nothing(self, net, cam):
+    def test_first_losses_are_those_of_knowing_nothing(self, net, cam, l_net):
         batch = made_up_batch()
-        l_net = build_segmentation(self.backbone, 1, None, 0)
         first = {
             "segmentation": (mean(of_segmentation(net(batch["image"], training=True), batch)), math.log(CLASSES)),
             "l_net": (mean(foreground_loss(l_net(batch["image"], training=True), batch["labels"])), math.log(2)),
@@ -126,10 +129,11 @@ class BackboneContract:
             name: pytest.approx(1, abs=0.1) for name in first
         }
 
-    def test_no_gradient_is_an_unordered_sum(self, net, cam):
+    def test_no_gradient_is_an_unordered_sum(self, net, cam, l_net):
         """Which `test_order_of_sums.py` explains."""
         batch = made_up_batch()
         assert not unordered_sums(lambda: of_segmentation(net(batch["image"], training=True), batch), net)
+        assert not unordered_sums(lambda: foreground_loss(l_net(batch["image"], training=True), batch["labels"]), l_net)
         assert not unordered_sums(lambda: tag_loss(cam(batch["image"], training=True)["scores"], batch["tags"]), cam)
 
     def test_five_updates_at_the_papers_rates_stay_finite(self, net):

@@ -19,11 +19,6 @@ IMAGES = tf.zeros([2, SIZE, SIZE, 3])
 LABELS = tf.constant(np.random.default_rng(0).integers(0, CLASSES, (2, SIZE, SIZE)).astype(np.uint8))
 
 
-def test_the_loss_of_l_net_has_none():
-    l_net = build_segmentation("tiny", 1, None, 0)
-    assert not unordered_sums(lambda: losses.foreground_loss(l_net(IMAGES, training=True), LABELS), l_net)
-
-
 def test_the_adversarial_ones_have_none():
     net, p_net = build_segmentation("tiny", CLASSES, None, 0), build_p_net(GRID, CLASSES, 0)
     thumbnail, valid = tf.zeros([2, GRID, GRID, 3]), tf.ones([2, GRID, GRID])
