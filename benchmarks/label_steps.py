@@ -57,8 +57,8 @@ def picture_of(root: Path, labeller: transferseg.Labeller, tag: str) -> Path:
 
 def main(workdir: Path) -> None:
     root = Path(load_config(workdir / "config.yaml").dataset.root)
-    newest = {name: max((workdir / f"artifacts/{name}/model").iterdir()) for name in ("l_net", "cam")}
-    labeller = transferseg.load_labeller(newest["l_net"], newest["cam"])
+    l_net, cam = (workdir / f"artifacts/{name}/model" for name in ("l_net", "cam"))
+    labeller = transferseg.load_labeller(l_net, cam)
     figure, axes = plt.subplots(len(SHOWN), len(TITLES), figsize=(2 * len(TITLES), 2.1 * len(SHOWN)), squeeze=False)
     for panels, tag in zip(axes, SHOWN, strict=True):
         for axis, panel in zip(panels, row_of(labeller, picture_of(root, labeller, tag), tag), strict=True):

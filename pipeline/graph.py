@@ -34,9 +34,9 @@ def create_pipeline(
     metadata_connection: metadata_store_pb2.ConnectionConfig | None,
     dataset_state: str | None = None,
 ) -> Pipeline:
-    """Builds the DAG; touches no file but the dataset's listing (for the cache key of the examples).
+    """Builds the DAG; reads no file but those that the cache keys of its components are made of.
 
-    `dataset_state` is that key where the dataset is not at hand; by default its fingerprint now.
+    `dataset_state` is the examples' key where the dataset is not at hand; by default its fingerprint now.
     """
     state = fingerprint(config.dataset) if dataset_state is None else dataset_state
     categories = config.categories.resolve()

@@ -17,13 +17,14 @@ import tensorflow as tf
 from components.beam_masks.coco_export import COCO, write_coco
 from components.beam_masks.images import Source
 from components.beam_masks.masks import encode, write_atomic
+from components.beam_masks.output import SUMMARY
 from components.dataset_import.brush import brush_results
 from components.dataset_import.coco import read_coco
 from components.dataset_import.items import ImportedPicture
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.writer import import_dataset
 from components.image_example_gen.voc import CORRECTED
-from components.weak_labels.examples import CATEGORIES, LABELS, read_labels, split_files
+from components.weak_labels.examples import CATEGORIES, read_labels, split_files
 from pipeline.config.run_config import load_config
 from serving.saved_model import versions
 from trainer.data import features
@@ -113,7 +114,10 @@ def _is_as_exported(sample: ImportedPicture, images: Path) -> bool:
         ids = sample.mask(read_header(read_bytes(sample.image))).ids
     except ImageFault:
         return False  # `import_dataset` names it
-    mask = read_mask(exported.read_bytes(), VOID)
+    try:
+        mask = read_mask(read_bytes(exported), VOID)
+    except ImageFault as fault:
+        raise UserError(f"{exported}: {fault}; leave the exported masks as they are, or export again") from None
     return mask.shape == ids.shape and bool(((mask == ids) | (mask == VOID)).all())
 
 
@@ -127,7 +131,7 @@ def _categories_of(labelled: Path, workdir: Path) -> Categories:
 
 def _newest_labels(workdir: Path) -> Path:
     folder = workdir / "artifacts" / "weak_labels" / "examples"
-    labelled = [path for path in versions(folder).values() if (path / LABELS).is_dir()]
+    labelled = [path for path in versions(folder).values() if (path / SUMMARY).is_file()]  # which is written last
     if not labelled:
         raise UserError(f"{workdir}: no weak labels here; give the work folder of a run that came that far")
     return labelled[-1]

@@ -29,7 +29,8 @@ class SegmentationClient:
       address: "host:port".
       model: the name the model is served under.
       transport: "grpc" or "rest".
-      timeout: seconds for one `predict` call, retries included.
+      timeout: seconds for one `predict` call, retries included; over REST, for connecting and for every wait for more
+        of the response.
       retries: further tries when the server is unavailable (gRPC UNAVAILABLE, HTTP 503, no connection); other errors
         are never tried again.
       version: a version's number, or its label, such as "stable"; the newest if None.

@@ -59,8 +59,8 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
     Args:
       path: see `load_model`.
       precision: of the weights; "int8" also of what flows between layers. ONNX keeps float32.
-      pictures: encoded; every second one calibrates int8, the others are compared. By default those whose masks the
-        export keeps.
+      pictures: encoded; their masks are compared. For int8 every second one calibrates instead. By default those whose
+        masks the export keeps.
 
     Raises:
       UserError: no such model, no picture, no tf2onnx, or a precision that the format has not got here.
@@ -82,7 +82,7 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
             data, run = _to_onnx(net, look)
         else:
             data, run = _to_tflite(net, look, precision, pictures[::2])
-    compared = pictures[1::2] or pictures
+    compared = (pictures[1::2] if precision == "int8" else []) or pictures  # those that int8 was not calibrated on
     shares = [np.mean(_mask(run, picture, look) == model(picture)) for picture in compared]
     return Converted(data, _about(model, net, look), float(np.mean(shares)), len(compared))
 

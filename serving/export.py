@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ from serving.trainer_predictions import write_trainer_predictions
 from serving.warmup import write_warmup
 from trainer.data import features
 from trainer.data.categories import Categories, palette
+from trainer.data.files import read_text
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 from trainer.inference.looks import Look
@@ -142,8 +142,8 @@ def read_categories(saved_model: str | os.PathLike, kind: Kind) -> Categories:
       UserError: the folder is no model of ours, or one of another kind.
     """
     try:
-        categories = Categories.from_json(Path(saved_model, _CATEGORIES).read_text())
-    except (OSError, ValueError, KeyError) as error:
+        categories = Categories.from_json(read_text(f"{saved_model}/{_CATEGORIES}", "an exported model's categories"))
+    except (ValueError, KeyError) as error:
         raise UserError(f"{saved_model}: cannot read its categories ({error}); give an exported model") from None
     found = read_metadata(saved_model).get("kind", "segmentation")
     if found != kind:
@@ -163,7 +163,8 @@ def _save(
     if directory.exists() and any(directory.iterdir()):
         raise UserError(f"{directory}: not empty; export to a new folder")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = directory.parent / f".{directory.name}.{uuid.uuid4().hex}"
+    unfinished = directory.parent / f".{directory.name}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a killed export
     try:
         # The weights alone, not the network: Keras would trace every layer again (6 x slower to save and to load).
         module = tf.Module()

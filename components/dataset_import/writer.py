@@ -2,7 +2,8 @@
 
 Workers write pictures and masks under names of their own in a folder for unfinished work; then, picture by picture,
 each gets its key and its place. So two pictures never share a key, within an import or between two, whatever ran at
-once; and a killed import leaves nothing that anything reads.
+once. A killed import adds no picture to a list; where it was to replace masks or pictures, some are new already while
+their tags and boxes are not: the same import, run again, puts that right.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from etils import epath
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.image_example_gen import voc
 from components.image_example_gen.tables import read_boxes, read_tags
-from trainer.config import Strict
+from trainer.config import Strict, refuse_unread
 from trainer.data.boxes import BOXES
 from trainer.data.categories import Categories
 from trainer.data.category_names import read_names
@@ -42,6 +42,12 @@ class DatasetConfig(Strict):
     )
     train_limit: int | None = Field(None, ge=1, description="the first N listed images")
     eval_limit: int | None = Field(None, ge=1, description="as train_limit")
+
+    @model_validator(mode="after")
+    def _read(self) -> DatasetConfig:
+        if voc.SPAN not in self.train:
+            refuse_unread(self, ["newest_spans"], f"train: {self.train} has no {voc.SPAN} in it")
+        return self
 
     @property
     def tags_path(self) -> epath.Path | None:

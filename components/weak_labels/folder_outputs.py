@@ -18,6 +18,7 @@ from trainer.data.csv_table import written
 from trainer.data.files import read_bytes
 from trainer.data.masks import encode_grey
 from trainer.data.pictures import readable
+from trainer.errors import ImageFault, UserError
 
 CONFIDENCE, EXAMPLES = "confidence.csv", "examples.tfrecord.gz"
 
@@ -51,14 +52,22 @@ def box_counts(notes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def write_examples(output: Path, sources: Sequence[Source], max_pixels: int) -> None:
-    """examples.tfrecord.gz: tf.Examples (trainer.data.features) with generated masks, in the order of the sources."""
+    """examples.tfrecord.gz: tf.Examples (trainer.data.features) with generated masks, in the order of the sources.
+
+    Raises:
+      UserError: a picture cannot be read any more.
+    """
     unfinished = output / f".{EXAMPLES}.unfinished"
     with tf.io.TFRecordWriter(os.fsencode(unfinished), features.GZIP) as writer:
         for source in sources:
             mask = read_mask(mask_path(str(output), source.key))
+            try:
+                image = readable(read_bytes(source.path), max_pixels)
+            except ImageFault as fault:
+                raise UserError(f"{source.path}: {fault}; it has changed since it was labelled: run it again") from None
             example = features.make_example(
                 source.key,
-                readable(read_bytes(source.path), max_pixels),
+                image,
                 *mask.shape,
                 list(source.tags),
                 encode_grey(mask),

@@ -204,12 +204,14 @@ def experiment(
     several, tables = range(first, first + seeds), out or workdir / "results"
     run_experiment(loaded, methods.split(","), names, several, workdir, tables, console())
     if figures:
+        from components.beam_masks.lock import locked
         from pipeline.experiment.figures import draw_figures
         from pipeline.experiment.rows import resolve
         from pipeline.experiment.steps import ExperimentSteps
 
-        for path in draw_figures(ExperimentSteps(loaded, workdir), resolve(loaded, names), figures, unseen):
-            say(path)
+        with locked(workdir, "an experiment"):  # they may need networks that no row has trained
+            for path in draw_figures(ExperimentSteps(loaded, workdir), resolve(loaded, names), figures, unseen):
+                say(path)
 
 
 @cli.command()

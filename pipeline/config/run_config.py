@@ -1,4 +1,4 @@
-"""The one config file of a run: typed, checked at load, hashed. Every key has a default but `dataset.root`."""
+"""The one config file of a run: typed, checked at load, hashed. `dataset.root` and `categories` have no default."""
 
 from __future__ import annotations
 
@@ -107,6 +107,12 @@ class MetadataConfig(Strict):
     database: str = Field("transferseg", description="made at the first run if the user may")
     user: str = Field("transferseg", description="who may make tables in it")
     password_env: str = Field("TRANSFERSEG_METADATA_PASSWORD", description="environment variable with the password")
+
+    @model_validator(mode="after")
+    def _read(self) -> MetadataConfig:
+        if self.kind == "sqlite":
+            refuse_unread(self, ["host", "port", "database", "user", "password_env"], "kind: sqlite does not read it")
+        return self
 
 
 class RunConfig(Strict):

@@ -61,13 +61,16 @@ def build(config: RunConfig, workdir: Path) -> Pipeline:
     Raises:
       UserError: the metadata server cannot be reached.
     """
-    folders = Folders(
+    return create_pipeline(config, folders_in(workdir, config), connect(config.metadata, workdir))
+
+
+def folders_in(workdir: Path, config: RunConfig) -> Folders:
+    return Folders(
         artifacts=str(workdir / "artifacts"),
         checkpoints=str(workdir / CHECKPOINTS),
         serving=str(workdir / "serving" / config.name),
         label_store=str(workdir / "label_store"),
     )
-    return create_pipeline(config, folders, connect(config.metadata, workdir))
 
 
 def launch(pipeline: pipeline_pb2.Pipeline, node: pipeline_pb2.Pipeline.PipelineOrNode) -> int | None:

@@ -12,10 +12,10 @@ from components.beam_masks.images import list_images
 from pipeline.experiment import erasing, methods
 from pipeline.experiment.steps import ExperimentSteps, held_back
 from pipeline.report.images import evenly_spaced
+from serving.model import encoded
 from trainer.baselines.example_files import read_examples
 from trainer.data.categories import Categories, palette
 from trainer.data.features import image_of, key_of, mask_of, tags_of
-from trainer.data.pictures import readable
 from trainer.data.preprocessing import decode_image, decode_mask
 from trainer.inference.one_image import predict_on_pixels
 from trainer.training.stages import L_NET, SEGMENTATION
@@ -46,7 +46,7 @@ def draw_unseen(networks: ExperimentSteps, categories: Categories, folder: Path,
     look, l_net = networks.config.look("l_net").one_view, networks.load(L_NET, categories, networks.l_net(categories))
     panels = []
     for file in evenly_spaced(list_images(folder)[0], 3 * _ROWS):
-        image, logits = predict_on_pixels(l_net, readable(file.read_bytes()), look)
+        image, logits = predict_on_pixels(l_net, encoded(file), look)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
     grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)

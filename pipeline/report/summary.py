@@ -222,7 +222,7 @@ def print_summary(summary: RunSummary, categories: Categories, console: Console)
     if summary.per_class:
         console.print(table)
     for warning in summary.warnings:
-        console.print(f"[yellow]warning[/] {warning}")
+        console.print(f"[yellow]warning[/] {escape(warning)}")
 
     times = Table(title="Time", title_justify="left")
     times.add_column("component")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from tfx.orchestration.pipeline import Pipeline
 
 from components.beam_masks.faults import TooManyFaults
@@ -70,7 +71,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
         if begins:
             shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
         for note in notes:
-            console.print(f"[yellow]warning[/] {note}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]warning[/] {escape(note)}", highlight=False, soft_wrap=True)
         return _run(config, workdir, console, run_id, dag)
 
 
@@ -138,7 +139,7 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str, dag: P
         summary.planned = {name: seconds for name, seconds in planned.items() if states.get(name) == "done"}
         summary.accepted_because = config.gate.accept if summary.pushed_model else None
         if failure := _leave(summary, runner.components, config, workdir):
-            console.print(f"[yellow]warning[/] {failure}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]warning[/] {escape(failure)}", highlight=False, soft_wrap=True)
     describe(config, runner.components, summary)
     evidence = gather(workdir, config, runner.components)
     advice = advise(config, workdir, runner.components, summary, evidence)

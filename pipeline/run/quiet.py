@@ -36,6 +36,9 @@ def log_to_file(path: Path, formatter: logging.Formatter) -> None:
     handler = logging.FileHandler(path)
     handler.setFormatter(formatter)
     root = logging.getLogger()
+    for before in root.handlers:
+        if isinstance(before, logging.FileHandler):
+            before.close()
     root.handlers = [*root.handlers, handler] if _shown else [handler]
     root.setLevel(logging.INFO)
     absl_logging.use_python_logging(quiet=True)

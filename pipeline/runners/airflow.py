@@ -20,8 +20,8 @@ from tfx.orchestration.portable import runtime_parameter_utils
 from components.beam_masks.faults import TooManyFaults
 from components.beam_masks.lock import locked
 from pipeline.config.run_config import dump_config, load_config
-from pipeline.execution.local_runner import build, components_of, launch
-from pipeline.graph import training_hash
+from pipeline.execution.local_runner import build, components_of, folders_in, launch
+from pipeline.graph import create_pipeline, training_hash
 from pipeline.report.model_card import describe
 from pipeline.report.summary import summarise
 from pipeline.run.readiness import make_ready
@@ -41,14 +41,16 @@ def make_dag(config: str | None = None, workdir: str | None = None, schedule: st
       UserError: the config is wrong, or neither argument nor variable is given.
     """
     config, folder = _given(config, "TRANSFERSEG_CONFIG"), Path(_given(workdir, "TRANSFERSEG_WORKDIR")).resolve()
-    pipeline = build(load_config(config), folder)
+    values = load_config(config)
+    # Airflow makes the DAG anew every half minute: of its shape alone, without a look at the dataset or the store.
+    pipeline = create_pipeline(values, folders_in(folder, values), None, dataset_state="")
     dag = DAG(
         pipeline.pipeline_info.pipeline_name,
         schedule=schedule,
         start_date=datetime(2024, 1, 1, tzinfo=timezone.utc),
         catchup=False,
         max_active_runs=1,
-        max_active_tasks=1,  # the metadata store is one SQLite file
+        max_active_tasks=1,  # two components beside each other would share the cores, and SQLite
         **options,
     )
     tasks = {

@@ -161,7 +161,8 @@ class VersionManager(Collector):
     def _folders(self) -> dict[int, Path]:
         if (self.model_dir / "saved_model.pb").exists():
             return {version_of(self.model_dir.name) or 1: self.model_dir}
-        return versions(self.model_dir)
+        # One without a model is still being copied: saved_model.pb is what TF Serving waits for too.
+        return {number: folder for number, folder in versions(self.model_dir).items() if model_in(folder)}
 
     def _load(self, version: int, path: Path) -> Servable | None:
         files = None

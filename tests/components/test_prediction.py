@@ -103,7 +103,7 @@ def test_the_command_tells_what_it_passed_over_and_what_lifts_the_limit(models, 
     assert outcome.exit_code == 0, outcome.output
     assert "passed over, no pictures by their names: notes[red].txt" in outcome.output
     assert "0 of 2 images done, 2 dead letters" in outcome.output
-    assert "6911; make it smaller, or raise --max-pixels" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
+    assert "6911; make it smaller; label and predict have" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
     assert "2 of 2 images done, 0 dead letters" in CliRunner().invoke(cli, [*command, "6912"]).output
 
 

@@ -161,6 +161,15 @@ def test_folders_that_are_no_versions_hide_none(watch):
         until(lambda number=number: manager.newest() == number, 20)
 
 
+def test_a_version_without_a_model_yet_is_none_that_fails(watch, caplog):
+    folder, put, start = watch
+    put(1)
+    manager = start()
+    (folder / "2" / "variables").mkdir(parents=True)
+    assert not manager.refresh() and manager.newest() == 1
+    assert "cannot load" not in caplog.text
+
+
 def test_the_watch_outlives_whatever_goes_wrong_in_it(watch, monkeypatch):
     _, put, start = watch
     put(1)

@@ -28,6 +28,7 @@ from trainer.models.cam import normalise_maps
 from trainer.threads import in_threads
 
 ROUNDS = 3
+_REGION = "region-"  # before a key in regions.npz: numpy has arguments of its own, such as `file`
 SALIENT = 0.06  # Wei et al. 2017: less is background
 CUTS = np.round(np.arange(0.1, 0.95, 0.05), 2)  # shares of a map's maximum that are tried
 
@@ -98,12 +99,12 @@ def with_saliency(regions: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 
 def write_regions(folder: Path, regions: dict[str, np.ndarray]) -> None:
     """<folder>/regions.npz, key -> uint8 [H, W]."""
-    np.savez_compressed(folder / "regions.npz", **regions)
+    np.savez_compressed(folder / "regions.npz", **{f"{_REGION}{key}": ids for key, ids in regions.items()})
 
 
 def read_regions(folder: Path) -> dict[str, np.ndarray]:
     with np.load(folder / "regions.npz") as file:
-        return dict(file)
+        return {key.removeprefix(_REGION): ids for key, ids in file.items()}
 
 
 def write_erased(patterns: Sequence[str], regions: dict[str, np.ndarray], folder: Path) -> None:

@@ -49,7 +49,7 @@ def read_bytes(path: str | Path) -> bytes:
     try:
         if is_remote(path):
             return _read_remote(str(path))
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would wait for its writer
+        with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ImageFault("read", f"not a regular file: {shown(str(path))}")
             return file.read()
@@ -58,6 +58,10 @@ def read_bytes(path: str | Path) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or one_line(error)
         raise ImageFault("read", f"cannot read {shown(str(path))}: {reason}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for its writer
 
 
 def _read_remote(path: str) -> bytes:

@@ -237,8 +237,8 @@ def _of_colours(pixels: np.ndarray, colours: Mapping[Colour, int], alpha: np.nda
     if odd:
         raise ImageFault(
             "mask",
-            f"its mask has the colour {odd[0]}, which stands for no category ({len(odd)} such); give a table of its "
-            "colours with --colours of transferseg import folder (lines name:red,green,blue)",
+            f"its mask has the colour {odd[0]}, which stands for no category ({len(odd)} such); transferseg "
+            "import folder takes a table of their colours with --colours (lines name:red,green,blue)",
         )
     return np.array([known.get(int(code), 0) for code in found], np.uint8)[places].reshape(codes.shape)
 

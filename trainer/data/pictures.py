@@ -66,7 +66,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     with _opened(data) as image:
         width, height, kind = *image.size, str(image.format)
         if width * height > max_pixels:  # of a GIF's first frame, where that is larger than its screen
-            remedy = "make it smaller, or raise --max-pixels of label and predict"
+            remedy = "make it smaller; label and predict have --max-pixels for larger ones"
             raise ImageFault("size", f"{width}x{height} pixels are too many; the limit is {max_pixels}; {remedy}")
         orientation = _orientation(image, data)
     if kind in TURNED_BY_PILLOW and orientation >= 5:
