@@ -186,19 +186,19 @@ def _remedies(
         )
     for name in worst:
         found += _for_category(name, config, run, workdir, evidence)
-    strong = summary.strong_miou
+    strong, segmentation = summary.strong_miou, _longer("segmentation", config.segmentation)
     if strong is not None and strong < _LEARNED:
         found.append(
             Remedy(
                 f"Train longer: categories with masks are at {percent(strong)} % too.",
-                [f"{run} {_longer('l_net', config.l_net)} {_longer('segmentation', config.segmentation)}"],
+                [" ".join([run, *([] if config.l_net_from else [_longer("l_net", config.l_net)]), segmentation])],
             )
         )
     if any(miss.is_change for miss in missed):
         found.append(Remedy("Begin as the model that is served, not from ImageNet.", [f"{run} --set warm_start=true"]))
-    if not config.maps.mirror:
+    if _may_look_more(config):
         found.append(Remedy("Let the networks that make the weak labels look eight times.", [f"{run} {_LOOKS}"]))
-    found.append(Remedy("Train longer.", [f"{run} {_longer('segmentation', config.segmentation)}"]))
+    found.append(Remedy("Train longer.", [f"{run} {segmentation}"]))
     different: dict[str, Remedy] = {}
     for remedy in found:  # the first of those that do the same
         different.setdefault(" ".join(remedy.commands), remedy)
@@ -215,7 +215,7 @@ def _for_category(name: str, config: RunConfig, run: str, workdir: Path, evidenc
         add = _words("transferseg", "import", "folder", *source, "--output", root, "--split", config.dataset.train)
         found = Remedy(f"More {kind} of {name}: {number} are few; {_SHORT} to 100 make a difference.", [add, run])
         yield found
-    if weak and label and label["labelled"] and label["presence"] < FEW_LABELS and not config.maps.mirror:
+    if weak and label and label["labelled"] and label["presence"] < FEW_LABELS and _may_look_more(config):
         yield Remedy(
             f"Better weak labels: {name} is in {label['present']} of its {label['labelled']}. Look eight times:",
             [f"{run} {_LOOKS}"],
@@ -231,6 +231,11 @@ def _for_category(name: str, config: RunConfig, run: str, workdir: Path, evidenc
                 + f" --output {shlex.quote(root)} --split {config.dataset.eval}"
             ],
         )
+
+
+def _may_look_more(config: RunConfig) -> bool:
+    """Whether `maps` would change something: networks of another run look as they were exported."""
+    return not config.maps.mirror and not (config.cam_from and config.l_net_from)
 
 
 def _longer(name: str, stage: StageConfig) -> str:

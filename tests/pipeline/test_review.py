@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
 
 import foreign_datasets as foreign
 
+from components.beam_masks.output import SUMMARY
 from components.dataset_import.brush import brush_rle, decode_rle
 from components.image_example_gen.dataset_config import DatasetConfig, fingerprint
 from components.image_example_gen.records import STRONG
@@ -31,7 +32,7 @@ from trainer.errors import UserError
 
 @pytest.fixture
 def workdir(tmp_path):
-    """What a run leaves: config.yaml and two label sets, of which the newer counts."""
+    """What runs leave: config.yaml and three label sets, of which the newest is of a run that was killed."""
     originals = foreign.drawn_originals(6)
     workdir = tmp_path / "run"
     for number in (3, 11):
@@ -46,6 +47,8 @@ def workdir(tmp_path):
         records = [{"key": one.key, "confidence": 0.9 - 0.1 * i} for i, one in enumerate(shown)]
         (folder / LABELS).mkdir()
         (folder / LABELS / "data.jsonl").write_bytes(to_lines(records))
+        (folder / SUMMARY).write_text("{}")
+    (folder.parent / "12" / LABELS).mkdir(parents=True)
     config = {"name": "x", "dataset": {"root": str(tmp_path)}, "categories": {"split": "voc-split-1"}}
     (workdir / "config.yaml").write_text(yaml.safe_dump(config))
     return workdir, originals
