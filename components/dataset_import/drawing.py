@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.dataset_import.items import Drawn
+from components.dataset_import.items import TURNED, Drawn
 from components.dataset_import.regions import Box, Polygon, Region, Size, filled
 from trainer.data.boxes import TagBox, clipped, stored_box
 from trainer.data.categories import BACKGROUND, VOID
-from trainer.data.masks import fit, is_upright
+from trainer.data.masks import fit, is_upright, may_be_turned
 from trainer.data.pictures import Header
 from trainer.errors import ImageFault
 
@@ -85,7 +85,8 @@ class Drawing:
             raise ImageFault("object", f"none of its objects can be used: {dropped[0][0]}: {dropped[0][1]}")
         ids[doubt & (ids == BACKGROUND)] = VOID
         mask = fit(ids, picture, upright)
-        return Drawn(mask, tuple(sorted(shown - {BACKGROUND})), tuple(dropped), self.boxes(picture))
+        doubts = (TURNED,) * (may_be_turned(picture) and not self._is_surely_upright)
+        return Drawn(mask, tuple(sorted(shown - {BACKGROUND})), tuple(dropped), self.boxes(picture), doubts)
 
     def boxes(self, picture: Header) -> tuple[TagBox, ...]:
         """Boxes on the stored pixels, clipped to the picture, of the categories that some object shows by a box alone.

@@ -118,7 +118,7 @@ def read_cvat(root: str, images: str | None = None, *, follow_links: bool = Fals
         ) from error
     if is_xml:
         return read_cvat_xml(xml, pictures)
-    return _paired(pictures, join(root, voc.MASKS), names, colours, follow_links=follow_links)
+    return _paired(pictures, join(root, voc.MASKS), names, colours, follow_links=follow_links, upright=True)
 
 
 def read_folder(
@@ -158,6 +158,8 @@ def read_folder(
     if not names:
         if masks:
             raise UserError("masks hold ids: give the categories' names with --categories a,b,c (id 1, 2, 3)")
+        if table:
+            table.refuse_joined()
         tables = " and ".join(path for path in (tags, boxes) if path)
         given = [*(table.names if table else ()), *((row.category for row in boxed.rows) if boxed else ())]
         names = [clean_name(name, tables) for name in dict.fromkeys(given)]
@@ -203,6 +205,7 @@ def _paired(
     table: TagsTable | None = None,
     boxes: BoxesTable | None = None,
     follow_links: bool = False,
+    upright: bool = False,
 ) -> Contents:
     """Pictures with the mask of the same stem, the tags of their line, the boxes of theirs, or a dead letter."""
     faults, notes = list(pictures.faults), []
@@ -223,7 +226,7 @@ def _paired(
     rows, unused = table.by_image(pictures.files.find) if table else ({}, [])
     odd += [(row.image, ImageFault("read", f"{table.path}: line {row.line}: {fault}")) for row, fault in unused]
     faults += [dead_letter(name, fault) for name, fault in odd]
-    refused = {name for name, _ in odd}
+    refused = {name for name, _ in odd} | {pictures.files.get(row.image) for row, _ in unused}
     ids = {name: number for number, name in enumerate(names, start=1)}
     boxed, lost = boxes.by_image(pictures.files.find, ids) if boxes else ({}, [])
     where = os.path.basename(boxes.path) if boxes else ""
@@ -243,7 +246,7 @@ def _paired(
     samples = []
     for name in sorted(listed - refused):
         tags = rows[name].tags if name in rows else None
-        mask = mask_of(masks, found[name], name, names, colours) if name in found else None
+        mask = mask_of(masks, found[name], name, names, colours, upright) if name in found else None
         own = _Boxes(boxed[name]) if name in boxed else None
         if mask or own or tags is not None:
             samples.append(pictures.sample(name, tags, mask, own))

@@ -15,6 +15,8 @@ from trainer.data.names import PICTURE_SUFFIXES, Pictures, suffix_of
 from trainer.data.pictures import Header
 from trainer.errors import ImageFault, UserError
 
+TURNED = "EXIF turns the picture, and sizes do not say whether that was drawn on; taken as drawn on the stored pixels"
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -25,12 +27,14 @@ class Drawn:
       shown: ids of the categories that the picture shows, also of those that have a box or a tag alone.
       dropped: (object, reason) of what could not be drawn; its pixels are void.
       boxes: of the categories that some object shows by a box alone.
+      doubts: in which ways it can be read, and which was taken.
     """
 
     ids: np.ndarray
     shown: tuple[int, ...]
     dropped: tuple[tuple[str, str], ...] = ()
     boxes: tuple[TagBox, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 Mask = Callable[[Header], Drawn]  # picklable; raises ImageFault

@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from components.dataset_import.items import Drawn
+from components.dataset_import.items import TURNED, Drawn
 from components.dataset_import.matlab import read_field
 from trainer.data import masks
 from trainer.data.categories import BACKGROUND, VOID, special_id
@@ -23,23 +23,29 @@ from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pi
 from trainer.data.pictures import Header
 from trainer.errors import ImageFault, UserError, shown
 
+_RECOLOURED = "palette's colours are VOC's or greys that stand for other ids than its indices; the colours were taken"
 _LOOKED_AT = 300  # our choice: masks that are opened to see their ids
 BINARY: dict[Colour, int] = {(0, 0, 0): BACKGROUND, (255, 255, 255): 1}
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A file of ids, or of colours: its path or its bytes, the number of categories, what its colours mean."""
+    """A file of ids, or of colours: its path or its bytes, the number of categories, what its colours mean, and whether
+    it is surely drawn on the picture as people see it."""
 
     source: str | bytes
     num_categories: int
     colours: Mapping[Colour, int] | None = None
+    upright: bool = False
 
     def __call__(self, picture: Header) -> Drawn:
         """Raises ImageFault if it cannot be read or has another size than the picture."""
         data = self.source if isinstance(self.source, bytes) else read_bytes(self.source)
-        ids = masks.read_fitting(data, self.num_categories, picture, self.colours)
-        return Drawn(ids, masks.ids_in(ids))
+        mask = masks.decode(data, self.num_categories, self.colours)
+        upright = self.upright or mask.upright
+        ids = masks.fit(mask.ids, picture, upright)
+        doubts = [_RECOLOURED] * mask.recoloured + [TURNED] * (masks.may_be_turned(picture) and not upright)
+        return Drawn(ids, masks.ids_in(ids), doubts=tuple(doubts))
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,9 @@ class _OfCategory:
 
 
 def mask_of(
-    folder: str, file: str, picture: str, names: Sequence[str], colours: Mapping[Colour, int] | None
+    folder: str, file: str, picture: str, names: Sequence[str], colours: Mapping[Colour, int] | None, upright: bool
 ) -> MaskFile | _OfCategory:
-    mask = MaskFile(join(folder, file), len(names), colours)
+    mask = MaskFile(join(folder, file), len(names), colours, upright)
     others = set(file.split("/")[:-1]) - set(picture.split("/")[:-1])
     called = next(((name, index) for index, name in enumerate(names, start=1) if name in others), None)
     return _OfCategory(mask, *called) if called else mask

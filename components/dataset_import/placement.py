@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from components.beam_masks.faults import dead_letter
 from components.image_example_gen import voc
 from trainer.data.boxes import Corners, read_boxes_table
 from trainer.data.categories import VOID
-from trainer.data.files import read_json, read_text
+from trainer.data.files import cut, read_json, read_text
 from trainer.data.masks import read_mask
 from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, plain, stem_of, suffix_of
 from trainer.data.tags_table import read_tags_table
@@ -51,6 +51,7 @@ class Placement:
         self.names: dict[str, str] = {}
         self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
         self._outdated: list[str] = []
+        self._doubts: dict[str, list[str]] = defaultdict(list)  # -> names
         self.boxes, self.sources, self._source = boxes, read_sources(output), source
         self._output, self._replace, self._replaced, self._renamed, self._renewed = output, replace, 0, 0, 0
         names = os.listdir(output / voc.IMAGES)
@@ -97,6 +98,8 @@ class Placement:
             self.boxes[key] = tuple(dict.fromkeys([*before, *own]))
         self.keys.add(key)
         self.names[item["name"]] = key
+        for doubt in item["doubts"]:
+            self._doubts[doubt].append(item["name"])
         self.dropped += [
             dead_letter(item["name"], ImageFault("object", f"{label}: {reason}")) for label, reason in item["dropped"]
         ]
@@ -121,6 +124,8 @@ class Placement:
         if self.dropped:
             pictures = len({letter["key"] for letter in self.dropped})
             found.append(f"{len(self.dropped)} objects of {pictures} images could not be used; they are void")
+        for doubt, names in sorted(self._doubts.items()):
+            found.append(f"{len(names)} images, for one {cut(names[0])}: {doubt}; look at some")
         if self._replaced:
             found.append(f"{self._replaced} masks replaced by others")
         if self._renewed:

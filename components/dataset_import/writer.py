@@ -30,7 +30,7 @@ from components.dataset_import.placement import SOURCES, Placement, read_boxes, 
 from components.image_example_gen import voc
 from trainer.data.boxes import BOXES, upright_box, write_boxes_table
 from trainer.data.categories import BACKGROUND, VOID
-from trainer.data.category_names import check_distinct, clean_name, read_names
+from trainer.data.category_names import check_as_lines, check_distinct, clean_name, read_names
 from trainer.data.files import cut, read_bytes, read_lines
 from trainer.data.masks import ids_in
 from trainer.data.pictures import as_stored, upright_pixels
@@ -106,6 +106,7 @@ def _import(
     wanted = {name: clean_name(prefix + name, "--prefix") for name in contents.names if name not in skip}
     names = [*known, *(name for name in wanted.values() if name not in known)]
     check_distinct(names, str(listing))
+    check_as_lines(names, str(listing))
     ids = np.full(256, VOID, np.uint8)
     ids[BACKGROUND] = BACKGROUND
     for index, name in enumerate(contents.names, start=1):
@@ -211,6 +212,7 @@ class _WriteSample(beam.DoFn):
         boxes = [box for one in drawings for box in one.boxes]
         turned = [upright_box(box, header) if data is not given else box for box in boxes]
         note["boxes"] = [(self.wanted[self.names[box.tag - 1]], box.corners) for box in turned]
+        note["doubts"] = sorted({doubt for one in drawings for doubt in one.doubts})
         note["dropped"] = [(shown(label), shown(reason)) for one in drawings for label, reason in one.dropped]
         if drawn is not None:
             upright = upright_pixels(drawn.ids, header.orientation) if data is not given else drawn.ids

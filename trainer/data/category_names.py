@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.data.files import cut, read_text
-from trainer.errors import UserError
+from trainer.errors import UserError, few
 
 MOST = 254  # ids of 8-bit masks, without background (0) and void (255)
 
@@ -95,6 +95,19 @@ def read_names(path: str | Path) -> list[str]:
         if not line and any(lines):
             raise UserError(f"{path}: line {number} is empty, so ids below it are in doubt; take the line out")
     return names_by_id(_without_numbers(lines, path), str(path)) if any(lines) else []
+
+
+def check_as_lines(names: Sequence[str], where: str) -> None:
+    """Raises UserError if a file of these names, one a line, would be read as others."""
+    try:
+        is_same = list(_without_numbers(names, where)) == list(names)
+    except UserError:
+        is_same = False
+    if not is_same:
+        raise UserError(
+            f"{where}: the categories {few(names)} would be read as numbered lines or rows of a table; rename them, "
+            "or let --prefix put something before them"
+        )
 
 
 def _without_numbers(lines: Sequence[str], path: str | Path) -> Sequence[str]:

@@ -15,6 +15,8 @@ from trainer.errors import UserError, shown, some
 
 _DELIMITERS = (",", ";", "\t")  # spreadsheets write what the country's settings say
 
+_NOTHING = ("nan", "none", "null", "n/a", "-")
+
 Faults = tuple[tuple[int, str], ...]  # (line number, what is wrong) of the lines that are left out
 S = TypeVar("S", bound="Table[Any]")
 T = TypeVar("T")
@@ -93,9 +95,11 @@ def category(text: str) -> str:
     """A category's name in a cell, trimmed, letters composed.
 
     Raises:
-      UserError: it cannot be printed, or holds a semicolon.
+      UserError: it cannot be printed, holds a semicolon, or is what tools write for nothing.
     """
     name = unicodedata.normalize("NFC", text).strip()
+    if name.casefold() in _NOTHING:
+        raise UserError(f"tag '{name}' is no category; leave the cell empty where there is none")
     if not name.isprintable():
         raise UserError(f"tag '{cut(name)}' holds a character that cannot be printed")
     if ";" in name:

@@ -2,14 +2,15 @@
 
 Kinds: grey of 1 to 16 bits, of 8 bits with or without alpha, and RGB of equal channels hold ids. A palette's indices
 are ids, unless all its colours, used or not, are VOC's, or all are greys that are ids (an optimiser sorted them), or a
-table of colours is given. Other RGB masks need the table; VOC's colour map is the default. Transparent pixels are
-background.
+table of colours is given; one of black and white, in this order, holds 0 and 1. Other RGB masks need the table; VOC's
+colour map is the default. Transparent pixels are background.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ from trainer.errors import ImageFault, few, one_line
 
 Colour = tuple[int, int, int]
 
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads greys of 2 and 4 bits over 0..255
 
@@ -47,19 +49,34 @@ def read_mask(data: bytes, num_categories: int, colours: Mapping[Colour, int] | 
     Raises:
       ImageFault: "mask": unreadable, lossy, too large, or with colours or ids that stand for nothing.
     """
-    return _read(data, num_categories, colours)[0]
+    return decode(data, num_categories, colours).ids
 
 
 def read_fitting(
     data: bytes, num_categories: int, picture: Header, colours: Mapping[Colour, int] | None = None
 ) -> np.ndarray:
     """A mask file of a picture -> uint8 [H, W] on the picture's stored pixels; see `read_mask` and `fit`."""
-    mask, turned = _read(data, num_categories, colours)
-    return fit(mask, picture, upright=turned)
+    mask = decode(data, num_categories, colours)
+    return fit(mask.ids, picture, mask.upright)
 
 
-def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None) -> tuple[np.ndarray, bool]:
-    """The mask, and whether its file notes an orientation, so that it is surely upright now."""
+@dataclass(frozen=True)
+class DecodedMask:
+    """What a mask file holds.
+
+    Attributes:
+      ids: uint8 [H, W] of ids and 255.
+      upright: the file notes an orientation, so `ids` surely lie on the picture as people see it.
+      recoloured: a palette's colours stand for other ids than its indices; the colours were taken.
+    """
+
+    ids: np.ndarray
+    upright: bool
+    recoloured: bool
+
+
+def decode(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None = None) -> DecodedMask:
+    """Decodes a mask file, see `read_mask`."""
     try:
         header = read_header(data)
     except ImageFault as fault:
@@ -77,6 +94,7 @@ def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None
             if ";16" in stored and image.mode in ("RGB", "RGBA", "LA"):
                 _refuse_cut_values(data)
             ids = _ids(image, num_categories, colours, _GREY_STEPS.get(stored[:3], 1))
+            recoloured = image.mode == "P" and colours is None and bool((ids != np.array(image)).any())
     except ImageFault:
         raise
     except Exception as error:  # Pillow raises many kinds on damaged files
@@ -87,7 +105,7 @@ def _read(data: bytes, num_categories: int, colours: Mapping[Colour, int] | None
         raise ImageFault("mask", f"its mask has ids {few([*map(str, odd)])}{_remedy(odd, num_categories)}")
     ids = ids.astype(np.uint8)
     upright = ids if header.format in TURNED_BY_PILLOW else upright_pixels(ids, header.orientation)
-    return upright, header.orientation != 1
+    return DecodedMask(upright, header.orientation != 1, recoloured)
 
 
 def are_binary(paths: Iterable[str | Path]) -> bool:
@@ -121,6 +139,11 @@ def fit(mask: np.ndarray, picture: Header, upright: bool = False) -> np.ndarray:
     if is_upright(mask.shape, picture, upright):
         return stored_pixels(mask, picture.orientation)
     return mask
+
+
+def may_be_turned(picture: Header) -> bool:
+    """Whether a mask's size does not tell if it lies on the stored pixels or on the picture as people see it."""
+    return picture.orientation != 1 and picture.size == picture.upright_size
 
 
 def is_upright(size: Sequence[int], picture: Header, surely: bool = False) -> bool:
@@ -204,6 +227,8 @@ def _of_palette(image: Image.Image, num_categories: int, colours: Mapping[Colour
         raise ImageFault("mask", f"its mask uses palette entry {used[-1]} of {len(entries)}")
     if colours is None:
         shown = {tuple(map(int, entry)) for entry in entries}  # of used ones alone, two masks might be read in two ways
+        if shown == {_BLACK, _WHITE} and tuple(entries[0]) == _BLACK:
+            return indices  # as one of 1 bit
         grey = {(i, i, i): i for i in [*range(num_categories + 1), VOID]}
         tables = (voc_colours(num_categories), grey)
         colours = next((table for table in tables if len(shown) > 1 and shown <= set(table)), None)

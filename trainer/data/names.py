@@ -71,10 +71,15 @@ class Pictures:
         self._hints = _HINTS
         self._exact = set(self.paths)
         self._claimed: set[str] = set()
+        self._called: dict[str, set[tuple[str, ...]]] = defaultdict(set)  # last part -> the parts of names claimed
 
     def claim(self, names: Iterable[str]) -> None:
-        """Says what all will be looked for: neither a.tif nor b/a.jpg among them is what a missing a.jpg means."""
-        self._claimed |= {variant for name in names for variant in _variants(name)} & self._exact
+        """Says what all will be looked for: neither a.tif nor b/a.jpg among them is what a missing a.jpg means, and not
+        both b/a.jpg and c/a.jpg are a.jpg."""
+        for name in names:
+            self._claimed |= {*_variants(name)} & self._exact
+            *folders, last = plain(name).split("/")
+            self._called[last.casefold()].add((*folders, last))
 
     def find(self, name: str) -> str:
         """The path of the picture that a name means.
@@ -85,6 +90,11 @@ class Pictures:
         if name in self._exact:
             return name
         path = self._search(name)
+        if rival := self._rival(name, path):
+            other = shown("/".join(rival))
+            raise ImageFault(
+                "read", f"'{shown(name)}' and '{other}' are both {shown(path)} here; give the folder that holds theirs"
+            )
         if path in self._claimed:
             *_, last = _variants(name)
             suffixes = suffix_of(last).lower(), suffix_of(path).lower()
@@ -93,6 +103,15 @@ class Pictures:
             if elsewhere or ("" not in suffixes and suffixes[0] != suffixes[1]):
                 raise ImageFault("read", f"no picture '{shown(name)}'; {shown(path)} is named too")
         return path
+
+    def _rival(self, name: str, path: str) -> tuple[str, ...] | None:
+        """Another name claimed that would be this path too, although its folders are other ones than this name's."""
+        parts, depth = plain(name).split("/"), path.count("/") + 1
+        for other in sorted(self._called.get(parts[-1].casefold(), ())) if len(parts) > depth else ():
+            folders = zip(parts[-2::-1], other[-2::-1], strict=False)
+            if len(other) > depth and any(mine != theirs for mine, theirs in folders):
+                return other
+        return None
 
     def _search(self, name: str) -> str:
         if ".." in plain(unquote(name)).split("/"):

@@ -128,18 +128,20 @@ def as_stored(data: bytes) -> tuple[str, bytes, Header]:
       (".jpg" or ".png", its bytes, the header of the picture that was given).
 
     Raises:
-      ImageFault: see `read_header`; also "decode" if a picture that must be converted is damaged, a TIFF of pages, or
-        of 16 bits that would be almost black.
+      ImageFault: see `read_header`; also "decode" if it is damaged, a TIFF of pages, or of 16 bits that would be almost
+        black.
     """
     header = read_header(data)
     _refuse_dark(data, header)
     if header.format == "TIFF" and (pages := _pages(data)) > 1:
         raise ImageFault("decode", f"has {pages} pages; save each as a picture of its own, or keep one")
-    if data[:2] == _JPEG:
-        return ".jpg", data, header
-    if data[:8] == _PNG and header.orientation == 1:
-        return ".png", data, header
-    return ".png", _png(data, keep_orientation=False), header
+    is_jpeg = data[:2] == _JPEG
+    if not is_jpeg and (data[:8] != _PNG or header.orientation != 1):
+        return ".png", _png(data, keep_orientation=False), header
+    with _opened(data) as image:
+        image.draft("RGB", (1, 1))  # a JPEG's pixels at an eighth of its size: all bytes are read, few are computed
+        image.load()
+    return ".jpg" if is_jpeg else ".png", data, header
 
 
 def _pages(data: bytes) -> int:

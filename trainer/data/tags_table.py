@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,27 @@ class TagsTable(csv_table.Table[Row]):
             try:
                 image = find(row.image)
                 if image in found:
-                    first = found[image].line
-                    raise ImageFault("tags", f"'{shown(row.image)}' is listed twice: line {first} names that picture")
+                    twice = f"'{shown(row.image)}' is listed twice: line {found[image].line} names that picture"
+                    raise ImageFault("tags", f"{twice}; keep one line with all its tags")
                 found[image] = row
             except ImageFault as fault:
                 faults.append((row, fault))
         return found, faults
+
+    def refuse_joined(self) -> None:
+        """Raises UserError if tags look like several that something other than | separates: "cat dog" beside both, or
+        tags whose words, taken alone, are fewer than they."""
+        names = set(self.names)
+        words = {name: re.findall(r"[^\s/+&,]+", name) for name in self.names}
+        joined = [name for name in self.names if len(words[name]) > 1]
+        both = [name for name in joined if names.issuperset(words[name])]
+        if not both and len({word for own in words.values() for word in own}) < len(names):
+            both = joined
+        if both:
+            raise UserError(
+                f"{self.path}: the tag '{both[0]}' looks like {', '.join(words[both[0]])}; separate tags by |. "
+                "If it is one name, give --categories of transferseg import folder all names"
+            )
 
     def faults_of_names(self, known: Sequence[str]) -> list[tuple[int, str]]:
         """(line number, what is wrong) of tags that are none of the known names."""
