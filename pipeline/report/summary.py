@@ -18,7 +18,7 @@ from components.serving_validator.component import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.facts import Facts, read_evaluation, scalars
 from pipeline.report.images import colour
-from pipeline.report.templates import duration, percent
+from pipeline.report.templates import duration, iou_table
 from serving.saved_model import newest_version
 from trainer.data.categories import Categories
 from trainer.data.files import is_remote
@@ -128,27 +128,12 @@ def score_rows(summary: RunSummary, categories: Categories) -> list[dict[str, An
 
 def print_summary(summary: RunSummary, categories: Categories, console: Console) -> None:
     """The closing table: IoU per class and means, then time per component."""
-    compare = summary.strong_only_miou is not None
-    table = Table(title="IoU of each category, percent", title_justify="left")
-    table.add_column("category")
-    table.add_column("learned from")
-    table.add_column("IoU", justify="right")
-    if compare:
-        table.add_column("without tagged pictures", justify="right")
-    strong = set(categories.strong)
-    for name, value in summary.per_class.items():
-        kind = "" if name == "background" else "masks" if name in strong else "tags"
-        row = [escape(name), kind, percent(value)]
-        table.add_row(*row, *([percent(summary.strong_only_per_class.get(name))] if compare else []))
-    table.add_section()
     means = {"mean of those with masks": summary.strong_miou, "mean of those with tags": summary.weak_miou}
-    for name, value in means.items():
-        table.add_row(name, "", percent(value), *([""] if compare else []))
-    table.add_row(
-        "mean", "", percent(summary.miou), *([percent(summary.strong_only_miou)] if compare else []), style="bold"
-    )
+    columns = {"IoU": (summary.per_class, means | {"mean": summary.miou})}
+    if summary.strong_only_miou is not None:
+        columns["without tagged pictures"] = summary.strong_only_per_class, {"mean": summary.strong_only_miou}
     if summary.per_class:
-        console.print(table)
+        console.print(iou_table("IoU of each category, percent", categories, columns))
     for warning in summary.warnings:
         console.print(f"[yellow]warning[/] {escape(warning)}")
 
