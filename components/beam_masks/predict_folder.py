@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from PIL import Image
 
 from components.beam_masks import job
-from components.beam_masks.faults import dead_letter
+from components.beam_masks.faults import faults_to
 from components.beam_masks.images import Sample, Source, claim, mask_key
 from components.beam_masks.masks import Result, write_atomic
 from components.beam_masks.networks import RunNetworks, look_and_limit, threads_per_worker
@@ -21,7 +21,7 @@ from serving.prediction_counts import FILE as COUNTS
 from serving.prediction_counts import PredictionCounts
 from serving.saved_model import find_saved_model
 from trainer.data.pictures import MOST_PIXELS, read_header
-from trainer.errors import ImageFault, UserError
+from trainer.errors import UserError
 
 MAX_DEAD_SHARE = 0.1  # our choice
 _DIGITS = 6  # of scores in a mask's note
@@ -126,8 +126,6 @@ def count_predictions(notes: Iterable[dict[str, Any]], names: Sequence[str]) -> 
 def _sources(files: Sequence[Path]) -> tuple[list[Source], list[dict[str, str]]]:
     claims, sources, dead = {}, [], []
     for path in files:
-        try:
+        with faults_to(dead, mask_key(path.name)):
             sources.append(Source(claim(path, claims), str(path)))
-        except ImageFault as fault:
-            dead.append(dead_letter(mask_key(path.name), fault))
     return sources, dead
