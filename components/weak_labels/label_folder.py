@@ -37,7 +37,7 @@ def label_folder(
     l_net: str | Path,
     cam: str | Path | None,
     images: str | Path,
-    tags_csv: str | Path,
+    tags: str | Path,
     output: str | Path,
     *,
     format: Format = "png",
@@ -46,7 +46,7 @@ def label_folder(
     max_pixels: int = MAX_PIXELS,
     beam_args: Sequence[str] = (),
     settings: LabelConfig | None = None,
-    boxes_csv: str | Path | None = None,
+    boxes: str | Path | None = None,
 ) -> dict[str, Any]:
     """Labels the images that `output` does not hold yet: after a kill, the same call goes on where it stopped.
 
@@ -57,11 +57,11 @@ def label_folder(
       l_net, cam: exported models; the CAM's categories give the ids. In the mode "class-agnostic" there is no CAM:
         every image has one tag, of any name, and ids follow the tags' first appearance in the file.
       images: folder of pictures in any format of trainer.data.names.PICTURE_SUFFIXES.
-      tags_csv: CSV `image,tags`, tags separated by |.
+      tags: CSV `image,tags`, tags separated by |.
       max_dead_share: share of inputs that may fail, 0..1.
       max_pixels: larger pictures are dead letters.
       beam_args: Beam options; --direct_running_mode=multi_processing --direct_num_workers=2 for two processes.
-      boxes_csv: CSV `image,category,x1,y1,x2,y2`, see trainer.data.boxes; lines of other pictures are wrong ones.
+      boxes: CSV `image,category,x1,y1,x2,y2`, see trainer.data.boxes; lines of other pictures are wrong ones.
 
     Returns:
       The summary: inputs = labelled + dead, dead_by_stage, kept, others, wall_s, images_per_s, empty (labels without a
@@ -74,7 +74,7 @@ def label_folder(
     settings = settings or LabelConfig()
     if (mode == "cam") != (cam is not None):
         raise UserError("give --cam, or --mode class-agnostic without --cam")
-    table = read_tags_table(tags_csv)
+    table = read_tags_table(tags)
     models = [str(Path(model).resolve()) for model in (cam, l_net) if model is not None]
     digests = [job.model_digest(model) for model in models]
     read_categories(models[-1], "l_net")
@@ -99,7 +99,7 @@ def label_folder(
         "label",
         images,
         output,
-        lambda files: plan(files, table, categories, read_boxes_table(boxes_csv) if boxes_csv else None),
+        lambda files: plan(files, table, categories, read_boxes_table(boxes) if boxes else None),
         networks,
         categories,
         report,
