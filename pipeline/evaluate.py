@@ -9,9 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Column, Table
 
-from pipeline.report.templates import percent
+from pipeline.report.templates import iou_table
 from trainer.data.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
 from trainer.data.category_names import names_by_id
 from trainer.data.files import read_bytes
@@ -165,23 +164,9 @@ def _to_json(result: Scores) -> dict:
 
 
 def _print(result: Scores, categories: Categories, images: int, notes: Sequence[str], console: Console) -> None:
-    learned = {name: "masks" if name in categories.strong else "tags" for name in categories.foreground}
-    told = bool(categories.strong)  # else nobody said what was learned from what
-    columns = ["category", *(["learned from"] if told else []), Column("IoU", justify="right")]
-    table = Table(*columns, title=f"IoU over {images} images", title_justify="left")
-
-    def add(what: str, value: float, kind: str = "", style: str | None = None) -> None:
-        table.add_row(what, *([kind] if told else []), percent(value), style=style)
-
-    for name, value in result.per_class.items():
-        add(escape(name), value, learned.get(name, ""))
-    table.add_section()
-    if told:
-        add("mean of those with masks", result.strong_miou)
-        add("mean of those with tags", result.weak_miou)
-    add("mean", result.miou, style="bold")
-    add("mean near outlines", result.boundary_miou)
-    add("pixel accuracy", result.pixel_accuracy)
-    console.print(table)
+    means = {"mean": result.miou, "mean near outlines": result.boundary_miou, "pixel accuracy": result.pixel_accuracy}
+    if categories.strong:
+        means = {"mean of those with masks": result.strong_miou, "mean of those with tags": result.weak_miou} | means
+    console.print(iou_table(f"IoU over {images} images", categories, {"IoU": (result.per_class, means)}))
     for note in notes:
         console.print(escape(note), soft_wrap=True)

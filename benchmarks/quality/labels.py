@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from benchmarks.quality.boxes import boxes_filled, boxes_in
-from components.label_calibration.search import CUTS, GRID, KnownImage, calibrate
+from components.label_calibration.search import GRID, KnownImage, calibrate
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.core.label_image import label_image
+from trainer.baselines.adversarial_erasing import best_cut, region_ids
 from trainer.data.boxes import TagBox
-from trainer.data.categories import Categories
+from trainer.data.categories import VOID, Categories
 from trainer.metrics import class_iou, confusion_matrix
 from trainer.threads import in_threads
 
@@ -33,8 +34,8 @@ def label_rows(strong: Sequence[KnownImage], weak: Sequence[KnownImage], categor
     full = calibrate(strong, start)
     without_m = calibrate([_without_m(image) for image in strong], start)
     degenerate = full.settings.model_copy(update={"discount": 1 - 1e-9, "objectness_weight": 0.0, "background_seed": 0})
-    cam_cut = _best_cut(strong, cam_alone)
-    m_cut = _best_cut(strong, m_alone)
+    cam_cut = best_cut(strong, cam_alone, VOID)
+    m_cut = best_cut(strong, m_alone, VOID)
     variants: dict[str, LabelFn] = {
         "full method, calibrated": lambda image: _label(image, full.settings),
         "full method, default values": lambda image: _label(image, start),
@@ -81,8 +82,7 @@ def _rows(weak: Sequence[KnownImage], variants: Mapping[str, LabelFn], categorie
 
 def cam_alone(image: KnownImage, cut: float) -> np.ndarray:
     """The most active tag where its activation reaches the cut, else background."""
-    ids = np.asarray(image.tags, np.uint8)[image.activations.argmax(-1)]
-    return np.where(image.activations.max(-1) >= cut, ids, 0).astype(np.uint8)
+    return region_ids(image.activations, image.tags, cut)
 
 
 def m_alone(image: KnownImage, cut: float) -> np.ndarray:
@@ -96,15 +96,6 @@ def _without_m(image: KnownImage) -> KnownImage:
 
 def _label(image: KnownImage, settings: LabelConfig, boxes: Sequence[TagBox] = ()) -> np.ndarray:
     return label_image(image.image, image.objectness, image.activations, image.tags, settings, boxes).mask
-
-
-def _best_cut(images: Sequence[KnownImage], variant: Callable[[KnownImage, float], np.ndarray]) -> float:
-    """The cut with the highest mIoU over the categories these images have."""
-    scores = []
-    for cut in CUTS:
-        confusion = sum(confusion_matrix(image.truth, variant(image, cut), 256 - 1) for image in images)
-        scores.append(np.nanmean(class_iou(confusion)[np.flatnonzero(confusion.sum(1))]))
-    return float(CUTS[int(np.argmax(scores))])
 
 
 def _scores(images: Sequence[KnownImage], variant: LabelFn, categories: Categories) -> dict:

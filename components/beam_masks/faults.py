@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from trainer.errors import ImageFault, shown
@@ -23,6 +24,15 @@ class TooManyFaults(Exception):
 
 def dead_letter(key: str, fault: ImageFault) -> dict[str, str]:
     return {"key": shown(key), "stage": fault.stage, "reason": str(fault)}
+
+
+@contextmanager
+def faults_to(dead: list[dict[str, str]], key: str) -> Iterator[None]:
+    """Adds a dead letter for an ImageFault that is raised inside, and goes on behind it."""
+    try:
+        yield
+    except ImageFault as fault:
+        dead.append(dead_letter(key, fault))
 
 
 def refuse_above(

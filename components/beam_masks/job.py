@@ -10,26 +10,31 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from components.beam_masks.coco_export import COCO, write_coco
 from components.beam_masks.faults import refuse_above
-from components.beam_masks.images import DEAD, ReadImages, Sample, Source
+from components.beam_masks.images import DEAD, ReadImages, Sample, Source, list_images, mask_key
 from components.beam_masks.masks import WriteMasks, made_by, mask_path, read_note, write_atomic
 from components.beam_masks.networks import BATCH_SIZE, RunNetworks
-from components.beam_masks.output import DEAD_LETTERS, SCRATCH, SUMMARY
+from components.beam_masks.output import DEAD_LETTERS, SCRATCH, SUMMARY, claimed, take_over
+from trainer.data.categories import Categories
 from trainer.data.files import read_bytes, read_lines, to_lines, walk
 from trainer.errors import ImageFault, UserError, shown
 from trainer.progress import progress
 
 _POLL = 1.0  # seconds between looks at the output folder
 _IMAGES = 4 * BATCH_SIZE  # our choice: at a time; while one network call is finished the next is under way
+
+Plan = Callable[[Sequence[Path]], tuple[list[Source], list[dict[str, str]]]]  # files -> sources, dead letters
+# (folder, what has a mask, its key -> note of its mask) -> what the summary says besides
+Report = Callable[[Path, Sequence[Source], Mapping[str, dict[str, Any]]], dict[str, Any]]
 
 
 class MakeMasks(beam.PTransform):
@@ -49,65 +54,89 @@ class MakeMasks(beam.PTransform):
         return (results[DEAD], unwritten) | "AllDead" >> beam.Flatten()
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a job left.
-
-    Attributes:
-      done: each finished image's key to its mask's note, in the order of the sources.
-      dead: dead letters.
-      kept: masks of these images that were there before.
-      others: masks of other images that were there before, and still are.
-    """
-
-    done: dict[str, dict[str, Any]]
-    dead: list[dict[str, str]]
-    kept: int
-    others: int
-    wall_s: float
-
-    @property
-    def inputs(self) -> int:
-        return len(self.done) + len(self.dead)
-
-    def summary(self) -> dict[str, Any]:
-        """inputs = labelled + dead; `kept` of the labelled were there before this run, and `others` besides."""
-        fresh = len(self.done) - self.kept
-        return {
-            "inputs": self.inputs,
-            "labelled": len(self.done),
-            "dead": len(self.dead),
-            "dead_by_stage": dict(sorted(Counter(letter["stage"] for letter in self.dead).items())),
-            "kept": self.kept,
-            "others": self.others,
-            "wall_s": round(self.wall_s, 3),
-            "images_per_s": round(fresh / self.wall_s, 3),
-        }
-
-
 def run(
-    sources: Sequence[Source],
-    faults: Sequence[dict[str, str]],
-    networks: RunNetworks,
-    output: Path,
-    *,
     job: str,
-    pictures: Collection[str],
+    images: str | Path,
+    output: str | Path,
+    plan: Plan,
+    networks: RunNetworks,
+    categories: Categories,
+    report: Report,
+    *,
     recipe: str,
+    format: str,
+    reports: Sequence[str],
+    other_reports: Sequence[str] = (),
+    max_dead_share: float,
     beam_args: Sequence[str],
     title: str,
-) -> Outcome:
-    """Makes the masks that `output` lacks and writes dead_letters.jsonl.
+) -> dict[str, Any]:
+    """Makes the masks that `output` lacks, dead_letters.jsonl, summary.json and, if `format` begins with "coco",
+    annotations.json.
 
     Args:
-      sources: images to read; keys are unique.
-      faults: dead letters found before.
       job: see `made_by`: no other's masks are looked at.
-      pictures: keys of the pictures that are there, with those that are in no source but in `faults`.
+      images: folder of pictures.
+      plan: picks what to read of the picture files, and says what is wrong with the others; keys are unique.
+      categories: of the masks' ids.
+      report: writes the job's own reports; what it returns is added to the summary.
       recipe: see `ReadImages`; masks of another recipe are made again.
+      reports, other_reports: files that `report` writes, and that it would write in another format.
+      max_dead_share: share of inputs that may fail, 0..1.
+      beam_args: Beam options.
       title: what the progress bar is called.
+
+    Returns:
+      The summary: inputs = labelled + dead; `kept` of the labelled were there before this run, and `others` besides.
+
+    Raises:
+      UserError: the folders are wrong; see `list_images`, `claimed` and `take_over`.
+      TooManyFaults: too large a share failed; all files are written before.
     """
-    started = time.monotonic()
+    files, passed_over = list_images(images, output)
+    sources, faults = plan(files)
+    with claimed(output, images, job) as output:
+        coco = [COCO] if format.startswith("coco") else []
+        keys = dict.fromkeys(source.key for source in sources).keys()
+        take_over(output, job, keys, [DEAD_LETTERS, SUMMARY, *reports, *coco], [*other_reports, COCO])
+        started = time.monotonic()
+        dead, kept = _make_masks(sources, networks, output, recipe, beam_args, title)
+        gone = {letter["key"] for letter in dead}
+        for key in gone | {fault["key"] for fault in faults}.intersection(mask_key(path.name) for path in files) - keys:
+            path = mask_path(str(output), key)
+            if made_by(path) == job:  # of an earlier state of an image that now fails
+                os.unlink(path)
+        done = [source for source in sources if source.key not in gone]
+        notes = {source.key: read_note(mask_path(str(output), source.key)) for source in done}
+        dead = sorted([*dead, *faults], key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
+        write_atomic(f"{output}/{DEAD_LETTERS}", to_lines(dead))
+        others = sum(made_by(str(path)) == job for path in output.glob("*.png") if path.stem not in keys)
+        wall_s = time.monotonic() - started
+        more = report(output, done, notes)
+        if coco:
+            write_coco(output, done, categories, polygons=format == "coco-polygons")
+        summary = {
+            "inputs": len(done) + len(dead),
+            "labelled": len(done),
+            "dead": len(dead),
+            "dead_by_stage": dict(sorted(Counter(letter["stage"] for letter in dead).items())),
+            "kept": kept,
+            "others": others,
+            "wall_s": round(wall_s, 3),
+            "images_per_s": round((len(done) - kept) / wall_s, 3),
+            **more,
+            "passed_over": passed_over,
+            "output": str(output),
+        }
+        write_atomic(f"{output}/{SUMMARY}", json.dumps(summary, indent=2).encode())
+        refuse_above(max_dead_share, dead, summary["inputs"], f"{output}/{DEAD_LETTERS}", summary)
+        return summary
+
+
+def _make_masks(
+    sources: Sequence[Source], networks: RunNetworks, output: Path, recipe: str, beam_args: Sequence[str], title: str
+) -> tuple[list[dict[str, str]], int]:
+    """Dead letters, and the number of masks that were there before."""
     scratch = output / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)  # of a killed run
     scratch.mkdir()
@@ -124,19 +153,7 @@ def run(
     with _progress(output, [source.key for source in sources], title), _quiet_beam():
         result = pipeline.run()
         result.wait_until_finish()
-
-    dead = read_lines(letters)
-    keys, gone = {source.key for source in sources}, {letter["key"] for letter in dead}
-    for key in gone | {fault["key"] for fault in faults}.intersection(pictures) - keys:
-        path = mask_path(str(output), key)
-        if made_by(path) == job:  # of an earlier state of an image that now fails
-            os.unlink(path)
-    done = {s.key: read_note(mask_path(str(output), s.key)) for s in sources if s.key not in gone}
-    dead.extend(faults)
-    dead.sort(key=lambda letter: (letter["key"], letter["stage"], letter["reason"]))
-    write_atomic(f"{output}/{DEAD_LETTERS}", to_lines(dead))
-    others = sum(made_by(str(path)) == job for path in output.glob("*.png") if path.stem not in keys)
-    return Outcome(done, dead, counter(result, "kept"), others, time.monotonic() - started)
+    return read_lines(letters), counter(result, "kept")
 
 
 def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: str) -> None:
@@ -149,18 +166,6 @@ def write_json_lines(items: beam.PCollection[dict[str, Any]], path: str, title: 
 
 def _write_lines(items: list[dict[str, Any]], path: str) -> None:
     write_atomic(path, b"".join(sorted(to_lines([item]) for item in items)))
-
-
-def finish(outcome: Outcome, output: Path, max_dead_share: float, **more: Any) -> dict[str, Any]:
-    """Writes summary.json and returns it.
-
-    Raises:
-      TooManyFaults: more than `max_dead_share` of the inputs are dead letters; all files are written before.
-    """
-    summary = {**outcome.summary(), **more, "output": str(output)}
-    write_atomic(f"{output}/{SUMMARY}", json.dumps(summary, indent=2).encode())
-    refuse_above(max_dead_share, outcome.dead, outcome.inputs, f"{output}/{DEAD_LETTERS}", summary)
-    return summary
 
 
 def model_digest(directory: str | Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,17 +13,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from PIL import Image
 
 from components.beam_masks import job
-from components.beam_masks.coco_export import COCO, write_coco
-from components.beam_masks.faults import dead_letter
-from components.beam_masks.images import Sample, Source, claim, list_images, mask_key
+from components.beam_masks.faults import faults_to
+from components.beam_masks.images import Sample, Source, claim, mask_key
 from components.beam_masks.masks import Result, write_atomic
 from components.beam_masks.networks import RunNetworks, look_and_limit, threads_per_worker
-from components.beam_masks.output import DEAD_LETTERS, SUMMARY, claimed, take_over
 from serving.prediction_counts import FILE as COUNTS
 from serving.prediction_counts import PredictionCounts
 from serving.saved_model import find_saved_model
 from trainer.data.pictures import MOST_PIXELS, read_header
-from trainer.errors import ImageFault, UserError
+from trainer.errors import UserError
 
 MAX_DEAD_SHARE = 0.1  # our choice
 _DIGITS = 6  # of scores in a mask's note
@@ -71,33 +69,33 @@ def predict_folder(
             f"--max-pixels {max_pixels}: the model takes {limit} pixels, and one that looks in tiles "
             "gets no picture smaller than it is; train with a larger inference.max_pixels"
         )
-    files, others = list_images(images, output)
-    sources, dead = _sources(files)
-    with claimed(output, images, "predict") as output:
-        reports = (DEAD_LETTERS, SUMMARY, COUNTS) if format == "png" else (DEAD_LETTERS, SUMMARY, COUNTS, COCO)
-        take_over(output, "predict", [source.key for source in sources], reports, [COCO])
-        outcome = job.run(
-            sources,
-            dead,
-            RunNetworks(
-                [model],
-                served_mask,
-                max_pixels=max_pixels or limit,
-                threads=threads_per_worker(PipelineOptions(list(beam_args))),
-                needs_pixels=False,
-            ),
-            output,
-            job="predict",
-            pictures={mask_key(path.name) for path in files},
-            recipe=digest,
-            beam_args=beam_args,
-            title="Masks",
-        )
-        write_atomic(f"{output}/{COUNTS}", count_predictions(outcome.done.values(), categories.names).text())
-        if format != "png":
-            done = [source for source in sources if source.key in outcome.done]
-            write_coco(output, done, categories, polygons=format == "coco-polygons")
-        return job.finish(outcome, output, max_dead_share, categories=list(categories.names), passed_over=others)
+    networks = RunNetworks(
+        [model],
+        served_mask,
+        max_pixels=max_pixels or limit,
+        threads=threads_per_worker(PipelineOptions(list(beam_args))),
+        needs_pixels=False,
+    )
+
+    def report(output: Path, _: Sequence[Source], notes: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        write_atomic(f"{output}/{COUNTS}", count_predictions(notes.values(), categories.names).text())
+        return {"categories": list(categories.names)}
+
+    return job.run(
+        "predict",
+        images,
+        output,
+        _sources,
+        networks,
+        categories,
+        report,
+        recipe=digest,
+        format=format,
+        reports=[COUNTS],
+        max_dead_share=max_dead_share,
+        beam_args=beam_args,
+        title="Masks",
+    )
 
 
 def served_mask(sample: Sample, _: None, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]) -> Result:
@@ -128,8 +126,6 @@ def count_predictions(notes: Iterable[dict[str, Any]], names: Sequence[str]) -> 
 def _sources(files: Sequence[Path]) -> tuple[list[Source], list[dict[str, str]]]:
     claims, sources, dead = {}, [], []
     for path in files:
-        try:
+        with faults_to(dead, mask_key(path.name)):
             sources.append(Source(claim(path, claims), str(path)))
-        except ImageFault as fault:
-            dead.append(dead_letter(mask_key(path.name), fault))
     return sources, dead

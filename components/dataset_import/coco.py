@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from components.beam_masks.faults import dead_letter
+from components.beam_masks.faults import dead_letter, faults_to
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.panoptic_mask import PanopticMask
 from components.dataset_import.regions import Box, Polygon, RunLengths, turned_box
-from trainer.data.categories import BACKGROUND, VOID, special_id
-from trainer.data.category_names import MOST, check_distinct, clean_name
+from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
+from trainer.data.category_names import MOST, clean_name
 from trainer.data.files import join, read_json
 from trainer.data.names import plain
 from trainer.errors import ImageFault, UserError
@@ -68,14 +68,12 @@ def read_coco(
         by_picture[path].append((entry, found.get(image, [])))
     samples = []
     for path, several in by_picture.items():
-        try:
+        with faults_to(faults, path):
             if len({(str(entry.get("height")), str(entry.get("width"))) for entry, _ in several}) > 1:
                 raise ImageFault("size", f"{len(several)} entries name it, with other sizes; keep one")
             mine = [annotation for _, some in several for annotation in some]
             mask = _panoptic(mine, ids, masks) if panoptic else _instances(several[0][0], mine, ids, crowd)
             samples.append(pictures.sample(path, None, mask))
-        except ImageFault as fault:
-            faults.append(dead_letter(path, fault))
     return Contents(names, samples, faults + pictures.faults, notes)
 
 
@@ -95,8 +93,7 @@ def _categories(data: dict[str, list], path: str) -> tuple[tuple[str, ...], dict
     used |= {_id(s.get("category_id")) for a in data["annotations"] for s in _segments(a)}
     panoptic = any(_segments(a) for a in data["annotations"])
     parents = {str(entry.get("supercategory")) for entry in data["categories"] if isinstance(entry, dict)}
-    names: list[str] = []
-    ids: dict[str, int] = {}
+    classes: dict[str, str] = {}
     notes: list[str] = []
     unused = 0
     for number, entry in enumerate(data["categories"], start=1):
@@ -104,7 +101,7 @@ def _categories(data: dict[str, list], path: str) -> tuple[tuple[str, ...], dict
         if not isinstance(entry, dict) or "id" not in entry:
             raise UserError(f"{where} has no id; categories are {{id, name}}")
         shows = _id(entry["id"])
-        if shows in ids:
+        if shows in classes:
             raise UserError(f"{where}: the id {shows} is given twice; make ids unique")
         if shows not in used and len(data["categories"]) > MOST:  # LVIS names 1203
             unused += 1
@@ -115,16 +112,13 @@ def _categories(data: dict[str, list], path: str) -> tuple[tuple[str, ...], dict
             notes.append(f"category {number} {what} and nothing shows it: left out")
             continue
         name = clean_name(entry.get("name") or "", where)
-        special = special_id(name) if entry.get("isthing", 1) or not panoptic else BACKGROUND
-        if special is None and name not in names:
-            names.append(name)
-        ids[shows] = names.index(name) + 1 if special is None else special
+        classes[shows] = name if entry.get("isthing", 1) or not panoptic else "background"
     if unused:
         notes.append(f"{unused} categories that nothing shows are left out: masks hold ids up to {MOST}")
-    check_distinct(names, path)
+    names, ids = ids_of_classes(list(dict.fromkeys(classes.values())), path)
     if not names:
         raise UserError(f"{path}: no category has a name that can be learned")
-    return tuple(names), ids, notes
+    return names, {shows: ids[name] for shows, name in classes.items()}, notes
 
 
 def _notes_on_crowds(annotations: list[dict], ids: Mapping[str, int], names: Sequence[str]) -> list[str]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.beam_masks.faults import dead_letter
+from components.beam_masks.faults import faults_to
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
 from components.dataset_import.regions import Box, Polygon, Region, Size, ellipse, placed, turned_box
 from components.dataset_import.voc_xml import read_xml, size_of
-from trainer.data.categories import BACKGROUND, VOID, special_id
-from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
+from trainer.data.category_names import clean_name
 from trainer.data.files import cut
 from trainer.errors import ImageFault, UserError, shown
 
@@ -46,15 +46,13 @@ def read_cvat_xml(path: str, pictures: PictureFolder) -> Contents:
     faults, read = list(pictures.faults), {}
     for number, (entry, called) in enumerate(zip(entries, paths, strict=True), start=1):
         label = entry.get("name") or f"image {number}"
-        try:
+        with faults_to(faults, label):
             name = pictures.files.find(called or label)
             if name in read:
                 raise ImageFault("tags", f"two entries are about {name}; keep one")
             if not len(entry):
                 raise ImageFault("tags", "nobody has annotated it")
             read[name] = _sample(name, entry, names, ids, pictures)
-        except ImageFault as fault:
-            faults.append(dead_letter(label, fault))
     return Contents(names, list(read.values()), faults)
 
 
@@ -75,12 +73,10 @@ def _labels(
     listed = [node.findtext("name") or "" for node in root.iter("label") if node.find("parent") is None]
     used = sorted({node.get("label", "") for entry in entries for node in entry})
     cleaned = {label: clean_name(label, path) for label in listed or used if label.strip()}
-    names = tuple(dict.fromkeys(name for name in cleaned.values() if special_id(name) is None))
+    names, ids = ids_of_classes(list(dict.fromkeys(cleaned.values())), path)
     if not names:
         raise UserError(f"{path}: no label that can be learned")
-    check_distinct(names, path)
-    ids = {name: number for number, name in enumerate(names, start=1)}
-    return names, {label: ids.get(name, special_id(name)) for label, name in cleaned.items()}
+    return names, {label: ids[name] for label, name in cleaned.items()}
 
 
 def _sample(

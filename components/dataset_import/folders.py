@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from etils import epath
 
-from components.beam_masks.faults import dead_letter
+from components.beam_masks.faults import dead_letter, faults_to
 from components.dataset_import.cvat_xml import ANNOTATIONS, IMAGES, read_cvat_xml
 from components.dataset_import.items import Contents, Drawn, PictureFolder
 from components.dataset_import.mask_decoding import (
@@ -62,15 +62,13 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
     for name in listed:
         mask = masks.get(name)
         note = notes.get(name)
-        try:
+        with faults_to(faults, name):
             tags, objects = read_annotation(join(root, f"Annotations/{note}"), names) if note else (None, None)
             if tags is None and mask is None:
                 raise ImageFault("tags", f"has neither a mask in {voc.MASKS} nor Annotations/{stem_of(name)}.xml")
             path = mask and join(root, f"{voc.MASKS}/{mask}")
             drawn = MaskFile(path, len(names), colours) if path else None
             samples.append(pictures.sample(name, tags, drawn, None if drawn else objects))
-        except ImageFault as fault:
-            faults.append(dead_letter(name, fault))
     return Contents(names, samples, faults)
 
 
@@ -282,8 +280,6 @@ def _listed(root: str, split: str | None, pictures: PictureFolder) -> tuple[list
         raise UserError(f"{root}: no list '{split}'; looked for {', '.join(places)}")
     found: dict[str, None] = {}
     for name in voc.list_names(path):
-        try:
+        with faults_to(faults, name):
             found[pictures.files.find(name)] = None
-        except ImageFault as fault:
-            faults.append(dead_letter(name, fault))
     return list(found), faults

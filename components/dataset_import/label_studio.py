@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from components.dataset_import.brush import Brush
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
 from components.dataset_import.regions import Box, Pixels, Polygon, Region
-from trainer.data.categories import BACKGROUND, VOID, special_id
-from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
+from trainer.data.category_names import clean_name
 from trainer.data.files import is_dir, join, read_bytes, read_json, walk
 from trainer.data.masks import read_mask
 from trainer.errors import ImageFault, UserError
@@ -107,22 +107,19 @@ def read_label_studio(
         except UserError as error:
             raise UserError(f"{annotations}: {error}") from None
     labels = {name for items in read.values() for item in items for name in item.names}
-    names = tuple(sorted(name for name in labels if special_id(name) is None))
-    check_distinct(names, annotations)
-    return Contents(names, [_sample(key, items, names, pictures) for key, items in read.items()], faults)
+    names, ids = ids_of_classes(sorted(labels), annotations)
+    return Contents(names, [_sample(key, items, names, ids, pictures) for key, items in read.items()], faults)
 
 
-def _sample(key: str, items: Sequence[_Item], names: tuple[str, ...], pictures: PictureFolder) -> ImportedPicture:
-    def index(name: str) -> int:
-        special = special_id(name)
-        return names.index(name) + 1 if special is None else special
-
-    tags = sorted({index(name) for item in items if item.is_tag for name in item.names} - {BACKGROUND, VOID})
+def _sample(
+    key: str, items: Sequence[_Item], names: tuple[str, ...], ids: Mapping[str, int], pictures: PictureFolder
+) -> ImportedPicture:
+    tags = sorted({ids[name] for item in items if item.is_tag for name in item.names} - {BACKGROUND, VOID})
     objects = []
     for item in items:
         if not item.is_tag:
             problem = item.problem or (None if len(item.names) == 1 else f"has {len(item.names)} labels, must be one")
-            category = VOID if problem else index(item.names[0])
+            category = VOID if problem else ids[item.names[0]]
             objects.append(
                 Object(item.label, category, item.region, only_void=item.only_box, where=item.box, problem=problem)
             )

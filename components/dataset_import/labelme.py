@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from components.beam_masks.faults import dead_letter
+from components.beam_masks.faults import dead_letter, faults_to
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.regions import Box, Polygon, Region, ellipse, placed
-from trainer.data.categories import BACKGROUND, VOID, special_id
-from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
+from trainer.data.category_names import clean_name
 from trainer.data.files import join, read_json
 from trainer.data.masks import read_mask
 from trainer.data.names import plain, stem_of, suffix_of
@@ -49,23 +49,20 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
             continue
         if not is_labelme(data):
             continue
-        try:
+        with faults_to(faults, path):
             beside = os.path.normpath(join(os.path.dirname(path) or ".", plain(str(data["imagePath"]))))
             found = map(pictures.files.get, (stem_of(path, (".json",)), beside))
             name = next(filter(None, found), None) or pictures.files.find(str(data["imagePath"]))
             if name in read:
                 raise ImageFault("tags", f"another JSON file is about {name} too; keep one")
             read[name] = data
-        except ImageFault as fault:
-            faults.append(dead_letter(path, fault))
     shapes = {name: [shape for shape in data["shapes"] if isinstance(shape, dict)] for name, data in read.items()}
     labels = [(shape.get("label"), name) for name, several in shapes.items() for shape in several]
-    names = {clean_name(label, join(root, of)) for label, of in labels if isinstance(label, str) and label.strip()}
-    names = tuple(sorted(name for name in names if special_id(name) is None))
+    classes = {clean_name(label, join(root, of)) for label, of in labels if isinstance(label, str) and label.strip()}
+    names, ids = ids_of_classes(sorted(classes), root)
     if not names:
         first = f"; {faults[0]['key']}: {faults[0]['reason']}" if faults else ""
         raise UserError(f"{root}: no JSON file of labelme's with a labelled shape{first}")
-    check_distinct(names, root)
     faults += [
         dead_letter(name, ImageFault("tags", "has no JSON file of labelme's"))
         for name in pictures.files.paths
@@ -73,16 +70,14 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
     ]
     samples = []
     for name, data in read.items():
-        try:
+        with faults_to(faults, name):
             if not data["shapes"] and (flags := _flags(data)):
                 raise ImageFault(
                     "tags",
                     f"has no shape, only flags ({', '.join(flags)}), which are not read; if these are "
                     "tags, list it in tags.csv and import that with `import folder`",
                 )
-            samples.append(pictures.sample(name, None, _drawing(data, names)))
-        except ImageFault as fault:
-            faults.append(dead_letter(name, fault))
+            samples.append(pictures.sample(name, None, _drawing(data, ids)))
     return Contents(names, samples, faults)
 
 
@@ -92,26 +87,26 @@ def _flags(data: dict) -> list[str]:
     return [str(name) for name, is_set in flags.items() if is_set] if isinstance(flags, dict) else []
 
 
-def _drawing(data: dict, names: Sequence[str]) -> Drawing:
+def _drawing(data: dict, ids: Mapping[str, int]) -> Drawing:
     size = (data.get("imageHeight"), data.get("imageWidth"))
     if not all(isinstance(side, int) and side > 0 for side in size):
         raise ImageFault("size", f"the JSON gives its height and width as {size[0]!r} and {size[1]!r}")
-    objects = [_object(shape, number, names) for number, shape in enumerate(data["shapes"], start=1)]
+    objects = [_object(shape, number, ids) for number, shape in enumerate(data["shapes"], start=1)]
     return Drawing([one for one in objects if one.index != BACKGROUND], size, upright=True)
 
 
-def _object(shape: Any, number: int, names: Sequence[str]) -> Object:
+def _object(shape: Any, number: int, ids: Mapping[str, int]) -> Object:
     where = f"shape {number}"
     if not isinstance(shape, dict):
         return Object(where, VOID, None, problem="is no shape with a label and points")
     label, (region, only_box) = shape.get("label"), _region(shape)
     if not isinstance(label, str) or not label.strip():
         return Object(where, VOID, region, problem="has no label")
-    name = clean_name(label, where)
-    if (special := special_id(name)) is not None:
-        return Object(where, special, region)
+    index = ids[clean_name(label, where)]
+    if index in (BACKGROUND, VOID):
+        return Object(where, index, region)
     box = region if shape.get("shape_type") == "rectangle" else None  # a point or a line surrounds nothing
-    return Object(where, names.index(name) + 1, region, only_void=only_box, where=box)
+    return Object(where, index, region, only_void=only_box, where=box)
 
 
 def _region(shape: dict) -> tuple[Any, bool]:

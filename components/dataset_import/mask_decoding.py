@@ -15,8 +15,8 @@ import numpy as np
 from components.dataset_import.items import TURNED, Drawn
 from components.dataset_import.matlab import read_field
 from trainer.data import masks
-from trainer.data.categories import BACKGROUND, VOID, special_id
-from trainer.data.category_names import check_distinct, clean_name
+from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
+from trainer.data.category_names import clean_name
 from trainer.data.files import join, read_bytes, read_text
 from trainer.data.masks import Colour
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, plain, stem_of, suffix_of
@@ -185,8 +185,8 @@ def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
     Raises:
       UserError: a line is neither, or two lines have one colour.
     """
-    colours: dict[Colour, int] = {}
-    names: list[str] = []
+    colours: dict[Colour, str] = {}
+    classes: list[str] = []
     for number, line in enumerate(read_text(path, "lines name:red,green,blue").split("\n"), start=1):
         line = line.strip()
         if not line or line.startswith("#") or re.fullmatch(r"name\W+r(ed)?\W+g(reen)?\W+b(lue)?", line, re.I):
@@ -200,19 +200,16 @@ def read_colours(path: str) -> tuple[dict[Colour, int], list[str]]:
         where = f"{path}: line {number}"
         if not found:
             raise UserError(f"{where}: must read name:red,green,blue, not {line[:60]!r}")
-        name = clean_name(found[1], where)
-        special = special_id(name)
-        if special is None:
-            names.append(name)
+        classes.append(clean_name(found[1], where))
         if found[2] is None:
             continue
         colour = (int(found[2]), int(found[3]), int(found[4]))
         if max(colour) > 255 or colour in colours:
             problem = "no colour" if max(colour) > 255 else "the colour of another line"
             raise UserError(f"{where}: {colour} is {problem}; give each name its own red,green,blue in 0..255")
-        colours[colour] = len(names) if special is None else special
-    check_distinct(names, path)
-    return colours, names
+        colours[colour] = classes[-1]
+    names, ids = ids_of_classes(classes, path)
+    return {colour: ids[name] for colour, name in colours.items()}, list(names)
 
 
 def in_order(colours: Mapping[Colour, int], own: Sequence[str], names: Sequence[str], path: str) -> dict[Colour, int]:

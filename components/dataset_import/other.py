@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.beam_masks.faults import dead_letter
+from components.beam_masks.faults import faults_to
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, Drawn, ImportedPicture
 from components.dataset_import.regions import Box, Pixels, Polygon
@@ -55,13 +55,15 @@ def read_other(root: str, format_: str, split: str | None = None, *, follow_link
     if not items:
         raise UserError(f"{root}: holds nothing of the subset {split}; it has {', '.join(sorted(dataset.subsets()))}")
     labels = dataset.categories().get(datumaro.AnnotationType.label)
-    names, ids = ids_of_classes([clean_name(label.name, root) for label in labels.items] if labels else [], root)
+    classes = [clean_name(label.name, root) for label in labels.items] if labels else []
+    names, by_name = ids_of_classes(classes, root)
+    if not names:
+        raise UserError(f"{root}: names no category")
+    ids = [by_name[name] for name in classes]
     samples, faults = [], []
     for item in items:
-        try:
+        with faults_to(faults, str(item.id)):
             samples.append(_sample(item, names, ids, None if follow_links else root))
-        except ImageFault as fault:
-            faults.append(dead_letter(str(item.id), fault))
     return Contents(names, samples, faults)
 
 

@@ -20,7 +20,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.beam_masks.faults import dead_letter
+from components.beam_masks.faults import dead_letter, faults_to
 from components.beam_masks.images import DEAD
 from components.beam_masks.job import write_json_lines
 from components.beam_masks.masks import encode, write_atomic
@@ -120,10 +120,8 @@ def _import(
         write_atomic(str(listing), "".join(f"{name}\n" for name in names).encode())
     placed = Placement(output, tags, read_boxes(output / BOXES), replace, source)
     for item in kept:
-        try:
+        with faults_to(dead, item["name"]):
             placed.add(item)
-        except ImageFault as fault:
-            dead.append(dead_letter(item["name"], fault))
     letters = [*dead, *placed.dropped]
     write_atomic(f"{output}/{FAULTS}", "".join(json.dumps(entry) + "\n" for entry in letters).encode())
     if not placed.keys:

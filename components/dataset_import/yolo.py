@@ -47,7 +47,11 @@ def _names(data: Any, path: str) -> tuple[tuple[str, ...], list[int]]:
         names = [names.get(i, names.get(str(i))) for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise UserError(f"{path}: `names` must list the classes, from 0")
-    return ids_of_classes([clean_name(name, f"{path}: names") for name in names], path)
+    classes = [clean_name(name, f"{path}: names") for name in names]
+    found, ids = ids_of_classes(classes, path)
+    if not found:
+        raise UserError(f"{path}: names no category")
+    return found, [ids[name] for name in classes]
 
 
 def _given(data: Any, split: str) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from components.beam_masks.faults import dead_letter
+from components.beam_masks.faults import dead_letter, faults_to
 from components.beam_masks.images import Source, claim, mask_key
 from trainer.data.boxes import BoxesTable, TagBox
 from trainer.data.categories import Categories, from_lists
@@ -57,12 +57,10 @@ def plan(
     faults = dict(reversed(table.faults_of_names(categories.foreground)))  # of a line's faults the first
     claims, sources, dead = {}, [], []
     for path in files:
-        try:
+        with faults_to(dead, mask_key(path.name)):
             own = boxes.get(path.name, ())
             tags = _tags(rows.get(path.name), categories, faults, {box.tag for box in own})
             sources.append(Source(claim(path, claims), str(path), tags, own))
-        except ImageFault as fault:
-            dead.append(dead_letter(mask_key(path.name), fault))
     dead += [dead_letter(shown(row.image), fault) for row, fault in odd]
     dead += [dead_letter(f"line {line}", ImageFault("tags", f"line {line}: {what}")) for line, what in table.faults]
     return sources, dead

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.beam_masks.images import Source
-from components.beam_masks.masks import mask_path, read_mask, write_atomic
+from components.beam_masks.masks import atomic, mask_path, read_mask, write_atomic
 from trainer.data import features
 from trainer.data.boxes import clipped
 from trainer.data.categories import BACKGROUND, VOID, Categories
@@ -57,8 +57,7 @@ def write_examples(output: Path, sources: Sequence[Source], max_pixels: int) -> 
     Raises:
       UserError: a picture cannot be read any more.
     """
-    unfinished = output / f".{EXAMPLES}.unfinished"
-    with tf.io.TFRecordWriter(os.fsencode(unfinished), features.GZIP) as writer:
+    with atomic(f"{output}/{EXAMPLES}") as path, tf.io.TFRecordWriter(os.fsencode(path), features.GZIP) as writer:
         for source in sources:
             mask = read_mask(mask_path(str(output), source.key))
             try:
@@ -75,4 +74,3 @@ def write_examples(output: Path, sources: Sequence[Source], max_pixels: int) -> 
                 boxes=[clipped(box, *mask.shape) for box in source.boxes],
             )
             writer.write(example.SerializeToString(deterministic=True))
-    os.replace(unfinished, output / EXAMPLES)

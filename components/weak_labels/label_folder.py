@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.beam_masks import job
-from components.beam_masks.coco_export import COCO, write_coco
-from components.beam_masks.images import list_images, mask_key
+from components.beam_masks.images import Source
 from components.beam_masks.networks import threads_per_worker
-from components.beam_masks.output import DEAD_LETTERS, SUMMARY, claimed, take_over
 from components.weak_labels.core.label_config import LabelConfig
 from components.weak_labels.folder_inputs import categories_of, plan
 from components.weak_labels.folder_outputs import (
@@ -33,14 +31,13 @@ from trainer.errors import UserError
 Format = Literal["png", "coco", "coco-polygons", "tfrecord"]
 Mode = Literal["cam", "class-agnostic"]
 MAX_DEAD_SHARE = 0.1  # our choice
-_REPORTS = {"coco": (COCO,), "coco-polygons": (COCO,), "tfrecord": (EXAMPLES,)}
 
 
 def label_folder(
     l_net: str | Path,
     cam: str | Path | None,
     images: str | Path,
-    tags_csv: str | Path,
+    tags: str | Path,
     output: str | Path,
     *,
     format: Format = "png",
@@ -49,7 +46,7 @@ def label_folder(
     max_pixels: int = MAX_PIXELS,
     beam_args: Sequence[str] = (),
     settings: LabelConfig | None = None,
-    boxes_csv: str | Path | None = None,
+    boxes: str | Path | None = None,
 ) -> dict[str, Any]:
     """Labels the images that `output` does not hold yet: after a kill, the same call goes on where it stopped.
 
@@ -60,11 +57,11 @@ def label_folder(
       l_net, cam: exported models; the CAM's categories give the ids. In the mode "class-agnostic" there is no CAM:
         every image has one tag, of any name, and ids follow the tags' first appearance in the file.
       images: folder of pictures in any format of trainer.data.names.PICTURE_SUFFIXES.
-      tags_csv: CSV `image,tags`, tags separated by |.
+      tags: CSV `image,tags`, tags separated by |.
       max_dead_share: share of inputs that may fail, 0..1.
       max_pixels: larger pictures are dead letters.
       beam_args: Beam options; --direct_running_mode=multi_processing --direct_num_workers=2 for two processes.
-      boxes_csv: CSV `image,category,x1,y1,x2,y2`, see trainer.data.boxes; lines of other pictures are wrong ones.
+      boxes: CSV `image,category,x1,y1,x2,y2`, see trainer.data.boxes; lines of other pictures are wrong ones.
 
     Returns:
       The summary: inputs = labelled + dead, dead_by_stage, kept, others, wall_s, images_per_s, empty (labels without a
@@ -77,46 +74,40 @@ def label_folder(
     settings = settings or LabelConfig()
     if (mode == "cam") != (cam is not None):
         raise UserError("give --cam, or --mode class-agnostic without --cam")
-    table = read_tags_table(tags_csv)
+    table = read_tags_table(tags)
     models = [str(Path(model).resolve()) for model in (cam, l_net) if model is not None]
     digests = [job.model_digest(model) for model in models]
     read_categories(models[-1], "l_net")
     categories = read_categories(models[0], "cam") if cam is not None else categories_of(table)
-    files, others = list_images(images, output)
-    sources, dead = plan(files, table, categories, read_boxes_table(boxes_csv) if boxes_csv else None)
-    with claimed(output, images, "label") as output:
-        reports = (CONFIDENCE, DEAD_LETTERS, SUMMARY, *_REPORTS.get(format, ()))
-        take_over(output, "label", [source.key for source in sources], reports, [COCO, EXAMPLES])
-        outcome = job.run(
-            sources,
-            dead,
-            label_networks(
-                models[0] if cam is not None else None,
-                models[-1],
-                settings,
-                max_pixels=max_pixels,
-                threads=threads_per_worker(PipelineOptions(list(beam_args))),
-            ),
-            output,
-            job="label",
-            pictures={mask_key(path.name) for path in files},
-            recipe=job.recipe_of(settings.model_dump_json(), categories.names, *digests),
-            beam_args=beam_args,
-            title="Labels",
-        )
-        write_confidence(output, outcome.done, categories)
-        done = [source for source in sources if source.key in outcome.done]
-        if COCO in reports:
-            write_coco(output, done, categories, polygons=format == "coco-polygons")
-        elif format == "tfrecord":
+    networks = label_networks(
+        models[0] if cam is not None else None,
+        models[-1],
+        settings,
+        max_pixels=max_pixels,
+        threads=threads_per_worker(PipelineOptions(list(beam_args))),
+    )
+
+    def report(output: Path, done: Sequence[Source], notes: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        write_confidence(output, notes, categories)
+        if format == "tfrecord":
             write_examples(output, done, max_pixels)
-        return job.finish(
-            outcome,
-            output,
-            max_dead_share,
-            empty=sum(map(is_empty, outcome.done.values())),
-            **box_counts(outcome.done.values()),
-            categories=list(categories.names),
-            format=format,
-            passed_over=others,
-        )
+        empty = sum(map(is_empty, notes.values()))
+        more = {"categories": list(categories.names), "format": format}
+        return {"empty": empty, **box_counts(notes.values()), **more}
+
+    return job.run(
+        "label",
+        images,
+        output,
+        lambda files: plan(files, table, categories, read_boxes_table(boxes) if boxes else None),
+        networks,
+        categories,
+        report,
+        recipe=job.recipe_of(settings.model_dump_json(), categories.names, *digests),
+        format=format,
+        reports=[CONFIDENCE, *([EXAMPLES] if format == "tfrecord" else [])],
+        other_reports=[EXAMPLES],
+        max_dead_share=max_dead_share,
+        beam_args=beam_args,
+        title="Labels",
+    )

@@ -25,17 +25,29 @@ ROWS = 4  # our choice: images a network call; on a CPU as fast as 8, and a shar
 
 
 @dataclass(frozen=True)
-class LabelWithCam:
-    """Finishes a sample by the whole method: models are (CAM, L-Net); channel c - 1 of the CAM is category c."""
+class FinishLabel:
+    """Finishes a sample by the whole method: models are (CAM, L-Net); channel c - 1 of the CAM is category c.
+
+    Without a CAM it has one tag, of any category, and L-Net alone decides (paper, Figure 5): a superpixel whose mean M
+    lies above the background cut gets the tag; the core's score becomes M alone.
+    """
 
     settings: LabelConfig
 
     def __call__(
         self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
     ) -> Result:
-        objectness, activations = maps_of(image, sample.tags, outputs, image_sizes)
+        settings = self.settings
+        if len(outputs) == 1:
+            if len(sample.tags) != 1:
+                raise ImageFault("tags", f"has {len(sample.tags)} tags; without a CAM an image needs exactly one")
+            settings = settings.model_copy(update={"objectness_weight": 1.0})
+            activations = map_on_stored_pixels(outputs[0], image_sizes[0], _map_size(image))
+            objectness = activations[..., 0]
+        else:
+            objectness, activations = maps_of(image, sample.tags, outputs, image_sizes)
         boxes = [clipped(box, *image.shape[:2]) for box in sample.boxes]
-        return _result(sample, label_image(image, objectness, activations, sample.tags, self.settings, boxes))
+        return _result(sample, label_image(image, objectness, activations, sample.tags, settings, boxes))
 
 
 def maps_of(
@@ -56,27 +68,6 @@ def maps_of(
     return objectness, activations
 
 
-@dataclass(frozen=True)
-class LabelWithObjectness:
-    """Finishes a sample that has one tag, of any category, by L-Net alone (paper, Figure 5).
-
-    A superpixel whose mean M lies above the background cut gets the tag; the core's score becomes M alone.
-    """
-
-    settings: LabelConfig
-
-    def __call__(
-        self, sample: Sample, image: np.ndarray, outputs: list[dict[str, np.ndarray]], image_sizes: list[int]
-    ) -> Result:
-        (l_net,) = outputs
-        if len(sample.tags) != 1:
-            raise ImageFault("tags", f"has {len(sample.tags)} tags; without a CAM an image needs exactly one")
-        objectness = map_on_stored_pixels(l_net, image_sizes[0], _map_size(image))
-        settings = self.settings.model_copy(update={"objectness_weight": 1.0})
-        boxes = [clipped(box, *image.shape[:2]) for box in sample.boxes]
-        return _result(sample, label_image(image, objectness[..., 0], objectness, sample.tags, settings, boxes))
-
-
 def label_networks(
     cam: str | None, l_net: str, settings: LabelConfig, *, max_pixels: int, threads: int | None = None
 ) -> RunNetworks:
@@ -89,8 +80,7 @@ def label_networks(
       threads: of each worker process; None for as many as there are cores.
     """
     directories = [cam, l_net] if cam else [l_net]
-    finish = LabelWithCam(settings) if cam else LabelWithObjectness(settings)
-    return RunNetworks(directories, finish, max_pixels=max_pixels, batch_size=ROWS, threads=threads)
+    return RunNetworks(directories, FinishLabel(settings), max_pixels=max_pixels, batch_size=ROWS, threads=threads)
 
 
 def mask_shares(mask: np.ndarray) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,7 +26,6 @@ _LARGER = "larger pictures are dead letters; memory grows with it"
 @click.option("--output", type=PATH, required=True, help="folder for masks, confidences and dead letters")
 @click.option(
     "--format",
-    "format_",
     type=click.Choice(["png", "coco", "coco-polygons", "tfrecord"]),
     default="png",
     show_default=True,
@@ -44,21 +44,7 @@ _LARGER = "larger pictures are dead letters; memory grows with it"
 @LOG
 @JSON
 @BEAM_ARGS
-def label(
-    l_net: Path,
-    cam: Path | None,
-    images: Path,
-    tags: Path,
-    boxes: Path | None,
-    output: Path,
-    format_: str,
-    mode: str,
-    settings: Path | None,
-    max_dead_share: float,
-    max_pixels: int,
-    json_path: Path | None,
-    beam_args: tuple[str, ...],
-) -> None:
+def label(l_net: Path, cam: Path | None, settings: Path | None, json_path: Path | None, **options: Any) -> None:
     """Makes pixel labels for a folder of tagged images. Options behind -- go to Beam.
 
     What is already labelled is kept: after a kill, the same command goes on where it stopped. Files that it did not
@@ -74,23 +60,7 @@ def label(
         from components.weak_labels.label_folder import label_folder
 
     chosen = read_label_settings(settings) if settings else None
-    batch(
-        lambda: label_folder(
-            l_net,
-            cam,
-            images,
-            tags,
-            output,
-            format=format_,
-            mode=mode,
-            settings=chosen,
-            max_dead_share=max_dead_share,
-            max_pixels=max_pixels,
-            beam_args=beam_args,
-            boxes_csv=boxes,
-        ),
-        json_path,
-    )
+    batch(lambda: label_folder(l_net, cam, settings=chosen, **options), json_path)
 
 
 @cli.command()
@@ -99,7 +69,6 @@ def label(
 @click.option("--output", type=PATH, required=True, help="folder for masks and dead letters")
 @click.option(
     "--format",
-    "format_",
     type=click.Choice(["png", "coco", "coco-polygons"]),
     default="png",
     show_default=True,
@@ -110,16 +79,7 @@ def label(
 @LOG
 @JSON
 @BEAM_ARGS
-def predict(
-    model: Path,
-    images: Path,
-    output: Path,
-    format_: str,
-    max_dead_share: float,
-    max_pixels: int | None,
-    json_path: Path | None,
-    beam_args: tuple[str, ...],
-) -> None:
+def predict(model: Path, json_path: Path | None, **options: Any) -> None:
     """Predicts masks for a folder of images. Options behind -- go to Beam.
 
     Files that it did not make are never replaced.
@@ -130,18 +90,7 @@ def predict(
     with loading():
         from components.beam_masks.predict_folder import predict_folder
 
-    batch(
-        lambda: predict_folder(
-            folder,
-            images,
-            output,
-            format=format_,
-            max_dead_share=max_dead_share,
-            max_pixels=max_pixels,
-            beam_args=beam_args,
-        ),
-        json_path,
-    )
+    batch(lambda: predict_folder(folder, **options), json_path)
 
 
 @cli.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,7 +37,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             max_dead_share: float,
             json_path: Path | None,
             beam_args: tuple[str, ...],
-            **arguments,
+            **arguments: Any,
         ) -> None:
             with loading():
                 from components.dataset_import.writer import FAULTS, import_dataset
@@ -105,10 +106,10 @@ _CROWD = click.option(
     _MASKS,
     _CROWD,
 )
-def _coco(annotations: str, images: str, masks: str | None, crowd: str, follow_links: bool):
+def _coco(**options: Any):
     from components.dataset_import.coco import read_coco
 
-    return read_coco(annotations, images, masks, crowd=crowd, follow_links=follow_links)
+    return read_coco(**options)
 
 
 @_importer("voc", "VOC's folders; tags from Annotations/*.xml or the masks.", _ROOT, _LIST, _CATEGORIES)
@@ -131,24 +132,24 @@ def _sbd(root: str, list_: str | None, follow_links: bool):
     _ROOT,
     click.option("--images", metavar="DIR", help="folder of pictures, where they were not exported too"),
 )
-def _cvat(root: str, images: str | None, follow_links: bool):
+def _cvat(**options: Any):
     from components.dataset_import.folders import read_cvat
 
-    return read_cvat(root, images, follow_links=follow_links)
+    return read_cvat(**options)
 
 
 @_importer("label-studio", "Label Studio's JSON export, with or without its PNGs.", _ANNOTATIONS, _IMAGES, _MASKS)
-def _label_studio(annotations: str, images: str, masks: str | None, follow_links: bool):
+def _label_studio(**options: Any):
     from components.dataset_import.label_studio import read_label_studio
 
-    return read_label_studio(annotations, images, masks, follow_links=follow_links)
+    return read_label_studio(**options)
 
 
 @_importer("labelme", "labelme's JSON files beside their pictures.", _ROOT)
-def _labelme(root: str, follow_links: bool):
+def _labelme(**options: Any):
     from components.dataset_import.labelme import read_labelme
 
-    return read_labelme(root, follow_links=follow_links)
+    return read_labelme(**options)
 
 
 @_importer(
@@ -173,19 +174,10 @@ def _yolo(root: str, list_: str | None, follow_links: bool):
     click.option("--colours", metavar="FILE", help="what the masks' colours mean: lines name:red,green,blue"),
     _CATEGORIES,
 )
-def _folder(
-    images: str,
-    masks: str | None,
-    tags: str | None,
-    boxes: str | None,
-    colours: str | None,
-    categories: str,
-    follow_links: bool,
-):
+def _folder(categories: str, **options: Any):
     from components.dataset_import.folders import read_folder
 
-    names = names_of(categories)
-    return read_folder(images, masks, tags, names, colours=colours, boxes=boxes, follow_links=follow_links)
+    return read_folder(names=names_of(categories), **options)
 
 
 @_importer(

@@ -12,10 +12,10 @@ from components.image_example_gen.records import STRONG, WEAK
 from pipeline.experiment.steps import ExperimentSteps
 from trainer.baselines.adversarial_erasing import (
     ROUNDS,
+    Activated,
     activations_of,
     best_cut,
     read_regions,
-    region_ids,
     united,
     with_saliency,
     write_erased,
@@ -80,7 +80,7 @@ def _cut(networks: ExperimentSteps, cam: Path, strong: str, categories: Categori
     def make(partial: Path) -> None:
         net = networks.load(CAM, categories, cam)
         pairs = activations_of(net, [strong], networks.config.look("cam").one_view)
-        (partial / "cut.txt").write_text(str(best_cut(pairs, categories.num_classes)))
+        (partial / "cut.txt").write_text(str(best_cut(pairs, Activated.region, categories.num_classes)))
 
     identity = (categories, networks.config.cam, networks.config.look("cam").one_view)
     return float((networks.step("ae_cut", make, *identity) / "cut.txt").read_text())
@@ -95,7 +95,7 @@ def _regions(
         net = networks.load(CAM, categories, cam)
         found: dict[str, np.ndarray] = {}
         for example in activations_of(net, seen, networks.config.look("cam").one_view):
-            found[example.key] = region_ids(example.activations, example.tags, cut)
+            found[example.key] = example.region(cut)
         write_regions(partial, found)
 
     look = networks.config.look("cam").one_view

@@ -59,13 +59,13 @@ def recognise(folder: Path, names: Sequence[str] | None, output: Path | None = N
     """
     if is_ours(folder):
         return folder, []
-    if parts := list(_parts(folder, names or names_in(folder))):
+    if parts := _parts(folder, names or names_in(folder)):
         return folder, parts
     found: list[tuple[Path, list[Part]]] = []
     for place in below(folder):
         if any(place.is_relative_to(other) for other, _ in found):
             continue
-        parts = [] if is_ours(place) else list(_parts(place, names or names_in(place) or names_in(folder)))
+        parts = [] if is_ours(place) else _parts(place, names or names_in(place) or names_in(folder))
         if parts or is_ours(place):
             found.append((place, parts))
     if not found:
@@ -92,11 +92,10 @@ def _as_splits(found: Sequence[tuple[Path, list[Part]]]) -> list[Part]:
     return [replace(splits[split][0], split=split) for split in sorted(splits, key=list(SPLITS.values()).index)]
 
 
-def _parts(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    for find in (_cvat, _voc, _sbd, _json, _yolo, _labelme, _tfrecords, find_pictures):
-        if parts := list(find(folder, names)):
-            yield from parts
-            return
+def _parts(folder: Path, names: Sequence[str] | None) -> list[Part]:
+    ways = [_cvat(folder), _voc(folder, names), _sbd(folder), find_json(folder), _yolo(folder), _labelme(folder)]
+    ways += [_tfrecords(folder, names), find_pictures(folder, names)]
+    return next(filter(None, map(list, ways)), [])
 
 
 def names_in(folder: Path) -> list[str] | None:
@@ -119,7 +118,7 @@ def names_in(folder: Path) -> list[str] | None:
     return read_names(of_labelme) if of_labelme.is_file() and (folder / voc.MASKS).is_dir() else None
 
 
-def _cvat(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
+def _cvat(folder: Path) -> Iterator[Part]:
     if (folder / ANNOTATIONS).is_file() or ((folder / LABELMAP).is_file() and not _has_xml(folder)):
         yield Part("CVAT", "train", lambda: read_cvat(str(folder)))
 
@@ -134,18 +133,14 @@ def _has_xml(folder: Path) -> bool:
     return any((folder / "Annotations").rglob("*.xml"))
 
 
-def _sbd(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
+def _sbd(folder: Path) -> Iterator[Part]:
     if (folder / "img").is_dir() and (folder / "cls").is_dir():
         lists = [name for name in ("train", "val") if (folder / f"{name}.txt").is_file()]
         for split in lists or [None]:
             yield Part("SBD", split or "train", lambda split=split: read_sbd(str(folder), split))
 
 
-def _json(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
-    return find_json(folder)
-
-
-def _yolo(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
+def _yolo(folder: Path) -> Iterator[Part]:
     if (folder / DATA).is_file():
         splits = splits_of(str(folder))
         for split in splits or [None]:
@@ -159,7 +154,7 @@ def _unnamed_yolo(folder: Path) -> str | None:
     return f"{folder}: YOLO's labels/ without {DATA}; write one there that says names: [the classes, from 0]"
 
 
-def _labelme(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
+def _labelme(folder: Path) -> Iterator[Part]:
     def is_one(path: Path) -> bool:
         try:
             return is_labelme(read_json(path, "a JSON file"))

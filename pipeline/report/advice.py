@@ -11,11 +11,9 @@ from pathlib import Path
 
 from components.serving_validator.checks import ALL_BACKGROUND
 from pipeline.config.run_config import GateConfig, RunConfig
-from pipeline.execution.local_runner import ComponentRun
-from pipeline.report import facts
 from pipeline.report.evidence import FEW_LABELS, Evidence
-from pipeline.report.scoring import judged_model
-from pipeline.report.summary import Miss, RunSummary, misses
+from pipeline.report.facts import Facts, Miss
+from pipeline.report.summary import RunSummary
 from pipeline.report.templates import percent
 from trainer.config import StageConfig
 
@@ -67,35 +65,31 @@ class Advice:
         return [(title, command) for title, command in titled if command]
 
 
-def advise(
-    config: RunConfig, workdir: Path, components: list[ComponentRun], summary: RunSummary, evidence: Evidence
-) -> Advice:
+def advise(facts: Facts, summary: RunSummary, evidence: Evidence) -> Advice:
     """After a run, however it ended.
 
     Args:
-      workdir: its work folder.
-      components, summary: what it came to.
+      facts, summary: what it came to.
       evidence: see `gather`.
     """
-    run = _words("transferseg", "run", near(workdir / "config.yaml"), "--workdir", near(workdir))
-    model = judged_model(components)
+    run = _words("transferseg", "run", near(facts.workdir / "config.yaml"), "--workdir", near(facts.workdir))
     if summary.pushed_model:
         folder = near(Path(summary.pushed_model).parent)
         return Advice(near(summary.pushed_model), use=_predict(folder))
-    if any(component.error for component in components):
-        return Advice(model and near(model), go_on=run)
-    evaluation = facts.output(components, "evaluator", "evaluation")
-    missed = misses(evaluation) if evaluation else []
+    model = facts.model and near(facts.model)
+    if any(component.error for component in facts.components):
+        return Advice(model, go_on=run)
+    config, missed = facts.config, facts.misses
     if any(ALL_BACKGROUND in reason for reason in summary.refused_because):
-        return Advice(model and near(model), remedies=_remedies(config, run, workdir, summary, [], [], evidence))
+        return Advice(model, remedies=_remedies(config, run, facts.workdir, summary, [], [], evidence))
     if not missed:
-        return Advice(model and near(model), use=model and _predict(near(model)))
+        return Advice(model, use=model and _predict(model))
     worst = _worst(config, summary, missed)
     return Advice(
-        near(model),
+        model,
         [*map(_missed_in_words, missed), *(_category_in_words(name, config, summary, evidence) for name in worst)],
-        _remedies(config, run, workdir, summary, missed, worst, evidence),
-        _predict(near(model)),
+        _remedies(config, run, facts.workdir, summary, missed, worst, evidence),
+        _predict(model),
         " ".join([run, *(f"--set {setting}" for setting in _limits(config, missed))]),
         f"{run} --accept 'why this one all the same'",
     )

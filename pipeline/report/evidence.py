@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipeline.config.run_config import RunConfig
-from pipeline.execution.local_runner import ComponentRun
-from pipeline.report import facts
+from pipeline.report.facts import Facts
 from pipeline.report.scoring import Scored, scored_pictures
 from trainer.data.categories import BACKGROUND
 
@@ -67,21 +64,17 @@ def cause_of(picture: Scored) -> str:
     return f"{', '.join(missed)} was found in another place"
 
 
-def gather(workdir: Path, config: RunConfig, components: list[ComponentRun]) -> Evidence:
+def gather(facts: Facts) -> Evidence:
     """Reads it from a run's artifacts; what the run has not got is empty."""
-    categories = config.categories.resolve()
-    dataset = facts.dataset(facts.output(components, "examples")) or {}
-    by_split = dataset.get("images_per_category", {})
+    by_split = (facts.dataset or {}).get("images_per_category", {})
     trained = {
         name: sum(by_split.get(split, {}).get(name, 0) for split in ("strong", "weak"))
-        for name in categories.foreground
+        for name in facts.categories.foreground
     }
-    labels = facts.label_quality(facts.output(components, "weak_labels"), categories) or {}
-    matrix = facts.confusion(facts.output(components, "evaluator", "evaluation"), categories) or []
     predictions = {}
-    for index, (name, shares) in enumerate(matrix):
-        named = [(other, share or 0.0) for (other, _), share in zip(matrix, shares, strict=True)]
+    for index, (name, shares) in enumerate(facts.confusion):
+        named = [(other, share or 0.0) for (other, _), share in zip(facts.confusion, shares, strict=True)]
         if index != BACKGROUND:
             predictions[name] = sorted(named, key=lambda item: -item[1])
-    judged = by_split.get("eval", {})
-    return Evidence(trained, judged, labels.get("tags", {}), predictions, scored_pictures(workdir, config, components))
+    labels = (facts.labels or {}).get("tags", {})
+    return Evidence(trained, by_split.get("eval", {}), labels, predictions, scored_pictures(facts))

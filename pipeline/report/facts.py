@@ -1,13 +1,18 @@
-"""What the report says in figures: verdict, scores, counts, times, artifacts; None where the run has not got so far."""
+"""What a run's artifacts say in figures: scores, misses of the gate, counts, curves, lineage."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_model_analysis as tfma
+from tfx.types import Artifact
+from tfx.utils import path_utils
 
 from components.beam_masks.output import DEAD_LETTERS, SUMMARY
 from components.image_example_gen.write_examples import read_rejected, read_summary
@@ -15,12 +20,13 @@ from components.label_calibration.calibration_files import CURVES as CALIBRATION
 from components.mean_iou.metric import CONFUSION
 from components.weak_label_gate.label_statistics import LabelSums, label_statistics
 from components.weak_labels.examples import read_labels
+from pipeline.config.run_config import RunConfig
 from pipeline.execution.local_runner import ComponentRun
-from pipeline.report.images import Picture, colour, data_uri
-from pipeline.report.summary import RunSummary, read_table, scalars
+from pipeline.report.images import Picture, data_uri
 from trainer.data import features
 from trainer.data.categories import Categories
 from trainer.data.files import read_lines
+from trainer.metrics import known
 
 _TRAINERS = {
     "cam": "CAM classifier",
@@ -36,7 +42,7 @@ _SLICE_NAMES = {
     (features.SIZE, "medium"): "sides up to 640 pixels",
     (features.SIZE, "large"): "larger images",
 }
-
+_METRICS = {"miou": "mIoU", "weak_miou": "weak-category mIoU"}
 
 # from the end to the beginning: component, output, what it is
 _CHAIN = (
@@ -54,12 +60,31 @@ _CHAIN = (
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """How the run ended: `state` is "pushed", "refused", "failed" or "unfinished"."""
+class Miss:
+    """A threshold of the gate that a model missed.
 
-    state: str
-    headline: str
-    reasons: list[str]
+    Attributes:
+      metric: "miou" or "weak_miou".
+      value: of the model, 0..1; if `is_change`, its difference to the blessed model's, -1..1. May be nan: n/a.
+      limit: the least that was allowed.
+    """
+
+    metric: str
+    value: float
+    limit: float
+    is_change: bool
+
+    def __str__(self) -> str:
+        name = _METRICS.get(self.metric, self.metric)
+        if self.is_change:
+            return (
+                f"{name} changed by {100 * self.value:+.2f} points against the blessed model; allowed is "
+                f"{100 * self.limit:+.2f}"
+            )
+        if math.isnan(self.value):
+            return f"{name} is n/a, below the threshold {100 * self.limit:.2f} %"
+        value, limit = 100 * self.value, 100 * self.limit
+        return f"{name} is {value:.2f} %, {limit - value:.2f} points below the threshold {limit:.2f} %"
 
 
 @dataclass(frozen=True)
@@ -73,60 +98,132 @@ class Step:
     state: str
 
 
-def output(components: list[ComponentRun], name: str, key: str | None = None) -> str | None:
-    """URI of a component's output, of its only one if `key` is None; None if the component did not finish."""
-    for component in components:
-        if component.name == name and component.outputs and (key is None or key in component.outputs):
-            [artifact] = component.outputs[key] if key else next(iter(component.outputs.values()))
-            return artifact.uri
-    return None
+@dataclass(frozen=True)
+class Facts:
+    """A run and what its artifacts say, each read once, when asked for; None or empty where it did not get so far.
 
+    Attributes:
+      workdir: the run's folder.
+      components: what ran, in order, also the one that failed.
+    """
 
-def verdict(components: list[ComponentRun], summary: RunSummary) -> Verdict:
-    failed = [component.name for component in components if component.error]
-    if failed:
-        return Verdict("failed", f"Stopped in {failed[0]}", summary.refused_because)
-    if summary.pushed_model:
-        return Verdict("pushed", "Pushed whatever its scores" if summary.accepted_because else "Pushed", [])
-    if summary.refused_because:
-        return Verdict("refused", "Refused: the model was not pushed", summary.refused_because)
-    return Verdict("unfinished", "Not finished: no model was judged", [])
+    config: RunConfig
+    workdir: Path
+    components: list[ComponentRun]
 
-
-def score_rows(summary: RunSummary, categories: Categories) -> list[dict[str, Any]]:
-    """A row for each class: name, colour, supervision ("strong", "weak", ""), iou and strong_only (0..1 or None)."""
-    supervision = {"background": "", **{name: "strong" for name in categories.strong}}
-    return [
-        {
-            "name": name,
-            "colour": colour(i),
-            "supervision": supervision.get(name, "weak"),
-            "iou": iou,
-            "strong_only": summary.strong_only_per_class.get(name),
-        }
-        for i, (name, iou) in enumerate(summary.per_class.items())
-    ]
-
-
-def confusion(evaluation_uri: str | None, categories: Categories) -> list[tuple[str, list[float | None]]] | None:
-    """Rows of true classes: name and the share of its pixels by predicted class; None for a class without pixels."""
-    counts = read_table(evaluation_uri, CONFUSION) if evaluation_uri else None
-    if counts is None:
+    def artifact(self, name: str, key: str | None = None) -> Artifact | None:
+        """A component's output, its only one if `key` is None; None if the component did not finish."""
+        for component in self.components:
+            if component.name == name and component.outputs and (key is None or key in component.outputs):
+                [artifact] = component.outputs[key] if key else next(iter(component.outputs.values()))
+                return artifact
         return None
-    totals = counts.sum(axis=1)
-    return [
-        (name, [float(count / total) if total else None for count in row])
-        for name, row, total in zip(categories.names, counts, totals, strict=True)
-    ]
+
+    def output(self, name: str, key: str | None = None) -> str | None:
+        """The URI of `artifact`."""
+        artifact = self.artifact(name, key)
+        return None if artifact is None else artifact.uri
+
+    @cached_property
+    def categories(self) -> Categories:
+        return self.config.categories.resolve()
+
+    @cached_property
+    def model(self) -> str | None:
+        """Folder of the last segmentation model there is: the refined one, else the one before it."""
+        uri = self.output("p_net", "model") or self.output("segmentation", "model")
+        return uri and path_utils.serving_model_path(uri)
+
+    @cached_property
+    def dataset(self) -> dict[str, Any] | None:
+        """The examples' summary.json, and `bad`: the images that were left out (key, stage, reason)."""
+        uri = self.output("examples")
+        return None if uri is None else read_summary(uri) | {"bad": read_rejected(uri)}
+
+    @cached_property
+    def labels(self) -> dict[str, Any] | None:
+        """`label_statistics` of the weak labels, `dead` (key, stage, reason), `kept` (labels that an earlier run had
+        made already) and `confidences` (key -> 0..1)."""
+        uri = self.output("weak_labels")
+        if uri is None:
+            return None
+        records, dead = list(read_labels(uri)), read_lines(f"{uri}/{DEAD_LETTERS}")
+        inputs = {letter["key"]: () for letter in dead} | {record["key"]: record["tags"] for record in records}
+        labels = {record["key"]: record for record in records}
+        sums = (LabelSums.of_image(key, labels.get(key), tags) for key, tags in inputs.items())
+        statistics = label_statistics(LabelSums.merged(sums), self.categories)
+        statistics["kept"] = json.loads(Path(uri, SUMMARY).read_text())["kept"]
+        return statistics | {"dead": dead, "confidences": {record["key"]: record["confidence"] for record in records}}
+
+    @cached_property
+    def evaluation(self) -> dict[tuple, dict]:
+        """`read_evaluation` of the Evaluator's."""
+        uri = self.output("evaluator", "evaluation")
+        return read_evaluation(uri) if uri else {}
+
+    def table(self, name: str) -> np.ndarray | None:
+        """float64 array of a metric of the whole eval set; None in an evaluation that has not got it."""
+        array = self.evaluation.get((), {}).get(name, {}).get("arrayValue")
+        if array is None:
+            return None
+        [values] = [values for key, values in array.items() if key.endswith("Values") and values]
+        return np.array(values, np.float64).reshape(array["shape"])  # protobuf's JSON has int64 as text
+
+    @cached_property
+    def confusion(self) -> list[tuple[str, list[float | None]]]:
+        """Rows of true classes: name and the share of its pixels by predicted class; None for a class without any."""
+        counts = self.table(CONFUSION)
+        if counts is None:
+            return []
+        return [
+            (name, [float(count / total) if total else None for count in row])
+            for name, row, total in zip(self.categories.names, counts, counts.sum(axis=1), strict=True)
+        ]
+
+    @cached_property
+    def validation(self) -> Any:
+        """TFMA's ValidationResult; None without one."""
+        uri = self.output("evaluator", "evaluation")
+        return uri and tfma.load_validation_result(uri)
+
+    @cached_property
+    def misses(self) -> list[Miss]:
+        """The thresholds that the model missed; none if it was blessed, or not for its scores."""
+        found = []
+        for validated in self.validation.metric_validations_per_slice if self.validation else ():
+            for failure in validated.failures:
+                threshold, is_change = failure.metric_threshold, failure.metric_key.is_diff
+                change, least = threshold.change_threshold.absolute.value, threshold.value_threshold.lower_bound.value
+                metric = failure.metric_key.name.removeprefix("known_")
+                value = failure.metric_value.double_value.value
+                found.append(Miss(metric, value, change if is_change else least, is_change))
+        return found
+
+    @property
+    def refusals(self) -> list[str]:
+        """One line per threshold the model missed: which number, by how much. Empty when it was blessed."""
+        if self.validation is None or self.validation.validation_ok:
+            return []
+        lines = [str(miss) for miss in self.misses]
+        return lines or ["the Evaluator did not bless the model: " + " ".join(str(self.validation).split())]
 
 
-def slices(evaluation_uri: str | None) -> list[dict[str, Any]]:
+def read_evaluation(uri: str) -> dict[tuple, dict]:
+    """Slice of the eval images, () for all of them -> metric -> its value as TFMA loads it."""
+    return {key: values[""][""] for key, values in tfma.load_eval_result(uri).slicing_metrics}
+
+
+def scalars(values: dict[str, dict]) -> dict[str, float | None]:
+    """Of one slice as TFMA loads it: the metrics that are single numbers, None for n/a."""
+    numbers = {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
+    return {name: None if isinstance(v, str) else known(v) for name, v in numbers.items()}
+
+
+def slices(facts: Facts) -> list[dict[str, Any]]:
     """A row for each slice of the eval images: name, miou, weak_miou, boundary_miou (0..1 or None)."""
-    if evaluation_uri is None:
-        return []
     rows = []
-    for key, values in tfma.load_eval_result(evaluation_uri).slicing_metrics:
-        metrics = scalars(values[""][""])
+    for key, values in facts.evaluation.items():
+        metrics = scalars(values)
         name = ", ".join(_SLICE_NAMES.get((feature, value), f"{feature} {value}") for feature, value in key)
         rows.append(
             {"name": name or "all images", **{n: metrics.get(n) for n in ("miou", "weak_miou", "boundary_miou")}}
@@ -134,56 +231,19 @@ def slices(evaluation_uri: str | None) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["name"] != "all images", row["name"]))
 
 
-def dataset(examples_uri: str | None) -> dict[str, Any] | None:
-    """The examples' summary.json, and `bad`: the images that were left out (key, stage, reason)."""
-    if examples_uri is None:
-        return None
-    return read_summary(examples_uri) | {"bad": read_rejected(examples_uri)}
-
-
-def label_quality(labelled_uri: str | None, categories: Categories) -> dict[str, Any] | None:
-    """`label_statistics` of the weak labels, `dead` (key, stage, reason), `kept` (labels that an earlier run had made
-    already) and `confidences` (key -> 0..1)."""
-    if labelled_uri is None:
-        return None
-    records, dead = list(read_labels(labelled_uri)), read_lines(f"{labelled_uri}/{DEAD_LETTERS}")
-    inputs = {letter["key"]: () for letter in dead} | {record["key"]: record["tags"] for record in records}
-    labels = {record["key"]: record for record in records}
-    sums = (LabelSums.of_image(key, labels.get(key), tags) for key, tags in inputs.items())
-    statistics = label_statistics(LabelSums.merged(sums), categories)
-    statistics["kept"] = json.loads(Path(labelled_uri, SUMMARY).read_text())["kept"]
-    return statistics | {"dead": dead, "confidences": {record["key"]: record["confidence"] for record in records}}
-
-
-def curves(components: list[ComponentRun]) -> list[Picture]:
+def curves(facts: Facts) -> list[Picture]:
     """The curves that the trainers and the calibration drew."""
     pictures = []
     for name, title in _TRAINERS.items():
-        run = output(components, name, "model_run")
+        run = facts.output(name, "model_run")
         path = Path(run or "") / "curves.png"
         if run and path.exists():
             uri = data_uri("image/png", path.read_bytes())
             pictures.append(Picture(uri, f"Learning curves of the {title}: losses over the step", title))
-    calibration = output(components, "calibration")
-    if calibration:
+    if calibration := facts.output("calibration"):
         uri = data_uri("image/png", (Path(calibration) / CALIBRATION).read_bytes())
         pictures.append(Picture(uri, "Label mIoU of strong images over each value of weak labelling", "Calibration"))
     return pictures
-
-
-def times(components: list[ComponentRun], summary: RunSummary) -> list[dict[str, Any]]:
-    """A row for each component with name, state, planned_s (None: nobody knew), wall_s and share (of the longest)."""
-    longest = max((component.wall_s for component in components), default=0) or 1
-    return [
-        {
-            "name": component.name,
-            "state": component.state,
-            "planned_s": summary.planned.get(component.name),
-            "wall_s": component.wall_s,
-            "share": component.wall_s / longest,
-        }
-        for component in components
-    ]
 
 
 def lineage(components: list[ComponentRun]) -> list[Step]:

@@ -7,20 +7,16 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from tfx.utils import path_utils
 
 from components.beam_masks.masks import write_atomic
 from components.beam_masks.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import EVAL
 from components.weak_labels.examples import split_files
-from pipeline.config.run_config import RunConfig
-from pipeline.execution.local_runner import ComponentRun
-from pipeline.report import facts
+from pipeline.report.facts import Facts
 from trainer.data.categories import VOID, Categories
 from trainer.data.features import image_of, key_of, mask_of, read_examples
 from trainer.data.pictures import holds_more
@@ -54,27 +50,21 @@ class Scored:
         return float(np.mean(list(self.iou.values())))
 
 
-def judged_model(components: list[ComponentRun]) -> str | None:
-    """Folder of the last segmentation model there is: the refined one, else the one before it."""
-    uri = facts.output(components, "p_net", "model") or facts.output(components, "segmentation", "model")
-    return uri and path_utils.serving_model_path(uri)
-
-
-def scored_pictures(workdir: Path, config: RunConfig, components: list[ComponentRun]) -> list[Scored]:
+def scored_pictures(facts: Facts) -> list[Scored]:
     """The first pictures of the evaluation list under the last model, worst first; [] without a model.
 
-    They are kept in `workdir`/pictures.json until there is another model or other pictures.
+    They are kept in the work folder's pictures.json until there is another model or other pictures.
     """
-    model, examples = judged_model(components), facts.output(components, "examples")
+    model, examples = facts.model, facts.output("examples")
     if model is None or examples is None:
         return []
-    path, source = workdir / PICTURES, {"model": model, "examples": examples}
+    path, source = facts.workdir / PICTURES, {"model": model, "examples": examples}
     if path.exists():
         known = json.loads(path.read_text())
         if {name: known.get(name) for name in source} == source:
             return [Scored(**entry) for entry in known["pictures"]]
-    limit = _SCORED_SLOW if config.network.backbone == "vgg16" else _SCORED
-    found = _score(examples, model, limit, config.categories.resolve())
+    limit = _SCORED_SLOW if facts.config.network.backbone == "vgg16" else _SCORED
+    found = _score(examples, model, limit, facts.categories)
     kept = source | {"pictures": [asdict(scored) for scored in found]}
     write_atomic(str(path), f"{json.dumps(kept)}\n".encode())
     return found

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import tensorflow_model_analysis as tfma
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,14 +16,13 @@ from components.beam_masks.output import SUMMARY as LABEL_COUNTS
 from components.pusher.ledger import is_withdrawn
 from components.serving_validator.component import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
-from pipeline.report.templates import duration, percent
+from pipeline.report.facts import Facts, read_evaluation, scalars
+from pipeline.report.images import colour
+from pipeline.report.templates import duration, iou_table
 from serving.saved_model import newest_version
 from trainer.data.categories import Categories
 from trainer.data.files import is_remote
-from trainer.metrics import known
 from trainer.training.session import WARNINGS
-
-_NAMES = {"miou": "mIoU", "weak_miou": "weak-category mIoU"}
 
 
 @dataclass
@@ -55,11 +52,9 @@ class RunSummary:
         write_atomic(str(path), f"{json.dumps(asdict(self), indent=2)}\n".encode())
 
 
-def summarise(
-    components: list[ComponentRun], categories: Categories, wall_s: float, config_hash: str, run_id: str = ""
-) -> RunSummary:
+def summarise(facts: Facts, wall_s: float, config_hash: str, run_id: str = "") -> RunSummary:
     """Gathers scores, verdict and times from what the components put out."""
-    by_name = {component.name: component for component in components}
+    components, names = facts.components, facts.categories.names
     summary = RunSummary(wall_s=round(wall_s, 2), config_hash=config_hash, run_id=run_id)
     summary.components = {
         c.name: {"wall_s": round(c.wall_s, 2), "cached": c.cached, "state": c.state} for c in components
@@ -68,27 +63,22 @@ def summarise(
     summary.refused_because = [f"{component.name}: {component.error}" for component in failed]
     summary.warnings = [line for component in components for line in _warnings(component)]
 
-    serving_check = by_name.get("serving_check")
-    if serving_check and serving_check.outputs:
-        summary.serving = json.loads(Path(serving_check.output_uri("blessing"), SERVING_REPORT).read_text())
+    if serving_check := facts.output("serving_check", "blessing"):
+        summary.serving = json.loads(Path(serving_check, SERVING_REPORT).read_text())
         summary.refused_because += [f"serving check: {reason}" for reason in summary.serving.pop("reasons")]
-    evaluator = by_name.get("evaluator")
-    if evaluator and evaluator.outputs:
-        metrics = read_metrics(evaluator.output_uri("evaluation"))
+    if facts.evaluation:
+        metrics = scalars(facts.evaluation[()])
         for name in ("miou", "strong_miou", "weak_miou", "boundary_miou"):
             setattr(summary, name, metrics.get(name))
-        summary.per_class = {name: metrics.get(f"iou/{name}") for name in categories.names}
-        summary.refused_because += refusals(evaluator.output_uri("evaluation"))
-    strong_only = by_name.get("evaluator_strong_only")
-    if strong_only and strong_only.outputs:
-        metrics = read_metrics(strong_only.output_uri("evaluation"))
+        summary.per_class = {name: metrics.get(f"iou/{name}") for name in names}
+        summary.refused_because += facts.refusals
+    if strong_only := facts.output("evaluator_strong_only", "evaluation"):
+        metrics = scalars(read_evaluation(strong_only)[()])
         summary.strong_only_miou = metrics.get("miou")
-        summary.strong_only_per_class = {name: metrics.get(f"iou/{name}") for name in categories.names}
-    pusher = by_name.get("pusher")
-    if pusher and pusher.outputs:
-        [push] = pusher.outputs["pushed_model"]
-        if push.get_int_custom_property("pushed"):
-            of_push(push.get_string_custom_property("pushed_destination"), summary)
+        summary.strong_only_per_class = {name: metrics.get(f"iou/{name}") for name in names}
+    push = facts.artifact("pusher", "pushed_model")
+    if push is not None and push.get_int_custom_property("pushed"):
+        of_push(push.get_string_custom_property("pushed_destination"), summary)
     return summary
 
 
@@ -121,106 +111,29 @@ def _warnings(component: ComponentRun) -> list[str]:
     return [f"{component.name}: {line}" for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def read_metrics(evaluation_uri: str) -> dict[str, float | None]:
-    """Scalar metrics of the whole eval set by name; None for n/a."""
-    return scalars(_of_all_images(evaluation_uri))
-
-
-def read_table(evaluation_uri: str, name: str) -> np.ndarray | None:
-    """float64 array of a metric of the whole eval set; None in an evaluation that has not got it."""
-    array = _of_all_images(evaluation_uri).get(name, {}).get("arrayValue")
-    if array is None:
-        return None
-    [values] = [values for key, values in array.items() if key.endswith("Values") and values]
-    return np.array(values, np.float64).reshape(array["shape"])  # protobuf's JSON has int64 as text
-
-
-def _of_all_images(evaluation_uri: str) -> dict:
-    result = tfma.load_eval_result(evaluation_uri)
-    [(_, values)] = [item for item in result.slicing_metrics if item[0] == ()]
-    return values[""][""]
-
-
-def scalars(values: dict[str, dict]) -> dict[str, float | None]:
-    """Of one slice as TFMA loads it: the metrics that are single numbers, None for n/a."""
-    numbers = {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
-    return {name: None if isinstance(v, str) else known(v) for name, v in numbers.items()}
-
-
-@dataclass(frozen=True)
-class Miss:
-    """A threshold of the gate that a model missed.
-
-    Attributes:
-      metric: "miou" or "weak_miou".
-      value: of the model, 0..1; if `is_change`, its difference to the blessed model's, -1..1. May be nan: n/a.
-      limit: the least that was allowed.
-    """
-
-    metric: str
-    value: float
-    limit: float
-    is_change: bool
-
-    def __str__(self) -> str:
-        name = _NAMES.get(self.metric, self.metric)
-        if self.is_change:
-            return (
-                f"{name} changed by {100 * self.value:+.2f} points against the blessed model; allowed is "
-                f"{100 * self.limit:+.2f}"
-            )
-        if math.isnan(self.value):
-            return f"{name} is n/a, below the threshold {100 * self.limit:.2f} %"
-        value, limit = 100 * self.value, 100 * self.limit
-        return f"{name} is {value:.2f} %, {limit - value:.2f} points below the threshold {limit:.2f} %"
-
-
-def misses(evaluation_uri: str) -> list[Miss]:
-    """The thresholds that the model missed; none if it was blessed, or not for its scores."""
-    result = tfma.load_validation_result(evaluation_uri)
-    found = []
-    for validated in result.metric_validations_per_slice if result else ():
-        for failure in validated.failures:
-            threshold, is_change = failure.metric_threshold, failure.metric_key.is_diff
-            change, least = threshold.change_threshold.absolute.value, threshold.value_threshold.lower_bound.value
-            metric = failure.metric_key.name.removeprefix("known_")
-            value = failure.metric_value.double_value.value
-            found.append(Miss(metric, value, change if is_change else least, is_change))
-    return found
-
-
-def refusals(evaluation_uri: str) -> list[str]:
-    """One line per threshold the model missed: which number, by how much. Empty when it was blessed."""
-    result = tfma.load_validation_result(evaluation_uri)
-    if result is None or result.validation_ok:
-        return []
-    lines = [str(miss) for miss in misses(evaluation_uri)]
-    return lines or ["the Evaluator did not bless the model: " + " ".join(str(result).split())]
+def score_rows(summary: RunSummary, categories: Categories) -> list[dict[str, Any]]:
+    """A row for each class: name, colour, supervision ("strong", "weak", ""), iou and strong_only (0..1 or None)."""
+    supervision = {"background": "", **{name: "strong" for name in categories.strong}}
+    return [
+        {
+            "name": name,
+            "colour": colour(i),
+            "supervision": supervision.get(name, "weak"),
+            "iou": iou,
+            "strong_only": summary.strong_only_per_class.get(name),
+        }
+        for i, (name, iou) in enumerate(summary.per_class.items())
+    ]
 
 
 def print_summary(summary: RunSummary, categories: Categories, console: Console) -> None:
     """The closing table: IoU per class and means, then time per component."""
-    compare = summary.strong_only_miou is not None
-    table = Table(title="IoU of each category, percent", title_justify="left")
-    table.add_column("category")
-    table.add_column("learned from")
-    table.add_column("IoU", justify="right")
-    if compare:
-        table.add_column("without tagged pictures", justify="right")
-    strong = set(categories.strong)
-    for name, value in summary.per_class.items():
-        kind = "" if name == "background" else "masks" if name in strong else "tags"
-        row = [escape(name), kind, percent(value)]
-        table.add_row(*row, *([percent(summary.strong_only_per_class.get(name))] if compare else []))
-    table.add_section()
     means = {"mean of those with masks": summary.strong_miou, "mean of those with tags": summary.weak_miou}
-    for name, value in means.items():
-        table.add_row(name, "", percent(value), *([""] if compare else []))
-    table.add_row(
-        "mean", "", percent(summary.miou), *([percent(summary.strong_only_miou)] if compare else []), style="bold"
-    )
+    columns = {"IoU": (summary.per_class, means | {"mean": summary.miou})}
+    if summary.strong_only_miou is not None:
+        columns["without tagged pictures"] = summary.strong_only_per_class, {"mean": summary.strong_only_miou}
     if summary.per_class:
-        console.print(table)
+        console.print(iou_table("IoU of each category, percent", categories, columns))
     for warning in summary.warnings:
         console.print(f"[yellow]warning[/] {escape(warning)}")
 

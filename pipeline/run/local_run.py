@@ -22,6 +22,7 @@ from pipeline.execution.metadata_store import FILE
 from pipeline.graph import training_hash
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
+from pipeline.report.facts import Facts
 from pipeline.report.model_card import describe
 from pipeline.report.page import write_report
 from pipeline.report.summary import RunSummary, print_summary, summarise
@@ -99,7 +100,6 @@ def _leave(summary: RunSummary, components: list[ComponentRun], config: RunConfi
 
 
 def _run(config: RunConfig, workdir: Path, console: Console, run_id: str, dag: Pipeline) -> RunSummary:
-    categories = config.categories.resolve()
     write_atomic(str(workdir / "config.yaml"), dump_config(config).encode())
     lines = RunLines(run_id)
     log_to_file(workdir / "run.log", lines)
@@ -134,17 +134,18 @@ def _run(config: RunConfig, workdir: Path, console: Console, run_id: str, dag: P
     except OSError as error:  # a disk that is full or not ours: no fault, and the report shows how far it came
         fault = error
     finally:
-        summary = summarise(runner.components, categories, time.monotonic() - start, training_hash(config), run_id)
+        facts = Facts(config, workdir, runner.components)
+        summary = summarise(facts, time.monotonic() - start, training_hash(config), run_id)
         states = {name: entry["state"] for name, entry in summary.components.items()}
         summary.planned = {name: seconds for name, seconds in planned.items() if states.get(name) == "done"}
         summary.accepted_because = config.gate.accept if summary.pushed_model else None
         if failure := _leave(summary, runner.components, config, workdir):
             console.print(f"[yellow]warning[/] {escape(failure)}", highlight=False, soft_wrap=True)
-    describe(config, runner.components, summary)
-    evidence = gather(workdir, config, runner.components)
-    advice = advise(config, workdir, runner.components, summary, evidence)
-    report = write_report(workdir, config, runner.components, summary, evidence, advice)
-    print_summary(summary, categories, console)
+    describe(facts, summary)
+    evidence = gather(facts)
+    advice = advise(facts, summary, evidence)
+    report = write_report(facts, summary, evidence, advice)
+    print_summary(summary, facts.categories, console)
     print_closing(summary, advice, report, console)
     for reason in summary.refused_because:
         _LOG.error("not pushed: %s", reason)

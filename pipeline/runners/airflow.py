@@ -22,6 +22,7 @@ from components.beam_masks.lock import locked
 from pipeline.config.run_config import dump_config, load_config
 from pipeline.execution.local_runner import build, components_of, folders_in, launch
 from pipeline.graph import create_pipeline, training_hash
+from pipeline.report.facts import Facts
 from pipeline.report.model_card import describe
 from pipeline.report.summary import summarise
 from pipeline.run.readiness import make_ready
@@ -89,9 +90,8 @@ def run_component(config: str, workdir: str, name: str, run_id: str) -> None:
             if launch(pipeline, node) is None:
                 raise AirflowSkipException(f"{name}: its condition did not hold")
             if name == "pusher":
-                components = components_of(pipeline, run_id)
-                categories = values.categories.resolve()
-                describe(values, components, summarise(components, categories, 0.0, training_hash(values), run_id))
+                facts = Facts(values, folder, components_of(pipeline, run_id))
+                describe(facts, summarise(facts, 0.0, training_hash(values), run_id))
     except (UserError, TooManyFaults) as error:
         raise AirflowFailException(str(error)) from None
 

@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tfx.orchestration.kubeflow.v2 import compiler_utils
@@ -24,15 +24,15 @@ from components.data_gate.component import DataBlessing
 from components.weak_label_gate.component import LabelBlessing
 from trainer.errors import UserError
 
+# Start of a URI -> start of the path where its content is found.
 MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 
 
-def run_step(arguments: Sequence[str], mounts: Mapping[str, str] = MOUNTS) -> None:
+def run_step(arguments: Sequence[str]) -> None:
     """Runs an executor as its container's command line says, and writes its outputs and their metadata.
 
     Args:
       arguments: those that TFX compiles (executor class, invocation, inputs), then Beam's options.
-      mounts: start of a URI -> start of the path where its content is found.
 
     Raises:
       UserError, TooManyFaults: the component refused its input.
@@ -46,9 +46,9 @@ def run_step(arguments: Sequence[str], mounts: Mapping[str, str] = MOUNTS) -> No
 
     invocation = json.loads(flags.json_serialized_invocation_args)
     for artifact in _artifacts(invocation.get("inputs", {})).values():
-        artifact["uri"] = _folder(artifact["uri"], mounts)
+        artifact["uri"] = _folder(artifact["uri"])
     outputs = {key: artifact["uri"] for key, artifact in _artifacts(invocation["outputs"]).items()}
-    metadata = Path(_folder(invocation["outputs"]["outputFile"], mounts))
+    metadata = Path(_folder(invocation["outputs"]["outputFile"]))
     with tempfile.TemporaryDirectory() as scratch:
         for key, artifact in _artifacts(invocation["outputs"]).items():
             artifact["uri"] = f"{scratch}/{key}"
@@ -60,7 +60,7 @@ def run_step(arguments: Sequence[str], mounts: Mapping[str, str] = MOUNTS) -> No
         result = json.loads(found.read_text())
         for key, artifact in _artifacts(result).items():
             artifact["uri"] = outputs[key]
-            _copy_files(Path(scratch, key), Path(_folder(outputs[key], mounts)))
+            _copy_files(Path(scratch, key), Path(_folder(outputs[key])))
     metadata.parent.mkdir(parents=True, exist_ok=True)
     metadata.write_text(json.dumps(result))
 
@@ -79,8 +79,8 @@ def _copy_files(source: Path, target: Path) -> None:
             shutil.copyfile(path, copy)
 
 
-def _folder(uri: str, mounts: Mapping[str, str]) -> str:
-    for start, folder in mounts.items():
+def _folder(uri: str) -> str:
+    for start, folder in MOUNTS.items():
         if uri.startswith(start):
             return folder + uri.removeprefix(start)
     return uri

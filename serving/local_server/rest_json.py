@@ -54,7 +54,7 @@ def to_arrays(request: Request, signature: meta_graph_pb2.SignatureDef) -> dict[
     Raises:
       ServingError: INVALID_ARGUMENT; the values do not fit the signature's inputs, or base64 is broken.
     """
-    columns = _columns_of_rows(request.values, signature) if request.by_row else request.values
+    columns = _columns_of_rows(request.values) if request.by_row else request.values
     if not _is_named(columns):
         if len(signature.inputs) != 1:
             raise invalid(f"name the inputs: {', '.join(sorted(signature.inputs))}")
@@ -80,7 +80,7 @@ def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and set(value) != {"b64"}
 
 
-def _columns_of_rows(rows: list, signature: meta_graph_pb2.SignatureDef) -> Any:
+def _columns_of_rows(rows: list) -> Any:
     named = [_is_named(row) for row in rows]
     if not any(named):
         return rows

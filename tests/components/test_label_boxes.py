@@ -33,7 +33,7 @@ def folder(tmp_path):
 def label(models, folder, *lines, **how):
     (folder / "boxes.csv").write_text(HEADER + "\n".join(lines) + "\n")
     places = folder / "images", folder / "tags.csv", folder / "out"
-    return label_folder(models["l_net"], models["cam"], *places, boxes_csv=folder / "boxes.csv", **how)
+    return label_folder(models["l_net"], models["cam"], *places, boxes=folder / "boxes.csv", **how)
 
 
 def line(name, category, corners):

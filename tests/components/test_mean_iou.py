@@ -12,7 +12,7 @@ from components.image_example_gen import voc
 from components.image_example_gen.records import read_record
 from components.mean_iou.eval_config import make_eval_config
 from components.mean_iou.metric import MeanIoU
-from pipeline.report.summary import scalars
+from pipeline.report.facts import scalars
 from serving.export import export_segmentation
 from serving.prediction_counts import counted
 from trainer.data import features

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow  # whole Beam jobs
 
 def label(models, folder, output="out", **options):
     arguments = {"l_net": models["l_net"], "cam": models["cam"], **options}
-    return label_folder(images=folder / "images", tags_csv=folder / "tags.csv", output=folder / output, **arguments)
+    return label_folder(images=folder / "images", tags=folder / "tags.csv", output=folder / output, **arguments)
 
 
 def read_mask(path):

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from stand_ins import seeing_discs, trainers
 
 from pipeline.config.run_config import make_config
 from pipeline.runners.kubeflow import compile_pipeline
-from pipeline.runners.step import run_step
+from pipeline.runners.step import MOUNTS, run_step
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.e2e
@@ -66,7 +67,8 @@ class Backend:
         container = self.spec["deploymentSpec"]["executors"][f"{name}_executor"]["container"]
         assert container["command"] == ["python", "-m", "pipeline.runners.step"]
         arguments = [json.dumps(invocation) if argument == "{{$}}" else argument for argument in container["args"]]
-        run_step(arguments, self.mounts)
+        with mock.patch.dict(MOUNTS, self.mounts):
+            run_step(arguments)
         written = json.loads(Path(self.mounts["s3://"], f"runs/{name}/executor_output.json").read_text())
         for key, one in produced.items():
             [update] = written["artifacts"][key]["artifacts"]

@@ -24,8 +24,9 @@ from pipeline.config.run_config import make_config
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.advice import advise
 from pipeline.report.evidence import gather
+from pipeline.report.facts import Facts, read_evaluation, scalars
 from pipeline.report.page import write_report
-from pipeline.report.summary import RunSummary, read_metrics
+from pipeline.report.summary import RunSummary
 from serving.export import export_maps, export_segmentation
 from trainer.data import features
 from trainer.data.categories import Categories
@@ -147,7 +148,7 @@ def finished_run(root: Path) -> list[ComponentRun]:
 
 def summary_of(components, **values):
     """A pushed run's summary with the real scores."""
-    metrics = read_metrics(components[-1].output_uri("evaluation"))
+    metrics = scalars(read_evaluation(components[-1].output_uri("evaluation"))[()])
     per_class = {name: metrics[f"iou/{name}"] for name in CATEGORIES.names}
     means = {name: metrics[name] for name in ("miou", "strong_miou", "weak_miou")}
     return RunSummary(per_class=per_class, config_hash="abc123", wall_s=99.0, **means, **values)
@@ -179,6 +180,6 @@ class Page(HTMLParser):
 
 def written_report(workdir, components, summary):
     """`write_report` as a run calls it."""
-    evidence = gather(workdir, CONFIG, components)
-    advice = advise(CONFIG, workdir, components, summary, evidence)
-    return write_report(workdir, CONFIG, components, summary, evidence, advice)
+    facts = Facts(CONFIG, workdir, components)
+    evidence = gather(facts)
+    return write_report(facts, summary, evidence, advise(facts, summary, evidence))

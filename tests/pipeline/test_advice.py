@@ -11,8 +11,9 @@ from pipeline.config.run_config import GateConfig, make_config
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report import advice
 from pipeline.report.evidence import Evidence, cause_of
+from pipeline.report.facts import Facts, Miss
 from pipeline.report.scoring import Scored
-from pipeline.report.summary import Miss, RunSummary
+from pipeline.report.summary import RunSummary
 from pipeline.run.closing import print_closing
 
 LABEL = {"labelled": 20, "present": 18, "presence": 0.9}
@@ -78,15 +79,14 @@ def test_a_config_takes_all_proposed_limits_together(drop):
         assert make_config(values, "test").gate.min_weak_miou is None
 
 
-def told(tmp_path, monkeypatch, config, miss, evidence):
+def told(tmp_path, config, miss, evidence):
     """The closing lines of a run that was refused."""
-    monkeypatch.setattr(advice, "misses", lambda uri: [miss])
-    monkeypatch.setattr(advice, "judged_model", lambda components: str(tmp_path / "model"))
-    monkeypatch.setattr(advice.facts, "output", lambda *_: "evaluation")
+    facts = Facts(config, tmp_path / "run", [])
+    vars(facts).update(misses=[miss], model=str(tmp_path / "model"))  # as if read already
     summary = RunSummary(miou=0.4, strong_miou=0.6, weak_miou=0.05, refused_because=[str(miss)])
     summary.per_class = {"background": 0.9, "cat": 0.6, "dog": 0.0, "cow": 0.1}
     screen = io.StringIO()
-    found = advice.advise(config, tmp_path / "run", [], summary, evidence)
+    found = advice.advise(facts, summary, evidence)
     print_closing(summary, found, tmp_path / "report.html", Console(file=screen, width=40))
     return found, screen.getvalue()
 
@@ -94,8 +94,8 @@ def told(tmp_path, monkeypatch, config, miss, evidence):
 MISS = Miss("weak_miou", 0.05, 0.2, False)
 
 
-def test_a_refused_model_is_explained_and_every_command_is_one_line(tmp_path, monkeypatch):
-    found, screen = told(tmp_path, monkeypatch, CONFIG, MISS, evidence_of(trained={"dog": 4, "cow": 50}))
+def test_a_refused_model_is_explained_and_every_command_is_one_line(tmp_path):
+    found, screen = told(tmp_path, CONFIG, MISS, evidence_of(trained={"dog": 4, "cow": 50}))
     assert found.reasons[0] == "The mean IoU of the categories learned from tags is 5.0 %; the gate asks for 20.0 %."
     assert found.reasons[1].startswith("dog: 0.0 %, learned from tags of 4 pictures, judged by 9; 80 % of its pixels")
     assert "More tagged pictures of dog: 4 are few" in found.remedies[0].text and len(found.remedies) == 2
@@ -106,18 +106,20 @@ def test_a_refused_model_is_explained_and_every_command_is_one_line(tmp_path, mo
     assert f"The refused model lies in {tmp_path}/model" in lines
 
 
-def test_remedies_follow_from_the_data(tmp_path, monkeypatch):
+def test_remedies_follow_from_the_data(tmp_path):
     labels = {"dog": LABEL | {"present": 5, "presence": 0.25}}
-    found, _ = told(tmp_path, monkeypatch, CONFIG, MISS, evidence_of(labels=labels))
+    found, _ = told(tmp_path, CONFIG, MISS, evidence_of(labels=labels))
     assert "maps={extra_scales" in found.remedies[0].commands[0] and "review export" in found.remedies[1].commands[0]
     random = make_config(CONFIG.model_dump() | {"network": {"backbone": "mobilenet_v2", "weights": None}}, "test")
-    found, _ = told(tmp_path, monkeypatch, random, MISS, evidence_of())
+    found, _ = told(tmp_path, random, MISS, evidence_of())
     assert found.remedies[0].commands[0].endswith("--set network.weights=imagenet")
 
 
 def test_a_pushed_and_a_stopped_run(tmp_path):
-    pushed = advice.advise(CONFIG, tmp_path, [], RunSummary(pushed_model=f"{tmp_path}/serving/pets/7"), evidence_of())
+    pushed = advice.advise(
+        Facts(CONFIG, tmp_path, []), RunSummary(pushed_model=f"{tmp_path}/serving/pets/7"), evidence_of()
+    )
     assert f"--model {tmp_path}/serving/pets --images" in pushed.use and not pushed.reasons
     failed = ComponentRun("label_gate", error=RuntimeError("no labels"))
-    stopped = advice.advise(CONFIG, tmp_path, [failed], RunSummary(), evidence_of())
+    stopped = advice.advise(Facts(CONFIG, tmp_path, [failed]), RunSummary(), evidence_of())
     assert stopped.go_on == f"transferseg run {tmp_path}/config.yaml --workdir {tmp_path}" and not stopped.again

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from finished_run import CATEGORIES, CONFIG, summary_of
 
+from pipeline.report.facts import Facts
 from pipeline.report.model_card import model_card, write_model_card
 from pipeline.report.templates import percent
 from serving.saved_model import MODEL_CARD
@@ -21,9 +22,9 @@ def tables(card: str) -> dict[str, list[str]]:
     return {row[0].strip("* "): [cell.strip("* ") for cell in row[1:]] for row in rows}
 
 
-def test_the_card_says_what_the_run_measured(finished):
+def test_the_card_says_what_the_run_measured(finished, tmp_path):
     summary = summary_of(finished, pushed_model="/m/7", serving=SERVING, warnings=["p_net: collapsed"])
-    card = model_card(CONFIG, finished, summary)
+    card = model_card(Facts(CONFIG, tmp_path, finished), summary)
     found = tables(card)
     for name, value in summary.per_class.items():
         assert percent(value) in found[name] or name in CATEGORIES.foreground
@@ -39,9 +40,9 @@ def test_the_card_says_what_the_run_measured(finished):
     assert poor == set(re.findall(r"- (\w+) is poor", card))
 
 
-def test_tables_are_whole(finished):
+def test_tables_are_whole(finished, tmp_path):
     """Every table has a head, a rule and rows of as many cells, with no blank line inside."""
-    card = model_card(CONFIG, finished, summary_of(finished, pushed_model="/m/7"))
+    card = model_card(Facts(CONFIG, tmp_path, finished), summary_of(finished, pushed_model="/m/7"))
     blocks = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
     assert len(blocks) == 2
     for block in blocks:
@@ -53,9 +54,9 @@ def test_tables_are_whole(finished):
 def test_a_pushed_version_gets_one_card_and_keeps_it(finished, tmp_path):
     (tmp_path / "7" / "assets.extra").mkdir(parents=True)
     summary = summary_of(finished, pushed_model=str(tmp_path / "7"))
-    path = write_model_card(CONFIG, finished, summary)
+    path = write_model_card(Facts(CONFIG, tmp_path, finished), summary)
     assert path == tmp_path / "7" / MODEL_CARD
     Path(path).write_text("edited by hand")
-    write_model_card(CONFIG, finished, summary)
+    write_model_card(Facts(CONFIG, tmp_path, finished), summary)
     assert path.read_text() == "edited by hand"
-    assert write_model_card(CONFIG, finished, summary_of(finished)) is None
+    assert write_model_card(Facts(CONFIG, tmp_path, finished), summary_of(finished)) is None

@@ -6,12 +6,13 @@ import re
 
 import numpy as np
 import pytest
-from finished_run import CATEGORIES, Page, artifact, summary_of, write_split, written_report
+from finished_run import CONFIG, Page, artifact, summary_of, write_split, written_report
 from PIL import Image
 from rich.console import Console
 from tfx.types import standard_artifacts
 
 from pipeline.execution.local_runner import ComponentRun
+from pipeline.report.facts import Facts
 from pipeline.report.summary import RunSummary, print_summary, summarise
 from trainer.data import features
 from trainer.data.categories import from_lists, palette
@@ -80,7 +81,7 @@ def test_figures_of_the_run_are_there(page, finished):
 
 
 def test_what_a_trainer_warned_of_is_there(finished, tmp_path):
-    summary = summarise(finished, CATEGORIES, 1.0, "abc123")
+    summary = summarise(Facts(CONFIG, tmp_path, finished), 1.0, "abc123")
     assert summary.warnings == ["p_net: P-Net's accuracy stayed at 1.0"]
     assert "Warning: p_net: P-Net's accuracy" in Page(written_report(tmp_path, finished, summary)).text
 

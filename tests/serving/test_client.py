@@ -140,9 +140,9 @@ def test_overlay_colours_the_foreground_only():
     mask = Image.fromarray(np.zeros((20, 30), np.uint8), "P")
     mask.putpalette([0, 0, 0, 200, 100, 50])
     mask.paste(1, (0, 0, 10, 20))
-    drawn = np.asarray(Image.open(io.BytesIO(overlay_png(encode(image), encode(mask), 0.25))))
+    drawn = np.asarray(Image.open(io.BytesIO(overlay_png(encode(image), encode(mask)))))
     np.testing.assert_array_equal(drawn[:, 10:], image[:, 10:])
-    np.testing.assert_allclose(drawn[:, :10], image[:, :10] * 0.75 + np.array([200, 100, 50]) * 0.25, atol=1)
+    np.testing.assert_allclose(drawn[:, :10], image[:, :10] * 0.5 + np.array([200, 100, 50]) * 0.5, atol=1)
 
 
 def test_the_client_does_without_tensorflow():

@@ -34,7 +34,7 @@ def mean(total: Total) -> tf.Tensor:
 def made_up_batch(size: int = 65) -> dict[str, tf.Tensor]:
     """Images with a photograph's statistics; labels, background as often as in VOC, and tags by chance."""
     rng = np.random.default_rng(0)
-    made = made_up_images(2, size)
+    made = made_up_images(size)
     grid = (2, size // 8 + 1, size // 8 + 1)
     labels = (
         np.where(rng.random(grid) < 0.7, 0, rng.integers(1, CLASSES, grid)).repeat(8, 1).repeat(8, 2)[:, :size, :size]

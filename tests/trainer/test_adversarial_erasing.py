@@ -39,8 +39,8 @@ def read(path):
 
 def test_the_hottest_tag_wins_where_it_reaches_the_cut():
     activations = np.array([[[255, 0], [100, 200], [50, 40]]], np.uint8)
-    np.testing.assert_array_equal(region_ids(activations, [3, 7], 0.5), [[3, 7, 0]])
-    np.testing.assert_array_equal(region_ids(activations, [3, 7], 0.1), [[3, 7, 3]])
+    np.testing.assert_array_equal(region_ids(activations, [3, 7], 127.5), [[3, 7, 0]])
+    np.testing.assert_array_equal(region_ids(activations, [3, 7], 25.5), [[3, 7, 3]])
 
 
 def test_the_earlier_round_wins_a_pixel():
@@ -54,7 +54,7 @@ def test_the_cut_with_the_best_iou_is_found():
     activations = np.full((10, 10, 1), 60, np.uint8)  # .24 of the maximum on the ground
     activations[:4] = 120  # .47 on the object
     activations[0, 0] = 255
-    assert 0.25 <= best_cut([Activated("a", [5], activations, truth)], 6) <= 0.45
+    assert 0.25 <= best_cut([Activated("a", [5], activations, truth)], Activated.region, 6) <= 0.45
 
 
 def test_saliency_decides_the_background_and_what_contradicts_it_is_void():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.baselines.dense_crf import CrfSettings, Lattice, dense_crf
+from trainer.baselines import dense_crf as crf
+from trainer.baselines.dense_crf import Lattice, dense_crf
 
 
 def exact(features, values):
@@ -56,21 +57,24 @@ def test_outlines_move_to_the_edges_of_the_picture():
     assert before < 0.9 and after > 0.97
 
 
-def test_without_weights_nothing_changes():
+def test_without_weights_nothing_changes(monkeypatch):
     image, probabilities, _ = scene()
-    refined = dense_crf(image, probabilities, CrfSettings(bilateral_weight=0, spatial_weight=0))
+    monkeypatch.setattr(crf, "BILATERAL_WEIGHT", 0)
+    monkeypatch.setattr(crf, "SPATIAL_WEIGHT", 0)
+    refined = dense_crf(image, probabilities)
     np.testing.assert_allclose(refined, probabilities, rtol=1e-4)
 
 
-def test_mean_field_equals_the_exact_one_in_its_decisions():
+def test_mean_field_equals_the_exact_one_in_its_decisions(monkeypatch):
     """All pairs, by definition: normalised kernels, Potts model, ten updates."""
     image, probabilities, _ = scene()
     image, probabilities = image[10:34:2, 12:36:2], probabilities[10:34:2, 12:36:2]
-    settings = CrfSettings(bilateral_xy=20.0, bilateral_rgb=20.0)
-    ours = dense_crf(image, probabilities, settings)
+    monkeypatch.setattr(crf, "BILATERAL_XY", 20.0)
+    monkeypatch.setattr(crf, "BILATERAL_RGB", 20.0)
+    ours = dense_crf(image, probabilities)
     height, width = image.shape[:2]
     places = np.indices((height, width)).reshape(2, -1).T.astype(float)
-    features = [np.hstack([places / 20, image.reshape(-1, 3) / 20.0]), places / settings.spatial_xy]
+    features = [np.hstack([places / 20, image.reshape(-1, 3) / 20.0]), places / crf.SPATIAL_XY]
     kernels = []
     for feature in features:
         kernel = exact(feature, np.eye(len(feature)))
@@ -78,7 +82,7 @@ def test_mean_field_equals_the_exact_one_in_its_decisions():
         kernels.append(norm[:, None] * kernel * norm)
     unary = np.log(probabilities.reshape(-1, 2))
     q = probabilities.reshape(-1, 2)
-    for _ in range(settings.iterations):
+    for _ in range(crf.ITERATIONS):
         scores = unary + 4.0 * kernels[0] @ q + 3.0 * kernels[1] @ q
         q = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     assert (ours.reshape(-1, 2).argmax(1) == q.argmax(1)).mean() > 0.97

@@ -6,9 +6,10 @@ trained on what is left. The union of the regions is the label; there is no L-Ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -42,6 +43,10 @@ class Activated:
     activations: np.ndarray
     truth: np.ndarray | None
 
+    def region(self, cut: float) -> np.ndarray:
+        """`region_ids` from this share of the maximum on."""
+        return region_ids(self.activations, self.tags, 255 * cut)
+
 
 def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> Iterator[Activated]:
     """What a classifier sees of each tag, in one view, in the tagged images behind the TFRecord patterns."""
@@ -58,18 +63,18 @@ def activations_of(cam: tf.keras.Model, patterns: Sequence[str], look: Look) -> 
     yield from in_threads(activated, (example for example in read_examples(patterns) if tags_of(example)))
 
 
-def region_ids(activations: np.ndarray, tags: Sequence[int], cut: float) -> np.ndarray:
-    """The hottest tag where its activation reaches `cut` (0..1), else background: [H, W, K] -> uint8 [H, W]."""
+def region_ids(activations: np.ndarray, tags: Sequence[int], least: float) -> np.ndarray:
+    """The hottest tag where its activation reaches `least`, else background: [H, W, K] -> uint8 [H, W]."""
     ids = np.asarray(tags, np.uint8)[activations.argmax(-1)]
-    return np.where(activations.max(-1) >= 255 * cut, ids, np.uint8(BACKGROUND))
+    return np.where(activations.max(-1) >= least, ids, np.uint8(BACKGROUND))
 
 
-def best_cut(images: Iterable[Activated], num_classes: int) -> float:
-    """The cut with the highest mIoU on images that have a mask, over the classes these have."""
+def best_cut(images: Iterable[Any], ids_of: Callable[[Any, float], np.ndarray], num_classes: int) -> float:
+    """The cut with the highest mIoU on images that have a mask, their `truth`, over the classes these have."""
     confusion = np.zeros((len(CUTS), num_classes, num_classes + 1), np.int64)
     for image in images:
         for counts, cut in zip(confusion, CUTS, strict=True):
-            counts += confusion_matrix(image.truth, region_ids(image.activations, image.tags, cut), num_classes)
+            counts += confusion_matrix(image.truth, ids_of(image, cut), num_classes)
     present = np.flatnonzero(confusion[0].sum(1))
     return float(CUTS[int(np.argmax([np.nanmean(class_iou(counts)[present]) for counts in confusion]))])
 

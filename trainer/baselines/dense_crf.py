@@ -6,27 +6,17 @@ Mean-field inference with a Potts model and two Gaussian kernels, filtered on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import scipy.sparse
 
 _EPSILON = 1e-20
+# DeepLab's weights, standard deviations (pixels, and levels of 0..255) and iterations.
+BILATERAL_WEIGHT, BILATERAL_XY, BILATERAL_RGB = 4.0, 121.0, 5.0
+SPATIAL_WEIGHT, SPATIAL_XY = 3.0, 3.0
+ITERATIONS = 10
 
 
-@dataclass(frozen=True)
-class CrfSettings:
-    """Weights, standard deviations (pixels, and levels of 0..255) and iterations; defaults are DeepLab's."""
-
-    bilateral_weight: float = 4.0
-    bilateral_xy: float = 121.0
-    bilateral_rgb: float = 5.0
-    spatial_weight: float = 3.0
-    spatial_xy: float = 3.0
-    iterations: int = 10
-
-
-def dense_crf(image: np.ndarray, probabilities: np.ndarray, settings: CrfSettings | None = None) -> np.ndarray:
+def dense_crf(image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Refines the class probabilities of an image's pixels.
 
     Args:
@@ -36,18 +26,17 @@ def dense_crf(image: np.ndarray, probabilities: np.ndarray, settings: CrfSetting
     Returns:
       float32 [H, W, C], likewise.
     """
-    settings = settings or CrfSettings()
     height, width, classes = probabilities.shape
     places = np.indices((height, width)).reshape(2, -1).T.astype(np.float32)
     colours = image.reshape(-1, 3).astype(np.float32)
-    bilateral = np.hstack([places / settings.bilateral_xy, colours / settings.bilateral_rgb])
+    bilateral = np.hstack([places / BILATERAL_XY, colours / BILATERAL_RGB])
     kernels = [
-        (settings.bilateral_weight, _Normalised(Lattice(bilateral))),
-        (settings.spatial_weight, _Normalised(Lattice(places / settings.spatial_xy))),
+        (BILATERAL_WEIGHT, _Normalised(Lattice(bilateral))),
+        (SPATIAL_WEIGHT, _Normalised(Lattice(places / SPATIAL_XY))),
     ]
     unary = np.log(np.maximum(probabilities.reshape(-1, classes), _EPSILON)).astype(np.float32)
     q = probabilities.reshape(-1, classes).astype(np.float32)
-    for _ in range(settings.iterations):
+    for _ in range(ITERATIONS):
         scores = unary + sum(weight * kernel(q) for weight, kernel in kernels)
         scores = np.exp(scores - scores.max(1, keepdims=True))
         q = scores / scores.sum(1, keepdims=True)

@@ -107,23 +107,16 @@ def special_id(name: str) -> int | None:
     return BACKGROUND if is_background(name) else VOID if is_void(name) else None
 
 
-def ids_of_classes(classes: Sequence[str], where: str) -> tuple[tuple[str, ...], list[int]]:
+def ids_of_classes(classes: Sequence[str], where: str) -> tuple[tuple[str, ...], dict[str, int]]:
     """Another dataset's classes, clean names in its order -> (names of categories by id, from 1; each class's id).
 
     Raises:
-      UserError: no category is among them, or see `check_distinct`.
+      UserError: see `check_distinct`.
     """
-    names: list[str] = []
-    ids = []
-    for name in classes:
-        special = special_id(name)
-        if special is None:
-            names.append(name)
-        ids.append(len(names) if special is None else special)
+    special = {name: special_id(name) for name in classes}
+    names = tuple(name for name in classes if special[name] is None)
     check_distinct(names, where)
-    if not names:
-        raise UserError(f"{where}: names no category")
-    return tuple(names), ids
+    return names, special | {name: number for number, name in enumerate(names, start=1)}
 
 
 def named_split(split: str) -> Categories:

@@ -77,17 +77,17 @@ def rescale(model: keras.Model, inputs: Sequence[tf.Tensor], heads: Container[st
 
 
 @functools.lru_cache
-def made_up_images(number: int = 2, size: int = 129) -> np.ndarray:
-    """Images as bright, as coloured and as full of edges as photographs are; always the same ones.
+def made_up_images(size: int = 129) -> np.ndarray:
+    """Two images as bright, as coloured and as full of edges as photographs are; always the same ones.
 
     Dead leaves (Lee, Mumford and Huang 2001): discs of one colour each that hide each other, small ones more often.
 
     Returns:
-      float32 [number, size, size, 3] RGB in 0..255.
+      float32 [2, size, size, 3] RGB in 0..255.
     """
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:size, :size]
-    images = np.empty((number, size, size, 3), np.float32)
+    images = np.empty((2, size, size, 3), np.float32)
     images[:] = MEAN_COLOUR
     smallest, largest = 1 / size, 0.5  # radii, of the side; how many there are falls with the cube
     for image in images:
