@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from components.beam_masks.faults import dead_letter, faults_to
-from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.drawing import Drawing, Object, size_in
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.panoptic_mask import PanopticMask
-from components.dataset_import.regions import Box, Polygon, RunLengths, turned_box
+from components.dataset_import.regions import Box, Polygon, RunLengths, Size, turned_box
 from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.category_names import MOST, clean_name
 from trainer.data.files import join, read_json
@@ -61,6 +61,8 @@ def read_coco(
     if crowd == "void":
         notes += _notes_on_crowds([a for several in found.values() for a in several], ids, names)
     panoptic = any("segments_info" in annotation for several in found.values() for annotation in several[:1])
+    if panoptic and BACKGROUND not in ids.values():
+        notes.append("no category is stuff (isthing 0): no pixel is background, those of no segment are void")
     if panoptic and masks is None:
         raise UserError(f"{annotations}: a panoptic file; give the folder of its PNGs with --masks")
     by_picture: dict[str, list[tuple[dict, list[dict]]]] = defaultdict(list)
@@ -69,10 +71,11 @@ def read_coco(
     samples = []
     for path, several in by_picture.items():
         with faults_to(faults, path):
-            if len({(str(entry.get("height")), str(entry.get("width"))) for entry, _ in several}) > 1:
+            sizes = {size_in(entry, "height", "width") for entry, _ in several}
+            if len(sizes) > 1:
                 raise ImageFault("size", f"{len(several)} entries name it, with other sizes; keep one")
             mine = [annotation for _, some in several for annotation in some]
-            mask = _panoptic(mine, ids, masks) if panoptic else _instances(several[0][0], mine, ids, crowd)
+            mask = _panoptic(mine, ids, masks) if panoptic else _instances(sizes.pop(), mine, ids, crowd)
             samples.append(pictures.sample(path, None, mask))
     return Contents(names, samples, faults + pictures.faults, notes)
 
@@ -180,12 +183,9 @@ def _entries(images: list, pictures: PictureFolder) -> tuple[dict[str, tuple[str
     return entries, faults
 
 
-def _instances(entry: dict, annotations: list[dict], ids: Mapping[str, int], crowd: Crowd) -> Drawing:
-    size = (entry.get("height"), entry.get("width"))
-    if size == (None, None):
+def _instances(size: Size | None, annotations: list[dict], ids: Mapping[str, int], crowd: Crowd) -> Drawing:
+    if size is None:
         size = next((tuple(s["size"]) for a in annotations if _is_sized(s := a.get("segmentation"))), None)
-    elif not all(isinstance(side, int) and side > 0 for side in size):
-        raise ImageFault("size", f"the JSON gives its height and width as {size[0]!r} and {size[1]!r}")
     objects = [one for number, a in enumerate(annotations) for one in _objects(a, number, ids, crowd)]
     return Drawing(objects, size, by_area=True)
 
@@ -201,8 +201,6 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
         index, problem, of = VOID, None, index
     if index == BACKGROUND:
         return []
-    area = annotation.get("area")
-    is_number = isinstance(area, int | float) and not isinstance(area, bool) and 0 < area < 1e12
     box = annotation.get("bbox")
     where = None
     if isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) and abs(v) < 1e12 for v in box):
@@ -217,13 +215,13 @@ def _objects(annotation: dict, number: int, ids: Mapping[str, int], crowd: Crowd
         ]
     if isinstance(shape, dict):
         regions = [RunLengths(shape)]
-    elif isinstance(shape, list) and not any(isinstance(part, list) for part in shape):
+    elif isinstance(shape, list) and (not any(isinstance(part, list) for part in shape) or all(map(_is_point, shape))):
         regions = [Polygon(shape)]  # one that nobody wrapped in a list
     else:
         regions = [Polygon(part) for part in shape] if isinstance(shape, list) else [Polygon(shape)]
     parts = [label if len(regions) == 1 else f"{label}, polygon {i}" for i in range(1, len(regions) + 1)]
     return [
-        Object(part, index, region, where=where, of=of, area=float(area) if is_number else None, problem=problem)
+        Object(part, index, region, where=where, of=of, whole=label, problem=problem)
         for part, region in zip(parts, regions, strict=True)
     ]
 
@@ -258,6 +256,10 @@ def _panoptic(annotations: list[dict], ids: Mapping[str, int], masks: str) -> Pa
 def _segments(annotation: Any) -> list[dict]:
     found = annotation.get("segments_info") if isinstance(annotation, dict) else None
     return [segment for segment in found if isinstance(segment, dict)] if isinstance(found, list) else []
+
+
+def _is_point(part: Any) -> bool:
+    return isinstance(part, list) and len(part) == 2 and not any(isinstance(value, list) for value in part)
 
 
 def _is_sized(segmentation: Any) -> bool:

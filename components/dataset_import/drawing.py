@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from trainer.data.categories import BACKGROUND, VOID
 from trainer.data.masks import fit, is_upright, may_be_turned
 from trainer.data.pictures import Header
 from trainer.errors import ImageFault
+
+_DIGITS = 10  # of a side; Python refuses to read some thousands
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Object:
       only_void: it has a box alone: its pixels are void, and its category is a tag.
       where: the Box that surrounds it, if the format gives one; void if the region cannot be drawn.
       of: id of the category that a crowd is of, whose `index` is 255.
-      area: pixels; objects are drawn in the order of falling area. None: it is measured.
+      whole: what it is a part of, of the size of which depends what lies on top; "": itself.
       problem: why it is void although it can be drawn, e.g. that it has no label.
     """
 
@@ -37,7 +41,7 @@ class Object:
     only_void: bool = False
     where: Box | None = None
     of: int | None = None
-    area: float | None = None
+    whole: str = ""
     problem: str | None = None
 
 
@@ -120,10 +124,29 @@ class Drawing:
         if not self.by_area:
             return list(self.objects)
 
+        areas: Counter[str] = Counter()
+        for one in self.objects:
+            areas[one.whole or one.label] += _area(one, size)
+
         def order(one: Object) -> tuple[bool, float]:
-            return one.index != VOID, -_area(one, size)
+            return one.index != VOID, -areas[one.whole or one.label]
 
         return sorted(self.objects, key=order)
+
+
+def size_in(entry: Mapping[str, Any], height: str, width: str) -> Size | None:
+    """(height, width) that a JSON's entry has under these keys, as numbers or text; None where both are missing or 0.
+
+    Raises:
+      ImageFault: "size": they are no numbers of pixels.
+    """
+    given = [entry.get(key) or 0 for key in (height, width)]
+    sides = [f"{side:.0f}" if isinstance(side, float) and side.is_integer() else str(side).strip() for side in given]
+    if sides == ["0", "0"]:
+        return None
+    if not all(side.isdecimal() and len(side) < _DIGITS and int(side) for side in sides):
+        raise ImageFault("size", f"the JSON gives its {height} and {width} as {given[0]!r} and {given[1]!r}")
+    return int(sides[0]), int(sides[1])
 
 
 def _drawn(region: Region, size: Size) -> np.ndarray:
@@ -154,8 +177,9 @@ def _box(one: Object, tag: int, size: Size) -> TagBox | None:
 
 
 def _area(one: Object, size: Size) -> float:
-    if one.area is not None or one.region is None:
-        return one.area or 0.0
+    """Pixels; measured, because COCO's `area` may be missing in some objects, or be in another unit."""
+    if one.region is None:
+        return 0.0
     try:
         return one.region.area(size) if isinstance(one.region, Polygon) else float(one.region.draw(size).sum())
     except ImageFault:

@@ -28,7 +28,7 @@ from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
 from trainer.data.boxes import BoxesTable, TagBox, clipped, read_boxes_table
 from trainer.data.categories import VOC
-from trainer.data.category_names import AS_IDS, check_distinct, clean_name
+from trainer.data.category_names import AS_IDS, check_distinct, clean_name, read_names
 from trainer.data.files import is_dir, join, walk
 from trainer.data.masks import Colour, are_binary
 from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, stem_of, suffix_of
@@ -37,6 +37,8 @@ from trainer.data.tags_table import TagsTable, read_tags_table
 from trainer.errors import ImageFault, UserError, shown, some
 
 LABELMAP = "labelmap.txt"  # of CVAT's exports
+CLASS_NAMES = "class_names.txt"  # labelme2voc's
+_MASKS = (voc.MASKS, "SegmentationObject")
 
 
 def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follow_links: bool = False) -> Contents:
@@ -44,32 +46,49 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
     is no mask.
 
     Args:
-      root: folder with JPEGImages and SegmentationClass or Annotations.
-      names: categories by id; None: those of CVAT's labelmap.txt, which has the masks' colours too, or VOC's 20.
+      root: folder with JPEGImages and SegmentationClass or Annotations; or with an XML beside each picture.
+      names: categories by id; None: those of CVAT's labelmap.txt, which has the masks' colours too, of
+        categories.txt or labelme2voc's class_names.txt, or VOC's 20.
       split: ImageSets/Segmentation/<split>.txt or ImageSets/Main/<split>.txt; None: all images.
       follow_links: see `trainer.data.files.walk`.
+
+    Raises:
+      UserError: no pictures, no such list, or the names cannot be read.
     """
     table, colours = join(root, LABELMAP), None
     if names is None and epath.Path(table).is_file():
         colours, names = read_colours(table)
-    names = tuple(names or VOC)
-    pictures = PictureFolder(join(root, voc.IMAGES), follow_links)
+    for listing in (join(root, voc.CATEGORIES), join(root, CLASS_NAMES)):
+        if names is None and epath.Path(listing).is_file():
+            names = read_names(listing)
+    is_assumed, names = not names, tuple(names or VOC)
+    if is_dir(join(root, voc.IMAGES)):
+        pictures, beside = PictureFolder(join(root, voc.IMAGES), follow_links), "Annotations/"
+        xmls = _files(join(root, beside), follow_links)
+    else:
+        pictures, beside = PictureFolder(root, follow_links, without=_MASKS), ""
+        xmls = pictures.others
+        if not any(suffix_of(path, (".xml",)) for path in xmls):
+            raise UserError(f"{root}: holds neither {voc.IMAGES} nor an XML beside a picture; give VOC's own folder")
     listed, faults = _listed(root, split, pictures)
     masks, odd = pair(_files(join(root, voc.MASKS), follow_links), pictures.files)
-    notes, alone = _by_picture(_files(join(root, "Annotations"), follow_links), ".xml", pictures.files)
+    notes, alone = _by_picture(xmls, ".xml", pictures.files)
     faults += [dead_letter(name, fault) for name, fault in odd + alone if split is None or name in listed]
     samples = []
     for name in listed:
         mask = masks.get(name)
         note = notes.get(name)
         with faults_to(faults, name):
-            tags, objects = read_annotation(join(root, f"Annotations/{note}"), names) if note else (None, None)
+            tags, objects = read_annotation(join(root, f"{beside}{note}"), names) if note else (None, None)
             if tags is None and mask is None:
-                raise ImageFault("tags", f"has neither a mask in {voc.MASKS} nor Annotations/{stem_of(name)}.xml")
+                raise ImageFault("tags", f"has neither a mask in {voc.MASKS} nor {beside}{stem_of(name)}.xml")
             path = mask and join(root, f"{voc.MASKS}/{mask}")
             drawn = MaskFile(path, len(names), colours) if path else None
             samples.append(pictures.sample(name, tags, drawn, None if drawn else objects))
-    return Contents(names, samples, faults)
+    said = []
+    if is_assumed and masks and not notes:
+        said.append("ids are taken for VOC's 20 categories; if masks mean others by them, name those by --categories")
+    return Contents(names, samples, faults, said)
 
 
 def read_sbd(root: str, split: str | None, *, follow_links: bool = False) -> Contents:
@@ -106,8 +125,7 @@ def read_cvat(root: str, images: str | None = None, *, follow_links: bool = Fals
     colours, names = (None, ()) if is_xml else read_colours(table)
     inside = join(root, IMAGES if is_xml else voc.IMAGES)
     try:
-        beside = (voc.MASKS, "SegmentationObject")
-        pictures = PictureFolder(images or (inside if is_dir(inside) else root), follow_links, without=beside)
+        pictures = PictureFolder(images or (inside if is_dir(inside) else root), follow_links, without=_MASKS)
     except UserError as error:
         if images:
             raise
@@ -142,7 +160,7 @@ def read_folder(
       follow_links: see `trainer.data.files.walk`.
 
     Raises:
-      UserError: masks without names, neither masks nor tables, or a tag that is none of the names.
+      UserError: masks without names, no masks in `masks`, neither masks nor tables, or a tag that is none of the names.
     """
     if masks is None and tags is None and boxes is None:
         raise UserError("give --masks, --tags or --boxes: pictures alone say nothing")
@@ -217,6 +235,9 @@ def _paired(
         if not files and shared_ending(stems) and shared_ending(pngs):
             files = list(bare)
         listed -= set(files)
+    if masks and not any(suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES)) for file in files):
+        what = f"holds no mask ({', '.join(MASK_SUFFIXES)})" if is_dir(masks) else "no such folder"
+        raise UserError(f"{masks}: {what}; give the folder of masks")
     if others := [file for file in files if not suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))]:
         notes.append(f"{len(others)} files of {masks} are no masks by their names, e.g. {shown(others[0])}")
     found, odd = pair(files, Pictures(listed))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.beam_masks.faults import dead_letter, faults_to
-from components.dataset_import.drawing import Drawing, Object
+from components.dataset_import.drawing import Drawing, Object, size_in
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.regions import Box, Polygon, Region, ellipse, placed
 from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
@@ -88,9 +88,7 @@ def _flags(data: dict) -> list[str]:
 
 
 def _drawing(data: dict, ids: Mapping[str, int]) -> Drawing:
-    size = (data.get("imageHeight"), data.get("imageWidth"))
-    if not all(isinstance(side, int) and side > 0 for side in size):
-        raise ImageFault("size", f"the JSON gives its height and width as {size[0]!r} and {size[1]!r}")
+    size = size_in(data, "imageHeight", "imageWidth")  # labelme 3 does not give it
     objects = [_object(shape, number, ids) for number, shape in enumerate(data["shapes"], start=1)]
     return Drawing([one for one in objects if one.index != BACKGROUND], size, upright=True)
 

@@ -99,7 +99,7 @@ def _sample(item: Any, names: tuple[str, ...], ids: list[int], inside: str | Non
             tags |= {index} - {None, BACKGROUND, VOID}
         elif index != BACKGROUND and kind == "mask":
             pixels = np.asarray(one.image, bool)
-            objects.append(Object(label, index, Pixels(pixels), area=float(pixels.sum())))
+            objects.append(Object(label, index, Pixels(pixels)))
         elif index != BACKGROUND and kind == "polygon":
             objects.append(Object(label, index, Polygon(one.points)))
         elif index != BACKGROUND and kind == "bbox":

@@ -19,7 +19,7 @@ from trainer.errors import ImageFault, one_line
 
 @dataclass(frozen=True)
 class PanopticMask:
-    """A PNG whose colours are segment ids (R + 256 G + 65536 B), and what they show."""
+    """A PNG whose colours are segment ids (R + 256 G + 65536 B), and what they show; 0 is void."""
 
     path: str
     segments: Mapping[int, int]  # segment id -> id of the category, 0 or 255
@@ -37,7 +37,7 @@ class PanopticMask:
             raise ImageFault("mask", f"{self.path}: a {mode} image; panoptic PNGs are RGB")
         numbers = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
         found, places = np.unique(numbers, return_inverse=True)
-        meaning = {0: BACKGROUND} | {segment: self.segments.get(segment, VOID) for segment in found.tolist() if segment}
+        meaning = {segment: self.segments.get(segment, VOID) for segment in found.tolist()}
         ids = np.array([meaning[segment] for segment in found.tolist()], np.uint8)[places].reshape(numbers.shape)
         unnamed, absent = meaning.keys() - {0, *self.segments}, self.segments.keys() - set(meaning)
         dropped = [*self.problems]

@@ -123,19 +123,29 @@ class Box(Region):
     unit: Unit = "pixel"
 
     def draw(self, size: Size) -> np.ndarray:
-        """bool [H, W], all pixels that the box touches."""
-        extent = self.extent(size)
-        if extent is None:
-            raise ImageFault("object", f"a box {_short(self.corners)} is no left, top, right and bottom in numbers")
-        return filled(extent, size)
+        """bool [H, W], all pixels that the box touches.
+
+        Raises:
+          ImageFault: "object": no box in numbers, or fractions of the picture where pixels belong.
+        """
+        return filled(self._corners(size), size)
 
     def extent(self, size: Size) -> tuple[float, float, float, float] | None:
         try:
-            numbers = _numbers(self.corners)
+            return self._corners(size)
         except ImageFault:
             return None
+
+    def _corners(self, size: Size) -> tuple[float, float, float, float]:
+        wrong = ImageFault("object", f"a box {_short(self.corners)} is no left, top, right and bottom in numbers")
+        try:
+            numbers = _numbers(self.corners)
+        except ImageFault:
+            raise wrong from None
         if len(numbers) != 4 or (numbers[2:] < numbers[:2]).any():
-            return None
+            raise wrong
+        if self.unit == "pixel" and are_fractions(numbers):
+            raise ImageFault("object", f"a box within 0..1: fractions of the picture? {PIXELS}")
         return tuple(numbers * (_pixels(self.unit, size) * 2))
 
 
@@ -153,6 +163,8 @@ def turned_box(corners: Any, angle: float) -> Box:
         left, top, right, bottom = _numbers(corners)
     except (ValueError, ImageFault):
         return Box(None)
+    if are_fractions(np.array([left, top, right, bottom])):
+        return Box(corners)  # it is named when it is drawn
     x, y = (left + right) / 2, (top + bottom) / 2
     half = np.abs([right - left, bottom - top]) / 2
     cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))

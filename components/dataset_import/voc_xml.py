@@ -6,8 +6,11 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from unicodedata import normalize
 
+import numpy as np
+
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.regions import Box, Size
+from trainer.data.boxes import are_fractions
 from trainer.data.files import read_bytes
 from trainer.errors import ImageFault, one_line
 
@@ -49,8 +52,8 @@ def _object(node: ElementTree.Element, number: int, index: int) -> Object:
     if box is None:
         return Object(f"object {number}", index, None, only_void=True)
     try:
-        left, top, right, bottom = (float(box.findtext(side) or "") for side in ("xmin", "ymin", "xmax", "ymax"))
-        where = Box([left - _FIRST, top - _FIRST, right, bottom])
+        corners = np.array([float(box.findtext(side) or "") for side in ("xmin", "ymin", "xmax", "ymax")])
+        where = Box((corners if are_fractions(corners) else corners - (_FIRST, _FIRST, 0, 0)).tolist())
     except ValueError:
         where = Box(None)  # it is named when it is drawn
     return Object(f"object {number}", index, where, only_void=True, where=where)

@@ -76,8 +76,13 @@ def import_dataset(
       "categories": names by id, "keys": name of each image -> its key, "output"}.
 
     Raises:
-      UserError: a name in `skip` is unknown, categories cannot be told apart, or nothing could be read.
+      UserError: `split` is no name of a list, a name in `skip` is unknown, categories cannot be told apart, or nothing
+        could be read.
     """
+    if not split.strip() or split.startswith(".") or set(split) & set("/\\") or voc.SPAN in split:
+        raise UserError(
+            f"--split '{shown(split)}': give the name of a list, such as train or train-1, no path or pattern"
+        )
     unknown = sorted(set(skip) - set(contents.names))
     if unknown:
         raise UserError(f"--skip {unknown[0]}: the dataset has no such category; it has {', '.join(contents.names)}")

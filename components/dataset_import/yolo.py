@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from trainer.errors import ImageFault, UserError, shown
 
 DATA = "data.yaml"
 _ROUNDED = 1e-3  # our choice: fractions are written with a few digits
+_BEYOND = 0.1  # our choice: what outlines may reach out of the picture, in its sides
 _WHAT = "a YAML file with names"
 SPLITS = {  # folders' names, of which some are data.yaml's keys too -> what they mean
     "train": "train",
@@ -113,7 +116,7 @@ def splits_of(root: str) -> list[str]:
 def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False) -> Contents:
     """Lines "class x y x y ..." are objects; lines of four numbers are boxes, void in the mask, and so are keypoints'.
 
-    A picture without a file of labels, or with an empty one, shows nothing, as YOLO has it.
+    A picture without a file of labels, or with an empty one, shows nothing, as YOLO has it; some must have one.
 
     Args:
       root: folder with data.yaml, images/ and labels/ (or train/images, train/labels, ...).
@@ -121,22 +124,32 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
       follow_links: see `trainer.data.files.walk`.
 
     Raises:
-      UserError: no pictures, or no names.
+      UserError: no pictures, no names, or no picture has a file of labels.
     """
     about = join(root, DATA)
     data = read_yaml(about, _WHAT)
     names, ids = _names(data, about)
     pictures = PictureFolder(root, follow_links)
-    labels = {stem_of(path, (".txt",)): path for path in pictures.others if suffix_of(path, (".txt",))}
+    texts = [path for path in pictures.others if suffix_of(path, (".txt",))]
+    links = [letter["key"] for letter in pictures.faults]
     splits = _splits(root, data, pictures, {*SPLITS, split} - {None})
+    labels = _labels(splits, texts)
+    if not any(labels.values()) and not links:
+        raise _no_labels(root, next(iter(splits)), texts)
     faults, samples, used = list(pictures.faults), [], set()
     for name, own in splits.items():
         if split and split not in own:
             continue
-        stem = "/".join("labels" if part == "images" else part for part in stem_of(name).split("/"))
-        path = labels.get(stem) or labels.get(stem_of(name))
-        used.add(path)
+        several, place = labels[name], f"{_label_stem(name)}.txt"
+        used.update(several)
         try:
+            if len(several) > 1:
+                raise UserError(f"has {len(several)} files of labels: {', '.join(map(shown, several[:3]))}; keep one")
+            if not several and (link := next((one for one in links if _lies_behind(place, one)), None)):
+                raise UserError(
+                    f"its labels lie behind {link}, a link that leads out of {root}; --follow-links takes it"
+                )
+            path = next(iter(several), None)
             text = read_text(join(root, path), "YOLO's labels") if path else ""
             objects = _objects(text, ids, boxed="kpt_shape" in data)
             samples.append(pictures.sample(name, None, Drawing(objects, upright=True)))
@@ -144,7 +157,7 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
             faults.append(dead_letter(name, ImageFault("tags", error)))
     if not samples and not faults:
         raise UserError(f"{root}: no pictures of the split {split}")
-    alone = [path for path in labels.values() if "labels" in path.split("/") and path not in used]
+    alone = [path for path in texts if "labels" in _folded(path).split("/") and path not in used]
     faults += [
         dead_letter(path, ImageFault("read", "no picture of this name"))
         for path in alone
@@ -158,6 +171,49 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
     if split == "train" and of_none:
         notes.append(f"{len(of_none)} pictures lie in no split's folder and are not read, e.g. {shown(of_none[0])}")
     return Contents(names, samples, faults, notes)
+
+
+def _labels(names: Iterable[str], texts: Collection[str]) -> dict[str, list[str]]:
+    """Picture -> the files of its labels, one if all is right: in labels/ for the last images/, or beside it.
+
+    Names that agree but for case or composed letters count where none agrees to the letter.
+    """
+    found: dict[str, list[str]] = {name: [] for name in names}
+    forms: tuple[Callable[[str], str], ...] = (str, _folded)
+    for form in forms:
+        taken = {path for several in found.values() for path in several}
+        free: dict[str, list[str]] = defaultdict(list)
+        for path in texts:
+            if path not in taken:
+                free[form(stem_of(path, (".txt",)))].append(path)
+        for name in [name for name, several in found.items() if not several]:
+            found[name] = free.get(form(_label_stem(name))) or free.get(form(stem_of(name)), [])
+    return found
+
+
+def _label_stem(name: str) -> str:
+    """Where YOLO looks for a picture's labels, without .txt: a/images/b.jpg -> a/labels/b."""
+    parts = stem_of(name).split("/")
+    last = max((i for i, part in enumerate(parts[:-1]) if part.casefold() == "images"), default=None)
+    return "/".join("labels" if i == last else part for i, part in enumerate(parts))
+
+
+def _folded(name: str) -> str:
+    return plain(name).casefold()
+
+
+def _lies_behind(place: str, link: str) -> bool:
+    return f"{_folded(place)}/".startswith(f"{_folded(link)}/")
+
+
+def _no_labels(root: str, name: str, texts: Sequence[str]) -> UserError:
+    """That no picture has a file of labels, with one that may be meant for `name`."""
+    place = f"{_label_stem(name)}.txt"
+    near = next((path for path in texts if path.split("/")[-1] == place.split("/")[-1]), None)
+    there = f"; {shown(near)} is not there, but where YOLO does not look: move it" if near else ""
+    return UserError(
+        f"{root}: no picture has a file of labels; those of {shown(name)} must be in {shown(place)}{there}"
+    )
 
 
 def _is_turned_box(outline: Polygon) -> bool:
@@ -175,12 +231,16 @@ def _objects(text: str, ids: Sequence[int], boxed: bool) -> Sequence[Object]:
             continue
         where = f"line {number}"
         try:
-            category, *numbers = int(cells[0]), *map(float, cells[1:])
+            first, *numbers = map(float, cells)
         except ValueError:
+            first = math.nan
+        if not first.is_integer():
             objects.append(Object(where, VOID, None, problem=f"{line[:40]!r} is no class and numbers"))
             continue
+        category = int(first)
         if boxed:
             numbers = numbers[:4]
+        outside = [value for value in numbers if not -_BEYOND <= value <= 1 + _BEYOND and math.isfinite(value)]
         if not 0 <= category < len(ids):
             problem = f"class {category} is none of the {len(ids)} in {DATA}"
             objects.append(Object(where, VOID, Polygon(numbers, "fraction"), problem=problem))
@@ -190,6 +250,11 @@ def _objects(text: str, ids: Sequence[int], boxed: bool) -> Sequence[Object]:
             x, y, width, height = numbers
             box = Box([x - width / 2, y - height / 2, x + width / 2, y + height / 2], "fraction")
             objects.append(Object(where, ids[category], box, only_void=True, where=box))
+        elif outside:
+            problem = (
+                f"{outside[0]:g} is no fraction of the picture (0 to 1); if these are keypoints, give {DATA} kpt_shape"
+            )
+            objects.append(Object(where, VOID, None, problem=problem))
         else:
             objects.append(Object(where, ids[category], Polygon(numbers, "fraction")))
     return objects

@@ -30,7 +30,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
     def decorate(read: Callable) -> Callable:
         def command(
             output: Path,
-            split: str,
+            split: str | None,
             skip: str,
             prefix: str,
             replace: bool,
@@ -41,7 +41,10 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
         ) -> None:
             with loading():
                 from components.dataset_import.writer import FAULTS, import_dataset
+                from components.dataset_import.yolo import SPLITS
 
+            if split is None:
+                split = SPLITS.get(arguments.get("list_") or "", "train")
             done = import_dataset(
                 read(**arguments),
                 output,
@@ -75,7 +78,9 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
 
 _SHARED = (
     click.option("--output", type=PATH, required=True, help="folder to make or extend"),
-    click.option("--split", default="train", show_default=True, help="list to extend: train, val, ..."),
+    click.option(
+        "--split", help="list to extend: train, val, ... [default: as --list if that is val or test, else train]"
+    ),
     click.option("--skip", default="", metavar="A,B", help="leave out these categories and images that show them"),
     click.option("--prefix", default="", help="goes before every category name"),
     click.option("--replace", is_flag=True, help="masks, tags and boxes of images already there: take the new"),

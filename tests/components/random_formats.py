@@ -141,12 +141,14 @@ def _panoptic(pictures, names, folder):
     for number, picture in enumerate(pictures, start=1):
         images.append({"id": number, "file_name": picture.name})
         numbers = _ids(picture, names).astype(np.int64) * 1000
+        numbers[numbers == 0] = 999  # stuff; 0 is void
         pixels = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1).astype(np.uint8)
         _put(folder / "masks", f"{number}.png", _mask_file(picture, Image.fromarray(pixels)))
         used = np.unique(numbers[numbers > 0]).tolist()
-        segments = [{"id": i, "category_id": i // 1000, "iscrowd": int(i == 1000 * VOID)} for i in used]
+        segments = [{"id": i, "category_id": i // 1000, "iscrowd": int(i == 1000 * VOID)} for i in used]  # 999: 0
         annotations.append({"image_id": number, "file_name": f"{number}.png", "segments_info": segments})
     categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
+    categories.append({"id": 0, "name": "sky", "isthing": 0})
     data = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "panoptic.json").write_text(json.dumps(data))
     return lambda folder: read_coco(str(folder / "panoptic.json"), str(folder / "images"), str(folder / "masks"))

@@ -179,7 +179,12 @@ def test_a_voc_mask_knows_better_than_boxes(tmp_path):
 
 @pytest.mark.parametrize(
     ("box", "says"),
-    [("30 5 10 15", "no left, top, right and bottom"), ("nan 5 30 15", "no left, top"), ("90 5 99 15", "no pixel")],
+    [
+        ("30 5 10 15", "no left, top, right and bottom"),
+        ("nan 5 30 15", "no left, top"),
+        ("90 5 99 15", "no pixel"),
+        ("-.9 -.8 .5 .8", "a box within 0..1: fractions of the picture?"),
+    ],
 )
 def test_a_wrong_box_of_an_xml_is_named(box, says, tmp_path):
     done, boxes = brought_in(of_voc(tmp_path, ["1 1 5 5", box]), tmp_path)
@@ -235,3 +240,11 @@ def test_commas_part_decimals_in_tables_of_semicolons_alone(tmp_path):
     table.write_text('image,category,x1,y1,x2,y2\na.jpg,dog,"1,200","1,300","2,100","2,400"\n')
     with pytest.raises(UserError, match="line 2: x1 is '1,200', must be a number of pixels"):
         read_boxes_table(table).strict()
+
+
+def test_boxes_of_coco_in_fractions_are_refused_by_name(tmp_path):
+    one = [{"bbox": [0.1, 0.2, 0.5, 0.6]}, {"bbox": [0.1, 0.2, 0.5, 0.6], "attributes": {"rotation": 30}}]
+    with pytest.raises(UserError, match="annotation 1: a box within 0..1: fractions of the picture?"):
+        brought_in(coco(tmp_path, one), tmp_path)
+    done, boxes = brought_in(coco(tmp_path, [*one, BOX | {"category_id": 7}]), tmp_path)
+    assert done["dropped"] == 2 and [category for _, category, _ in boxes] == ["cat"]

@@ -124,7 +124,7 @@ def test_panoptic_segments_that_do_not_fit_their_png_are_named(tmp_path):
         ("segment 900", "is in the PNG, not in segments_info"),
         ("segment 950", "is in segments_info, not in the PNG"),
     )
-    assert [drawn.ids[y, 0] for y in (0, 6, 10, 15)] == [1, 255, 255, 0] and drawn.shown == (1,)
+    assert [drawn.ids[y, 0] for y in (0, 6, 10, 15)] == [1, 255, 255, 255] and drawn.shown == (1,)
 
 
 def test_a_photo_in_the_place_of_a_panoptic_png_is_refused_at_once(tmp_path):

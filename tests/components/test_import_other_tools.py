@@ -1,5 +1,7 @@
 """What other tools and public datasets write in ways of their own: it comes in right, or a line says what is wrong."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,8 +9,10 @@ from test_import_names import letters, mask, photo, rows
 from test_import_objects import BLOCK, HEIGHT, POINTS, WIDTH, brought_in, coco
 
 from components.dataset_import.folders import read_folder, read_voc
+from components.dataset_import.labelme import read_labelme
 from components.dataset_import.writer import import_dataset
 from trainer.data.category_names import read_names
+from trainer.data.pictures import Header
 from trainer.errors import UserError
 
 RUNS = {"size": [HEIGHT, WIDTH], "counts": [305, 10] + [20, 10] * 19 + [315]}  # columns of 30: BLOCK
@@ -177,3 +181,53 @@ def test_pages_of_a_tiff_are_no_picture_and_a_smaller_copy_is_none(tmp_path):
     assert letter["key"] == "stack.tif" and letter["reason"].startswith(
         "has 3 pages; save each as a picture of its own"
     )
+
+
+def drawn(contents):
+    [sample] = contents.samples
+    return sample.mask(Header(HEIGHT, WIDTH, 1, "JPEG"))
+
+
+@pytest.mark.parametrize("size", [(30.0, 40.0), ("30", "40"), (0, 0), ("", None)])
+def test_sizes_in_coco_may_be_text_or_missing(size, tmp_path):
+    np.testing.assert_array_equal(drawn(coco(tmp_path, [{"segmentation": [POINTS]}], size=size)).ids == 1, BLOCK)
+
+
+@pytest.mark.parametrize("wrap", [list, lambda points: [points]])
+def test_outlines_in_coco_may_be_pairs(wrap, tmp_path):
+    pairs = np.reshape(POINTS, (-1, 2)).tolist()
+    np.testing.assert_array_equal(drawn(coco(tmp_path, [{"segmentation": wrap(pairs)}])).ids == 1, BLOCK)
+
+
+def test_labelme_3_gives_no_size(tmp_path):
+    photo(tmp_path / "a.jpg", size=(WIDTH, HEIGHT))
+    shape = {"label": "dog", "points": np.reshape(POINTS, (-1, 2)).tolist(), "line_color": None}
+    (tmp_path / "a.json").write_text(json.dumps({"imagePath": "a.jpg", "imageData": None, "shapes": [shape]}))
+    np.testing.assert_array_equal(drawn(read_labelme(str(tmp_path))).ids == 1, BLOCK)
+
+
+def test_what_lies_on_top_is_measured(tmp_path):
+    """Some areas are missing, some are shares of the picture; an object of two parts is as large as both."""
+    square = lambda x, side: [x, 2, x + side, 2, x + side, 2 + side, x, 2 + side]  # noqa: E731
+    objects = [
+        {"segmentation": [square(2, 10)], "category_id": 7, "area": 1200},
+        {"segmentation": [square(0, 20), square(20, 4)], "area": 0.9},
+        {"segmentation": [square(19, 6)], "category_id": 7},
+    ]
+    ids = drawn(coco(tmp_path, objects)).ids
+    assert [ids[y, x] for y, x in ((5, 5), (15, 15), (4, 21))] == [2, 1, 2]
+
+
+def test_panoptic_pixels_of_no_segment_are_void(tmp_path):
+    photo(tmp_path / "photos/a.jpg", size=(WIDTH, HEIGHT))
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[:5], pixels[5:10] = (7, 0, 0), (9, 0, 0)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    segments = [{"id": 7, "category_id": 5}, {"id": 9, "category_id": 7}]
+    annotation = {"file_name": "a.png", "segments_info": segments, "category_id": 5}
+    categories = [{"id": 5, "name": "dog", "isthing": 1}, {"id": 7, "name": "grass", "isthing": 0}]
+    contents = coco(tmp_path, [annotation], categories=categories, masks=str(tmp_path))
+    assert [drawn(contents).ids[y, 0] for y in (2, 7, 20)] == [1, 0, 255] and not contents.notes
+    for entry in categories:
+        entry["isthing"] = 1
+    assert "no pixel is background" in coco(tmp_path, [annotation], categories=categories, masks=str(tmp_path)).notes[0]
