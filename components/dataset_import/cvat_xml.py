@@ -13,6 +13,7 @@ from components.beam_masks.faults import faults_to
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
 from components.dataset_import.regions import Box, Polygon, Region, Size, ellipse, placed, turned_box
+from components.dataset_import.splits import split_said
 from components.dataset_import.voc_xml import read_xml, size_of
 from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.category_names import clean_name
@@ -82,6 +83,7 @@ def _labels(
 def _sample(
     name: str, entry: ElementTree.Element, names: Sequence[str], ids: Mapping[str, int], pictures: PictureFolder
 ) -> ImportedPicture:
+    split = split_said(entry.get("subset", ""))
     drawn = sorted((node for node in entry if node.tag != "tag"), key=_height)
     objects = [_object(node, f"{node.tag} {number}", ids) for number, node in enumerate(drawn, start=1)]
     tags: set[int] = set()
@@ -91,11 +93,12 @@ def _sample(
         tags.add(ids[label])
     tags -= {BACKGROUND, VOID}
     if not objects:
-        return pictures.sample(name, tuple(names[index - 1] for index in sorted(tags)))
+        return pictures.sample(name, tuple(names[index - 1] for index in sorted(tags)), split=split)
     sides = entry.get("height", ""), entry.get("width", "")
     if (size := size_of(*sides)) is None:
         raise ImageFault("size", f"the XML gives its height and width as {cut(sides[0])!r} and {cut(sides[1])!r}")
-    return pictures.sample(name, None, Drawing(objects, size, upright=True, tags=tuple(sorted(tags))))
+    mask = Drawing(objects, size, upright=True, tags=tuple(sorted(tags)))
+    return pictures.sample(name, None, mask, split=split)
 
 
 def _height(node: ElementTree.Element) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from etils import epath
@@ -71,6 +71,7 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
         if not any(suffix_of(path, (".xml",)) for path in xmls):
             raise UserError(f"{root}: holds neither {voc.IMAGES} nor an XML beside a picture; give VOC's own folder")
     listed, faults = _listed(root, split, pictures)
+    splits = _splits_listed(root)
     masks, odd = pair(_files(join(root, voc.MASKS), follow_links), pictures.files)
     notes, alone = _by_picture(xmls, ".xml", pictures.files)
     faults += [dead_letter(name, fault) for name, fault in odd + alone if split is None or name in listed]
@@ -84,7 +85,8 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
                 raise ImageFault("tags", f"has neither a mask in {voc.MASKS} nor {beside}{stem_of(name)}.xml")
             path = mask and join(root, f"{voc.MASKS}/{mask}")
             drawn = MaskFile(path, len(names), colours) if path else None
-            samples.append(pictures.sample(name, tags, drawn, None if drawn else objects))
+            own = splits.get(stem_of(name)) if split is None else None
+            samples.append(pictures.sample(name, tags, drawn, None if drawn else objects, own))
     said = []
     if is_assumed and masks and not notes:
         said.append("ids are taken for VOC's 20 categories; if masks mean others by them, name those by --categories")
@@ -134,7 +136,10 @@ def read_cvat(root: str, images: str | None = None, *, follow_links: bool = Fals
         ) from error
     if is_xml:
         return read_cvat_xml(xml, pictures)
-    return _paired(pictures, join(root, voc.MASKS), names, colours, follow_links=follow_links, upright=True)
+    contents = _paired(pictures, join(root, voc.MASKS), names, colours, follow_links=follow_links, upright=True)
+    splits = _splits_listed(root)
+    samples = [replace(sample, split=splits.get(stem_of(sample.name))) for sample in contents.samples]
+    return replace(contents, samples=samples)
 
 
 def read_folder(
@@ -288,6 +293,18 @@ def _by_picture(
     for picture, (first, *more) in found.items():
         faults += [(file, ImageFault("tags", f"{first} is about {picture} too, and is used")) for file in more]
     return {picture: first for picture, (first, *_) in found.items()}, faults
+
+
+def _splits_listed(root: str) -> dict[str, str]:
+    """A picture's stem -> the split whose list names it, in ImageSets/Segmentation, else in ImageSets/Main.
+
+    Of one that several name it is the last of train, val and test: nothing is judged by what was trained on.
+    """
+    for folder in ("Segmentation", "Main"):
+        paths = {split: epath.Path(join(root, f"ImageSets/{folder}/{split}.txt")) for split in ("train", "val", "test")}
+        if there := {split: voc.list_names(path) for split, path in paths.items() if path.is_file()}:
+            return {stem_of(name): split for split, names in there.items() for name in names}
+    return {}
 
 
 def _listed(root: str, split: str | None, pictures: PictureFolder) -> tuple[list[str], list[dict[str, str]]]:

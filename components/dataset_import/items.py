@@ -50,6 +50,7 @@ class ImportedPicture:
       tags: names of categories; None: those that the mask shows.
       mask: draws the mask; None: the picture has tags only.
       boxes: draws objects that have boxes alone, for those: no mask is made of them. None: there are none.
+      split: "train", "val" or "test" where the dataset itself says so.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ImportedPicture:
     tags: tuple[str, ...] | None
     mask: Mask | None = None
     boxes: Mask | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,12 @@ class PictureFolder:
         return join(self.folder, name)
 
     def sample(
-        self, name: str, tags: tuple[str, ...] | None, mask: Mask | None = None, boxes: Mask | None = None
+        self,
+        name: str,
+        tags: tuple[str, ...] | None,
+        mask: Mask | None = None,
+        boxes: Mask | None = None,
+        split: str | None = None,
     ) -> ImportedPicture:
         """`name`: relative path, as `files.find` gives it."""
-        return ImportedPicture(name, self.path(name), tags, mask, boxes)
+        return ImportedPicture(name, self.path(name), tags, mask, boxes, split)

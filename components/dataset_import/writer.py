@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,18 @@ def _import(
         "dropped": len(placed.dropped),
         "boxes": sum(len(placed.boxes.get(key, ())) for key in placed.keys),
         "first_fault": f"{cut(letters[0]['key'])}: {letters[0]['reason']}" if letters else None,
-        "notes": [*contents.notes, *placed.notes(split)],
+        "notes": [*contents.notes, *_other_splits(contents.samples, split), *placed.notes(split)],
         "categories": names,
         "keys": placed.names,
         "output": str(output),
     }
+
+
+def _other_splits(samples: Sequence[ImportedPicture] | beam.PTransform, split: str) -> list[str]:
+    """A note on pictures that the dataset itself has in another split than the one they come into."""
+    said = Counter(one.split for one in samples) if isinstance(samples, Sequence) else Counter()
+    others = [f"{number} of its {own}" for own, number in sorted(said.items()) if own not in (None, split)]
+    return [f"came into {split}: {', '.join(others)}; transferseg init keeps a dataset's own splits"] if others else []
 
 
 def _write(

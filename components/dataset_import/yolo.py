@@ -14,6 +14,7 @@ from components.beam_masks.faults import dead_letter
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, PictureFolder
 from components.dataset_import.regions import Box, Polygon
+from components.dataset_import.splits import SPLITS
 from components.image_example_gen import voc
 from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.category_names import clean_name
@@ -26,14 +27,6 @@ DATA = "data.yaml"
 _ROUNDED = 1e-3  # our choice: fractions are written with a few digits
 _BEYOND = 0.1  # our choice: what outlines may reach out of the picture, in its sides
 _WHAT = "a YAML file with names"
-SPLITS = {  # folders' names, of which some are data.yaml's keys too -> what they mean
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 
 
 def _names(data: Any, path: str) -> tuple[tuple[str, ...], list[int]]:

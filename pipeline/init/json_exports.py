@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import filecmp
 import shlex
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, combinations, islice
 from pathlib import Path
 from typing import Any
 
 from components.dataset_import.coco import file_name, read_coco
+from components.dataset_import.items import Contents
 from components.dataset_import.label_studio import read_label_studio
-from components.dataset_import.yolo import SPLITS
-from pipeline.init.parts import Part, below, split_of, split_said
+from components.dataset_import.splits import SPLITS, split_said
+from pipeline.init.parts import Part, below, split_of, split_parts
 from trainer.data.files import read_json
-from trainer.data.names import plain
+from trainer.data.names import plain, suffix_of, variants_of
 from trainer.errors import UserError
 
 IMAGE_FOLDERS = ("images", "pictures", "photos")
+_IMPORTERS = {"COCO": "coco", "Label Studio": "label-studio"}
 _JSON_FILES = 50  # our choice: of one export, in one folder
 _OTHER_TOOLS = {  # what a JSON of theirs has; all of them export COCO too
     "VIA": {"_via_img_metadata"},
@@ -30,6 +33,22 @@ _OTHER_TOOLS = {  # what a JSON of theirs has; all of them export COCO too
 _BESIDE_INSTANCES = ("captions", "person_keypoints", "panoptic", "stuff", "image_info")  # of COCO's own files
 
 
+@dataclass(frozen=True)
+class _Export:
+    """A file of a tool, the split that its name says, the pictures that it is about."""
+
+    kind: str
+    said: str | None
+    pictures: set[str]
+    read: Callable[[], Contents]
+
+    def both_show(self, other: _Export) -> set[str]:
+        if self.kind == other.kind == "COCO":
+            return self.pictures & other.pictures
+        mine, theirs = ({name.rpartition("/")[2] for name in one.pictures} for one in (self, other))
+        return mine & theirs
+
+
 def find_json(folder: Path) -> Iterator[Part]:
     """Label Studio exports and COCO files, Roboflow's folders of them too.
 
@@ -39,9 +58,8 @@ def find_json(folder: Path) -> Iterator[Part]:
       UserError: two other files are about the same pictures, or a name means one picture here and another there: only a
         person knows which is right; or a file beside them is no JSON.
     """
-    parts: list[Part] = []
     fault: UserError | None = None
-    coco: dict[str, dict[Path, tuple[set, Part]]] = defaultdict(dict)
+    files: dict[Path, _Export] = {}
     for path in json_files(folder):
         try:
             data = read_json(path, "a JSON file")
@@ -53,25 +71,24 @@ def find_json(folder: Path) -> Iterator[Part]:
             given = data[0].get("data")
             texts = [text for text in given.values() if isinstance(text, str)] if isinstance(given, dict) else []
             images = _folder_of(folder, texts, said, "label-studio", path)
-            parts.append(
-                Part("Label Studio", said or "train", lambda p=path, images=images: read_label_studio(str(p), images))
-            )
+            files[path] = _Export("Label Studio", said, _shown_in(data), partial(read_label_studio, str(path), images))
         elif _is_coco(data):
-            part, shown = _coco(path, data, folder, said)
-            coco[part.split][path] = shown, part
-    for files in coco.values():
-        if any(path.stem.startswith("instances") for path in files):
-            files = {path: file for path, file in files.items() if not path.stem.startswith(_BESIDE_INSTANCES)}
-        for (one, (shown, _)), (other, (also, _)) in combinations(files.items(), 2):
-            if both := shown & also:
-                raise UserError(
-                    f"{one} and {other.name} are both about {min(both)}: take one of them away, or begin with "
-                    f"transferseg import coco --annotations {shlex.quote(str(one))}"
-                )
-        parts += (part for _, part in files.values())
-    if parts and fault:
+            files[path] = _coco(path, data, folder, said)
+    whole = {file.said for path, file in files.items() if path.stem.startswith("instances")}
+    files = {p: f for p, f in files.items() if not (f.said in whole and p.stem.startswith(_BESIDE_INSTANCES))}
+    for (one, file), (other, also) in combinations(files.items(), 2):
+        if (file.said or "train") == (also.said or "train") and (both := file.both_show(also)):
+            raise UserError(
+                f"{one} and {other.name} are both about {min(both)}: take one of them away, or begin with transferseg "
+                f"import {_IMPORTERS[file.kind]} --annotations {shlex.quote(str(one))}"
+            )
+    if files and fault:
         raise UserError(f"{fault}; mend it, or take it away")
-    yield from parts
+    for file in files.values():
+        if file.said is None and len({split_said(name.partition("/")[0]) for name in file.pictures} - {None}) > 1:
+            yield from split_parts(file.kind, file.read())
+        else:
+            yield Part(file.kind, file.said or "train", file.read)
 
 
 def json_files(folder: Path) -> Iterator[Path]:
@@ -119,15 +136,21 @@ def _is_coco(data: Any) -> bool:
     return isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data) and bool(data["images"])
 
 
-def _coco(path: Path, data: dict, folder: Path, said: str | None) -> tuple[Part, set[str]]:
-    """(the part, the names of the pictures that it is about)."""
+def _shown_in(tasks: Sequence[Any]) -> set[str]:
+    """The pictures that Label Studio's tasks are about, without folders and upload prefixes."""
+    data = (task.get("data") for task in tasks if isinstance(task, dict))
+    texts = (text for one in data if isinstance(one, dict) for text in one.values() if isinstance(text, str))
+    return {variants_of(text)[-1].rpartition("/")[2] for text in texts if suffix_of(text)}
+
+
+def _coco(path: Path, data: dict, folder: Path, said: str | None) -> _Export:
     entries = data["images"] if isinstance(data["images"], list) else []
     texts = [file_name(entry) for entry in entries[:20] if isinstance(entry, dict)]
     images = _folder_of(path.parent if path.parent.name in SPLITS else folder, texts, said, "coco", path)
     first = next(iter(data["annotations"] or ()), {})
     masks = str(path.with_suffix("")) if isinstance(first, dict) and "segments_info" in first else None
-    part = Part("COCO", said or "train", lambda: read_coco(str(path), images, masks))
-    return part, {str(file_name(entry)) for entry in entries if isinstance(entry, dict)}
+    shown = {str(file_name(entry)) for entry in entries if isinstance(entry, dict)}
+    return _Export("COCO", said, shown, partial(read_coco, str(path), images, masks))
 
 
 def _folder_of(root: Path, names: Sequence[object], split: str | None, importer: str, source: Path) -> str:

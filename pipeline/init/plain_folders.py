@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, permutations
@@ -13,14 +12,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from components.beam_masks.faults import first_of
 from components.dataset_import.folders import read_folder
-from components.dataset_import.items import Contents, ImportedPicture
+from components.dataset_import.items import Contents
 from components.dataset_import.mask_decoding import highest_id, shared_ending
-from components.dataset_import.yolo import SPLITS
+from components.dataset_import.splits import SPLITS, split_said
 from components.image_example_gen import voc
 from pipeline.init.json_exports import IMAGE_FOLDERS
-from pipeline.init.parts import NamesMissing, Part, below, split_said
+from pipeline.init.parts import NamesMissing, Part, below, has_splits, split_parts
 from trainer.data import boxes, tags_table
 from trainer.data.categories import VOID
 from trainer.data.csv_table import has_header
@@ -72,8 +70,8 @@ def find_pictures(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
         told += [f"{path.name} is not read" for path in unread if not any(path.name in note for note in told)]
         return replace(contents, notes=[*contents.notes, *told])
 
-    if any(path.is_dir() and split_said(path.name) for path in images.iterdir()):
-        yield from _split_parts(read())
+    if has_splits(images):
+        yield from split_parts("pictures", read())
     else:
         yield Part("pictures", "train", read)
 
@@ -108,37 +106,6 @@ def _names_missing(folder: Path, masks: Path, files: Sequence[str]) -> UserError
         f"{folder / voc.CATEGORIES}; those that are only tagged come last",
         number,
     )
-
-
-def _split_parts(contents: Contents) -> Iterator[Part]:
-    """Pictures by the split that their first folder says, if all of them say one; of a split without masks and tags a
-    note is left."""
-
-    def split_in(name: str) -> str | None:
-        first, slash, _ = name.partition("/")
-        return split_said(first) if slash else None
-
-    samples: dict[str | None, list[ImportedPicture]] = defaultdict(list)
-    faults: dict[str | None, list[dict[str, str]]] = defaultdict(list)
-    for sample in contents.samples:
-        samples[split_in(sample.name)].append(sample)
-    for fault in contents.faults:
-        faults[split_in(fault["key"])].append(fault)
-    judged = [sample for split, several in samples.items() if split != "train" for sample in several]
-    said = (samples.keys() | faults.keys()) - {None}
-    if not samples or None in samples or len(said) < 2 or not all(sample.mask for sample in judged):
-        yield Part("pictures", "train", lambda: contents)
-        return
-    found, notes = sorted(samples, key=list(SPLITS.values()).index), list(contents.notes)
-    for split in [split for split in faults if split not in found]:
-        if split and all(fault["stage"] == "tags" for fault in faults[split]):
-            notes.append(f"{len(faults[split])} files of {split} are left out: {first_of(faults[split])}")
-        else:
-            faults[found[0]] += faults[split]
-    for split in found:
-        own = replace(contents, samples=samples[split], faults=faults[split])
-        own = replace(own, notes=notes if split == found[0] else [])
-        yield Part("pictures", split, lambda own=own: own)
 
 
 def _colour_table(folder: Path) -> Path | None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from components.dataset_import.cvat_xml import ANNOTATIONS
 from components.dataset_import.folders import LABELMAP, read_cvat, read_sbd, read_voc
 from components.dataset_import.labelme import is_labelme, read_labelme
+from components.dataset_import.splits import SPLITS, split_said, words_of
 from components.dataset_import.tfrecords import read_tfrecords
-from components.dataset_import.yolo import DATA, SPLITS, read_yolo, splits_of
+from components.dataset_import.yolo import DATA, read_yolo, splits_of
 from components.image_example_gen import voc
 from pipeline.init.json_exports import find_json, first_json, unusable_json
-from pipeline.init.parts import NamesMissing, Part, below, split_of, split_said, words_of
+from pipeline.init.parts import NamesMissing, Part, below, split_of, split_parts
 from pipeline.init.plain_folders import ROBOFLOW, ROBOFLOW_HEADER, find_pictures, imports_of_pairs
 from trainer.data.category_names import is_background, names_by_id, read_names
 from trainer.data.csv_table import has_header, read_lines, refuse
@@ -120,12 +121,12 @@ def names_in(folder: Path) -> list[str] | None:
 
 def _cvat(folder: Path) -> Iterator[Part]:
     if (folder / ANNOTATIONS).is_file() or ((folder / LABELMAP).is_file() and not _has_xml(folder)):
-        yield Part("CVAT", "train", lambda: read_cvat(str(folder)))
+        yield from split_parts("CVAT", read_cvat(str(folder)))
 
 
 def _voc(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:
     if (folder / voc.IMAGES).is_dir() and ((folder / voc.MASKS).is_dir() or _has_xml(folder)):
-        yield Part("VOC", "train", lambda: read_voc(str(folder), names, None))
+        yield from split_parts("VOC", read_voc(str(folder), names, None))
 
 
 def _has_xml(folder: Path) -> bool:
@@ -162,7 +163,7 @@ def _labelme(folder: Path) -> Iterator[Part]:
             return False
 
     if any(map(is_one, first_json(folder))):
-        yield Part("labelme", "train", lambda: read_labelme(str(folder)))
+        yield from split_parts("labelme", read_labelme(str(folder)))
 
 
 def _tfrecords(folder: Path, names: Sequence[str] | None) -> Iterator[Part]:

@@ -77,7 +77,7 @@ class Pictures:
         """Says what all will be looked for: neither a.tif nor b/a.jpg among them is what a missing a.jpg means, and not
         both b/a.jpg and c/a.jpg are a.jpg."""
         for name in names:
-            self._claimed |= {*_variants(name)} & self._exact
+            self._claimed |= {*variants_of(name)} & self._exact
             *folders, last = plain(name).split("/")
             self._called[last.casefold()].add((*folders, last))
 
@@ -96,7 +96,7 @@ class Pictures:
                 "read", f"'{shown(name)}' and '{other}' are both {shown(path)} here; give the folder that holds theirs"
             )
         if path in self._claimed:
-            *_, last = _variants(name)
+            *_, last = variants_of(name)
             suffixes = suffix_of(last).lower(), suffix_of(path).lower()
             deeper = path.count("/") - last.count("/")  # an address may have folders more, which say little
             elsewhere = deeper > 0 or (deeper < 0 and last == plain(name))
@@ -116,7 +116,7 @@ class Pictures:
     def _search(self, name: str) -> str:
         if ".." in plain(unquote(name)).split("/"):
             raise ImageFault("read", f"'{shown(name)}' leads out of the folder of pictures")
-        for variant in _variants(name):
+        for variant in variants_of(name):
             for form, index in zip(_FORMS, self._indexes, strict=True):
                 found = _agreeing(index.get(form(_last(variant)), ()), variant, form)
                 if len(found) > 1:  # the same letters, composed and not
@@ -177,7 +177,7 @@ def _last(path: str) -> str:
     return path.rsplit("/", 1)[-1]
 
 
-def _variants(name: str) -> Iterator[str]:
+def variants_of(name: str) -> list[str]:
     """Readings of a name, plain first, each once."""
     first = plain(name)
     decoded = plain(unquote(first))
@@ -189,7 +189,7 @@ def _variants(name: str) -> Iterator[str]:
     address = plain(unquote(inside))
     upload = _UPLOAD.sub("", _last(address)) if "upload/" in address or _UPLOAD.match(_last(address)) else address
     as_written = () if "://" in first or "?d=" in first else (first, decoded)  # of an address "?d=sub" is no folder
-    yield from dict.fromkeys((*as_written, address, upload))
+    return [*dict.fromkeys((*as_written, address, upload))]
 
 
 def _agreeing(paths: Collection[str], name: str, form: Callable[[str], str]) -> list[str]:
