@@ -12,6 +12,7 @@ from typing import Any
 
 from components.dataset_import.coco import file_name, read_coco
 from components.dataset_import.label_studio import read_label_studio
+from components.dataset_import.label_studio_tasks import picture_texts
 from components.dataset_import.yolo import SPLITS
 from pipeline.init.parts import Part, below, split_of, split_said
 from trainer.data.files import read_json
@@ -50,9 +51,7 @@ def find_json(folder: Path) -> Iterator[Part]:
             continue
         said = split_of(path, folder)
         if isinstance(data, list) and data and isinstance(data[0], dict) and {"data", "annotation_id"} & set(data[0]):
-            given = data[0].get("data")
-            texts = [text for text in given.values() if isinstance(text, str)] if isinstance(given, dict) else []
-            images = _folder_of(folder, texts, said, "label-studio", path)
+            images = _folder_of(folder, list(picture_texts(data[0]).values()), said, "label-studio", path)
             parts.append(
                 Part("Label Studio", said or "train", lambda p=path, images=images: read_label_studio(str(p), images))
             )
