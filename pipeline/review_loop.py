@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.beam_masks.coco_export import COCO, write_coco
+from components.beam_masks.faults import dead_letter
 from components.beam_masks.images import Source
 from components.beam_masks.masks import encode, write_atomic
 from components.beam_masks.output import SUMMARY
@@ -22,13 +24,15 @@ from components.dataset_import.brush import brush_results
 from components.dataset_import.coco import read_coco
 from components.dataset_import.items import ImportedPicture
 from components.dataset_import.label_studio import read_label_studio
+from components.dataset_import.placement import pictures_of, wanted_key
 from components.dataset_import.writer import import_dataset
-from components.image_example_gen.voc import CORRECTED
+from components.image_example_gen import voc
 from components.weak_labels.examples import CATEGORIES, read_labels, split_files
 from pipeline.config.run_config import load_config
 from serving.saved_model import versions
 from trainer.data import features
 from trainer.data.categories import VOID, Categories, palette
+from trainer.data.category_names import read_names
 from trainer.data.csv_table import written
 from trainer.data.features import key_of, read_examples, tags_of
 from trainer.data.files import read_bytes, read_json
@@ -36,7 +40,7 @@ from trainer.data.masks import read_mask
 from trainer.data.pictures import read_header, upright_pixels
 from trainer.data.preprocessing import decode_mask
 from trainer.data.tags_table import SEPARATOR
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, few
 
 
 def export_labels(workdir: Path, output: Path, count: int) -> int:
@@ -88,21 +92,46 @@ def import_labels(annotations: Path, images: Path, output: Path) -> dict[str, An
       output: the dataset's folder.
 
     Returns:
-      As `import_dataset`, and "unchanged": images whose masks are those that were exported. They are left as they are,
-      and so are tasks that nobody has annotated, which are among the dead.
+      As `import_dataset`, and "unchanged": images whose masks are those that were exported, and tasks that nobody has
+      annotated. They are left as they are.
 
     Raises:
-      UserError: neither format, or nothing corrected.
+      UserError: neither format, nothing corrected, or categories that the dataset does not have.
     """
     read = read_label_studio if isinstance(read_json(annotations, "a JSON export"), list) else read_coco
     contents = read(str(annotations), str(images))
     # Label Studio says which tasks a person has annotated, COCO does not.
     corrected = [one for one in contents.samples if read is not read_coco or not _is_as_exported(one, images)]
-    unchanged = len(contents.samples) - len(corrected)
-    if unchanged and not corrected:
+    faults = [letter for letter in contents.faults if letter["stage"] != "label"]  # that one: nobody has labelled it
+    unchanged = len(contents.samples) - len(corrected) + len(contents.faults) - len(faults)
+    if unchanged and not corrected and not faults:
         raise UserError(f"{annotations}: nothing corrected: all {unchanged} masks are those that were exported")
-    done = import_dataset(replace(contents, samples=corrected), output, CORRECTED, replace=True)
-    return {**done, "unchanged": unchanged}
+    _check_categories(contents.names, annotations, output)
+    there, kept, new = pictures_of(output), [], []
+    for sample in corrected:
+        try:
+            if (name := there.get(wanted_key(sample.name))) is None:
+                new.append(sample.name)
+            elif read_bytes(sample.image) != read_bytes(output / voc.IMAGES / name):
+                what = f"is not {name} of {output}"
+                raise ImageFault("image", f"{what}; give --images the exported pictures as they were, or rename it")
+            kept.append(sample)
+        except ImageFault as fault:
+            faults.append(dead_letter(sample.name, fault))
+    notes = [*contents.notes, *([f"{len(new)} pictures are new to {output}, e.g. {new[0]}"] if new else [])]
+    contents = replace(contents, samples=kept, faults=faults, notes=notes)
+    return {**import_dataset(contents, output, voc.CORRECTED, replace=True), "unchanged": unchanged}
+
+
+def _check_categories(names: Sequence[str], annotations: Path, output: Path) -> None:
+    """Raises UserError for categories that the dataset lacks, as misspelt ones are."""
+    listing = output / voc.CATEGORIES
+    known = read_names(listing) if listing.is_file() else names
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(
+            f"{annotations}: {few(unknown)}: no category of {listing}, which has {', '.join(known)}; correct the label "
+            "and export again, or add a new category to that file"
+        )
 
 
 def _is_as_exported(sample: ImportedPicture, images: Path) -> bool:

@@ -1,6 +1,7 @@
 """Label Studio's JSON: polygons, brush strokes, boxes and choices; PNGs of its brush export may stand in for strokes.
 
-Label Studio shows pictures upright, and so is all that is drawn there.
+Label Studio shows pictures upright, and so is all that is drawn there. Of several annotations of a task one counts: the
+ground truth, else the newest.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,16 @@ from components.beam_masks.faults import dead_letter
 from components.dataset_import.brush import Brush
 from components.dataset_import.drawing import Drawing, Object
 from components.dataset_import.items import Contents, ImportedPicture, PictureFolder
+from components.dataset_import.label_studio_tasks import (
+    annotations_of,
+    has_value,
+    is_region,
+    picture_of,
+    picture_texts,
+    refuse_several_pictures,
+    results_of,
+    why_none,
+)
 from components.dataset_import.regions import Box, Pixels, Polygon, Region
 from trainer.data.categories import BACKGROUND, VOID, ids_of_classes
 from trainer.data.category_names import clean_name
@@ -24,7 +35,7 @@ from trainer.data.files import is_dir, join, read_bytes, read_json, walk
 from trainer.data.masks import read_mask
 from trainer.errors import ImageFault, UserError
 
-_PNG = re.compile(r"task-(\d+)-annotation-\d+-by-.*?-tag-(.+)-\d+\.png$")
+_PNG = re.compile(r"task-(\d+)-annotation-(\d+)-by-.*?-tag-(.+)-\d+\.png$")
 _WHAT = "Label Studio's JSON export (a list of tasks)"
 
 
@@ -39,6 +50,7 @@ class _Item:
     box: Box | None = None  # that surrounds it; a turned one and a point have none
     size: tuple[int, int] | None = None  # height, width
     problem: str | None = None
+    is_painted: bool = False  # a PNG may stand in for it
 
     @property
     def is_tag(self) -> bool:
@@ -69,7 +81,7 @@ class _Bitmask(Region):
 def read_label_studio(
     annotations: str, images: str, masks: str | None = None, *, follow_links: bool = False
 ) -> Contents:
-    """Reads a JSON export. Cancelled annotations are left out; the newest annotation of a task counts.
+    """Reads a JSON export.
 
     Args:
       annotations: the JSON export.
@@ -87,28 +99,41 @@ def read_label_studio(
         raise UserError(f"{annotations}: this is the export JSON-MIN, which does not say what is what; export as JSON")
     pngs = _pngs(masks) if masks else {}
     pictures = PictureFolder(images, follow_links)
+    named = [picture_texts(task, results_of(annotations_of(task))) for task in tasks]
+    pictures.files.claim(text for texts in named for text in texts.values())
+    found = [{field: pictures.files.get(text) for field, text in texts.items()} for texts in named]
+    fields = {field for paths in found for field, path in paths.items() if path}  # others name no picture in any task
     read: dict[str, list[_Item]] = {}
-    faults = list(pictures.faults)
-    pictures.files.claim(text for task in tasks for text in _texts(task))
-    for number, task in enumerate(tasks, start=1):
+    faults, doubtful = list(pictures.faults), []
+    for number, (task, texts, paths) in enumerate(zip(tasks, named, found, strict=True), start=1):
         key = label = f"task {task.get('id', number)}" if isinstance(task, dict) else f"task {number}"
         try:
-            key = _picture(task, pictures, label)
-            items, painted = _items(task, label), pngs.get(str(task.get("id")), [])
-            if painted:
-                items = [*(item for item in items if item.is_tag), *painted]
+            several = annotations_of(task)
+            refuse_several_pictures(task, results_of(several), label)
+            key = picture_of(texts, {field: path for field, path in paths.items() if field in fields}, pictures, label)
+            if not several:
+                raise why_none(task, label)
+            items = _items(several[0].get("result"), label)
+            items = _with_pngs(items, pngs.get(str(task.get("id")), {}), several[0], label)
             if not items:
-                raise ImageFault("tags", f"{label}: nobody has annotated it")
+                raise ImageFault(
+                    "tags", f"{label}: its annotation has no label; if it shows nothing, tag it background"
+                )
             if key in read:
                 raise ImageFault("tags", f"{label}: another task shows the same picture, and is used")
             read[key] = items
+            doubtful += [label] if len(several) > 1 else []
         except ImageFault as fault:
             faults.append(dead_letter(key, fault))
         except UserError as error:
             raise UserError(f"{annotations}: {error}") from None
+    notes = []
+    if doubtful:
+        of = f"{len(doubtful)} tasks, e.g. {doubtful[0]},"
+        notes.append(f"{of} have several annotations and not one ground truth: of each the newest counts")
     labels = {name for items in read.values() for item in items for name in item.names}
     names, ids = ids_of_classes(sorted(labels), annotations)
-    return Contents(names, [_sample(key, items, names, ids, pictures) for key, items in read.items()], faults)
+    return Contents(names, [_sample(key, items, names, ids, pictures) for key, items in read.items()], faults, notes)
 
 
 def _sample(
@@ -129,40 +154,24 @@ def _sample(
     return pictures.sample(key, None, Drawing(objects, size, upright=True, tags=tuple(tags)))
 
 
-def _picture(task: Any, pictures: PictureFolder, label: str) -> str:
-    """Relative path of a task's picture: the first of its data that names one."""
-    texts = _texts(task)
-    if not texts:
-        raise ImageFault("tags", f"{label}: has no data that names a picture")
-    found = next((path for text in texts if (path := pictures.files.get(text))), None)
-    try:
-        return found or pictures.files.find(texts[0])
-    except ImageFault as fault:
-        raise ImageFault("read", f"{label}: {fault} in {pictures.folder}") from None
+def _is_mark(result: dict) -> bool:
+    """Whether it is a region or a region's label."""
+    return is_region(result) or str(result.get("type")).endswith("labels")
 
 
-def _texts(task: Any) -> list[str]:
-    data = task.get("data") if isinstance(task, dict) else None
-    return [value for value in data.values() if isinstance(value, str)] if isinstance(data, dict) else []
-
-
-def _items(task: dict, label: str) -> list[_Item]:
-    """The results of the newest annotation, those with one id put together: drawing and labels may be two."""
-    made = task.get("annotations")
-    done = [a for a in made if isinstance(a, dict) and not a.get("was_cancelled")] if isinstance(made, list) else []
-    results = max(done, key=lambda a: str(a.get("updated_at", ""))).get("result") if done else []
+def _items(results: Any, label: str) -> list[_Item]:
+    """Results with one id put together: a region, its label and what else is said of it are several."""
     groups: dict[str, list[dict]] = defaultdict(list)
     if not isinstance(results, list):
         raise ImageFault("tags", f"{label}: its result is no list")
+    marks = {str(result.get("id")) for result in results if has_value(result) and _is_mark(result)}
     for number, result in enumerate(results, start=1):
         if isinstance(result, dict) and result.get("type") == "relation":
             continue  # between two regions, which come on their own
-        if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
+        if not has_value(result):
             raise ImageFault("tags", f"{label}: result {number} has no value")
-        kind = str(result.get("type"))
-        region = kind if _region(result["value"])[0] is not None else None
-        number_or_id = result.get("id") if region or kind == "labels" else None
-        groups[str(number_or_id or f"#{number}")].append(result)
+        of_mark = str(result.get("id")) in marks
+        groups[str((of_mark and result.get("id")) or f"#{number}")].append(result)
     items = [_item(several, f"{label}, region {name}") for name, several in groups.items()]
     return [item for item in items if item.names or not item.is_tag]
 
@@ -170,10 +179,12 @@ def _items(task: dict, label: str) -> list[_Item]:
 def _item(results: Sequence[dict], label: str) -> _Item:
     names: list[str] = []
     region, only_box, box, size, problem = None, False, None, None, None
+    is_mark = any(map(_is_mark, results))
     for result in results:
         value, kind = result["value"], str(result.get("type"))
-        for given in (value.get(kind), value.get("labels")):
-            names += _names(given, label)
+        if kind.endswith("labels") or not is_mark:  # choices that belong to a region are none of its labels
+            names += _names(value.get(kind), label)
+        names += _names(value.get("labels"), label)
         found, is_box = _region(value)
         if found is None and not is_box:
             continue
@@ -188,7 +199,8 @@ def _item(results: Sequence[dict], label: str) -> _Item:
     names = list(dict.fromkeys(names))
     if (region is not None or only_box) and not names:
         problem = "has no label"
-    return _Item(label, tuple(names), region, only_box, box, size, problem)
+    painted = any({"rle", "imageDataURL"} & result["value"].keys() for result in results)
+    return _Item(label, tuple(names), region, only_box, box, size, problem, painted)
 
 
 def _names(given: Any, label: str) -> list[str]:
@@ -218,12 +230,31 @@ def _region(value: dict) -> tuple[Any, bool]:
         return Box(None, "percent"), True
 
 
-def _pngs(folder: str) -> dict[str, list[_Item]]:
-    """task id -> the strokes of a brush export."""
+def _pngs(folder: str) -> dict[str, dict[str, list[_Item]]]:
+    """task id -> annotation id -> the strokes of a brush export."""
     if not is_dir(folder):
         raise UserError(f"--masks: no folder {folder}")
-    found: dict[str, list[_Item]] = defaultdict(list)
+    found: dict[str, dict[str, list[_Item]]] = defaultdict(lambda: defaultdict(list))
     for path in walk(folder)[0]:
         if match := _PNG.match(path.rsplit("/", 1)[-1]):
-            found[match[1]].append(_Item(path, (clean_name(match[2], path),), _Png(join(folder, path))))
-    return dict(found)
+            found[match[1]][match[2]].append(_Item(path, (clean_name(match[3], path),), _Png(join(folder, path))))
+    return found
+
+
+def _with_pngs(items: list[_Item], pngs: dict[str, list[_Item]], annotation: dict, label: str) -> list[_Item]:
+    """The annotation's PNGs in the place of its strokes with their labels.
+
+    Raises:
+      ImageFault: nothing says which of several annotations' PNGs are meant.
+    """
+    if "id" in annotation:
+        strokes = pngs.get(str(annotation["id"]), [])
+    elif len(pngs) > 1:
+        raise ImageFault("tags", f"{label}: has PNGs of {len(pngs)} annotations, and the JSON gives its own no id")
+    else:
+        strokes = [stroke for several in pngs.values() for stroke in several]
+    as_files = {item.names: "-".join(item.names) or "no_label" for item in items if item.is_painted}
+    names = {re.sub(r"[/\\]", "-", text): names for names, text in as_files.items()}
+    strokes = [replace(stroke, names=names.get(stroke.names[0], stroke.names)) for stroke in strokes]
+    covered = {stroke.names for stroke in strokes}
+    return [*(item for item in items if not (item.is_painted and item.names in covered)), *strokes]

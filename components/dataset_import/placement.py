@@ -54,13 +54,11 @@ class Placement:
         self._doubts: dict[str, list[str]] = defaultdict(list)  # -> names
         self.boxes, self.sources, self._source = boxes, read_sources(output), source
         self._output, self._replace, self._replaced, self._renamed, self._renewed = output, replace, 0, 0, 0
-        names = os.listdir(output / voc.IMAGES)
-        self._there = {key_of(name): name for name in names if suffix_of(name, STORED_SUFFIXES)}
+        self._there = pictures_of(output)
 
     def add(self, item: dict[str, Any]) -> None:
         """Raises ImageFault if the picture is there already and this one contradicts it."""
-        *folders, file = plain(item["name"]).split("/")
-        wanted = key_of("/".join([*(name for name in folders if name != "images"), file]))  # that one is the layout's
+        wanted = wanted_key(item["name"])
         origin = self._source and (self._source, stem_of(item["name"]))
         key, same = self._find(wanted, item["picture"], origin)
         there = self._there.get(key)
@@ -148,6 +146,19 @@ class Placement:
         except ImageFault:
             return False
         return np.array_equal(old, read_mask(Path(new).read_bytes(), VOID))
+
+
+def wanted_key(name: str) -> str:
+    """The key that a picture gets by its relative path, unless another has it; a folder `images` is the layout's."""
+    *folders, file = plain(name).split("/")
+    return key_of("/".join([*(folder for folder in folders if folder != "images"), file]))
+
+
+def pictures_of(output: Path) -> dict[str, str]:
+    """key -> file name of the pictures that a dataset has."""
+    folder = output / voc.IMAGES
+    names = os.listdir(folder) if folder.is_dir() else []
+    return {key_of(name): name for name in names if suffix_of(name, STORED_SUFFIXES)}
 
 
 def read_sources(output: Path) -> dict[str, tuple[str, str]]:

@@ -7,10 +7,11 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -115,6 +116,14 @@ def say(text: object) -> None:
     """A line on the screen, unless --quiet; it leaves the standard output to --json -."""
     if not is_quiet():
         click.echo(text, err=_is_for_json())
+
+
+def say_what_is_amiss(done: Mapping[str, Any], faults: Path) -> None:
+    """An import's notes and the first thing that it did not use, to the standard error; `faults` lists them all."""
+    for note in done["notes"]:
+        click.echo(f"transferseg: {shown(note)}", err=True)
+    if done["first_fault"]:
+        click.echo(f"transferseg: not used: {done['first_fault']}; all: {faults}", err=True)
 
 
 def console():

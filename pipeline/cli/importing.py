@@ -8,8 +8,19 @@ from typing import Any
 
 import click
 
-from pipeline.cli.common import BEAM_ARGS, EXIT_REFUSED, JSON, PATH, cli, loading, names_of, say, write_json
-from trainer.errors import UserError, shown
+from pipeline.cli.common import (
+    BEAM_ARGS,
+    EXIT_REFUSED,
+    JSON,
+    PATH,
+    cli,
+    loading,
+    names_of,
+    say,
+    say_what_is_amiss,
+    write_json,
+)
+from trainer.errors import UserError
 
 
 @cli.group("import")
@@ -62,10 +73,7 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             )
             if done["boxes"]:
                 say(f"{done['boxes']} boxes in boxes.csv")
-            for note in done["notes"]:
-                click.echo(f"transferseg: {shown(note)}", err=True)
-            if done["first_fault"]:
-                click.echo(f"transferseg: not used: {done['first_fault']}; all: {output / FAULTS}", err=True)
+            say_what_is_amiss(done, output / FAULTS)
             if done["dead"] > max_dead_share * (done["images"] + done["left_out"] + done["dead"]):
                 raise click.exceptions.Exit(EXIT_REFUSED)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import PATH, cli, say
+from pipeline.cli.common import PATH, cli, say, say_what_is_amiss
 
 
 @cli.group()
@@ -44,8 +44,13 @@ def import_(annotations: Path, images: Path, output: Path) -> None:
 
     Example: transferseg review import --annotations corrected.json --images review/images --output data
     """
-    from pipeline.review_loop import CORRECTED, import_labels
+    from components.dataset_import.writer import FAULTS
+    from components.image_example_gen.voc import CORRECTED
+    from pipeline.review_loop import import_labels
 
     done = import_labels(annotations, images, output)
-    left = done["dead"] + done["unchanged"]
-    say(f"{done['images']} corrected, {left} left as they were; set dataset.corrected: {CORRECTED}")
+    say(
+        f"{done['images']} corrected, {done['unchanged']} left as they were, {done['dead']} not readable; "
+        f"set dataset.corrected: {CORRECTED}"
+    )
+    say_what_is_amiss(done, output / FAULTS)

@@ -14,10 +14,11 @@ from typing import Any
 from components.dataset_import.coco import file_name, read_coco
 from components.dataset_import.items import Contents
 from components.dataset_import.label_studio import read_label_studio
+from components.dataset_import.label_studio_tasks import picture_texts
 from components.dataset_import.splits import SPLITS, split_said
 from pipeline.init.parts import Part, below, split_of, split_parts
 from trainer.data.files import read_json
-from trainer.data.names import plain, suffix_of, variants_of
+from trainer.data.names import names_picture, plain, variants_of
 from trainer.errors import UserError
 
 IMAGE_FOLDERS = ("images", "pictures", "photos")
@@ -68,9 +69,7 @@ def find_json(folder: Path) -> Iterator[Part]:
             continue
         said = split_of(path, folder)
         if isinstance(data, list) and data and isinstance(data[0], dict) and {"data", "annotation_id"} & set(data[0]):
-            given = data[0].get("data")
-            texts = [text for text in given.values() if isinstance(text, str)] if isinstance(given, dict) else []
-            images = _folder_of(folder, texts, said, "label-studio", path)
+            images = _folder_of(folder, list(picture_texts(data[0]).values()), said, "label-studio", path)
             files[path] = _Export("Label Studio", said, _shown_in(data), partial(read_label_studio, str(path), images))
         elif _is_coco(data):
             files[path] = _coco(path, data, folder, said)
@@ -138,9 +137,8 @@ def _is_coco(data: Any) -> bool:
 
 def _shown_in(tasks: Sequence[Any]) -> set[str]:
     """The pictures that Label Studio's tasks are about, without folders and upload prefixes."""
-    data = (task.get("data") for task in tasks if isinstance(task, dict))
-    texts = (text for one in data if isinstance(one, dict) for text in one.values() if isinstance(text, str))
-    return {variants_of(text)[-1].rpartition("/")[2] for text in texts if suffix_of(text)}
+    texts = (text for task in tasks for text in picture_texts(task).values())
+    return {variants_of(text)[-1].rpartition("/")[2] for text in texts if names_picture(text)}
 
 
 def _coco(path: Path, data: dict, folder: Path, said: str | None) -> _Export:

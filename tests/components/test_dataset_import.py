@@ -167,7 +167,7 @@ def test_label_studio_polygons_and_brush_strokes(tmp_path):
     assert mask[height // 2, width // 2] == 1 and mask[0, 0] == 0 and 0.2 < mask.mean() < 0.3
     assert [(letter["stage"], letter["reason"]) for letter in contents.faults] == [
         ("read", f"task 2: no picture '/data/upload/1/gone.jpg' in {tmp_path}"),
-        ("tags", "task 3: nobody has annotated it"),
+        ("label", "task 3: nobody has annotated it"),
     ]
 
 

@@ -122,7 +122,7 @@ def test_corrected_masks_come_back_and_count_as_strong(workdir, tmp_path, tool):
         path.write_text(json.dumps(tasks))
     count = 1
     done = run("import", "--annotations", path, "--images", tmp_path / "review" / "images", "--output", data)
-    assert done.exit_code == 0 and "1 corrected, 2 left as they were" in done.output, done.output
+    assert done.exit_code == 0 and "1 corrected, 2 left as they were, 0 not readable" in done.output, done.output
     with Image.open(data / "SegmentationClass" / f"{key}.png") as mask:
         mask = np.array(mask)
     np.testing.assert_array_equal(mask, np.where(inside, VOC.index("sofa") + 1, 0))
@@ -140,6 +140,35 @@ def test_corrected_masks_come_back_and_count_as_strong(workdir, tmp_path, tool):
     assert sum(split == (STRONG, True) for split in splits.values()) == count
     assert splits[key] == (STRONG, True) and splits[originals[0].key] == ("weak", False)
     assert fingerprint(settings) != fingerprint(settings.model_copy(update={"corrected": None}))
+
+
+def test_what_does_not_come_back_is_named(workdir, tmp_path):
+    """A region with two labels, a picture that was saved again, one that is new; a misspelt label is refused."""
+    workdir, originals = workdir
+    tasks = export(workdir, tmp_path / "review", 4)
+    data, images, path = tmp_path / "data", tmp_path / "review/images", tmp_path / "corrected.json"
+    foreign.voc(originals, data)
+    (data / "categories.txt").write_text("".join(f"{name}\n" for name in VOC))
+    for task, labels in zip(tasks, (["sofa"], ["sofa", "cat"], ["cat"], ["cat"]), strict=True):
+        with Image.open(images / f"{originals[6 - task['id']].key}.jpg") as picture:
+            size = dict(zip(("original_width", "original_height"), picture.size, strict=True))
+        value = {"points": [[10, 10], [90, 10], [90, 90]], "polygonlabels": labels}
+        task["annotations"] = [{"result": [{"type": "polygonlabels", "value": value, **size}]}]
+    again = images / f"{originals[3].key}.jpg"
+    with Image.open(again) as picture:
+        picture.convert("L").save(again)
+    (data / "JPEGImages" / f"{originals[2].key}.jpg").unlink()
+    path.write_text(json.dumps(tasks))
+    done = run("import", "--annotations", path, "--images", images, "--output", data)
+    assert "2 corrected, 0 left as they were, 2 not readable" in done.output, done.output
+    assert f"1 pictures are new to {data}, e.g. {originals[2].key}.jpg" in done.output
+    assert f"not used: {originals[4].key}.jpg: none of its objects can be used" in done.output
+    reasons = [json.loads(line)["reason"] for line in (data / "import_faults.jsonl").read_text().splitlines()]
+    assert any(f"is not {originals[3].key}.jpg of {data}; give --images" in text for text in reasons)
+    assert not (data / "JPEGImages" / f"{originals[3].key}_2.jpg").exists()
+    path.write_text(json.dumps(tasks).replace('"sofa"', '"sofer"'))
+    with pytest.raises(UserError, match=r"corrected.json: sofer: no category of .*categories.txt, which has aeropl"):
+        run("import", "--annotations", path, "--images", images, "--output", data)
 
 
 @pytest.mark.parametrize("name", ["a&b", "c+d", "e#f", "50%25"])

@@ -34,6 +34,8 @@ PICTURES = Pictures(["1.jpg", "sub/1.jpg", "a.b c.JPG", "x/y/2.png", "3.jpg", "3
         ("e\u0301.jpg", "\u00e9.jpg"),
         ("/data/local-files/?d=photos/UP.JPG", "UP.JPG"),
         ("/data/upload/7/0123abcd-2.png", "x/y/2.png"),
+        ("/data/upload/7/01234567-2.png", "x/y/2.png"),
+        ("images/0123abcd-2.png", "x/y/2.png"),
     ],
 )
 def test_the_strictest_reading_that_fits_decides(name, path):
@@ -48,11 +50,21 @@ def test_the_strictest_reading_that_fits_decides(name, path):
         ("../1.jpg", "leads out of the folder"),
         ("%2e%2e/1.jpg", "leads out of the folder"),
         ("4.jpg", "no picture '4.jpg'"),
+        ("20240101-2.png", "no picture '20240101-2.png'"),
     ],
 )
 def test_names_that_mean_none_or_several_are_told(name, words):
     with pytest.raises(ImageFault, match=words):
         PICTURES.find(name)
+
+
+@pytest.mark.parametrize("other", ["0123abce-cam.jpg", "cam.jpg", "b/cam.jpg"])
+def test_a_name_with_a_prefix_means_no_picture_that_another_one_may_mean(other):
+    pictures = Pictures(["sub/cam.jpg"])
+    pictures.claim(["0123abcd-cam.jpg", other])
+    with pytest.raises(ImageFault, match="no picture '0123abcd-cam.jpg'; sub/cam.jpg may be that of .*cam.jpg; give"):
+        pictures.find("0123abcd-cam.jpg")
+    assert Pictures(["sub/cam.jpg"]).find("0123abcd-cam.jpg") == "sub/cam.jpg"
 
 
 def test_keys_are_one_line_fit_for_a_file_name():

@@ -21,6 +21,7 @@ MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # lossless
 MASK_ENDINGS = re.compile(r"[_-](masks?|labels?|labelids|gt|seg|segmentation|annotation|gtfine_labelids)$", re.I)
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
+_LIKE_UPLOAD = re.compile(r"^(?=[0-9]*[a-f])[0-9a-f]{8}-")  # outside of its folder: eight digits may be a date
 _KEY_BYTES = 200  # file systems take 255; suffixes and unfinished copies need some
 _NEAREST = 2000  # our choice: pictures among which the nearest name is looked for
 _HINTS = 20  # our choice: names for which it is looked for; each takes some 10 ms
@@ -53,6 +54,12 @@ def free_keys(key: str) -> Iterator[str]:
     yield from (f"{key}_{number}" for number in count(2))
 
 
+def names_picture(text: str) -> bool:
+    """Whether a name or an address ends as the name of a picture does."""
+    *_, last = variants_of(text)
+    return bool(suffix_of(last))
+
+
 def plain(name: str) -> str:
     """A name as other systems write it -> with /, composed letters, no blanks around."""
     return re.sub(r"^(\./)+", "", unicodedata.normalize("NFC", name).replace("\\", "/").strip())
@@ -72,14 +79,20 @@ class Pictures:
         self._exact = set(self.paths)
         self._claimed: set[str] = set()
         self._called: dict[str, set[tuple[str, ...]]] = defaultdict(set)  # last part -> the parts of names claimed
+        self._without_prefix: dict[str, set[str]] = defaultdict(set)  # names that are one but for a prefix
 
     def claim(self, names: Iterable[str]) -> None:
-        """Says what all will be looked for: neither a.tif nor b/a.jpg among them is what a missing a.jpg means, and not
-        both b/a.jpg and c/a.jpg are a.jpg."""
+        """Says what all will be looked for.
+
+        Neither a.tif nor b/a.jpg among them is what a missing a.jpg means, b/a.jpg and c/a.jpg are not both a.jpg, and
+        no name with what may be an upload's prefix means the picture that another one means.
+        """
         for name in names:
-            self._claimed |= {*variants_of(name)} & self._exact
+            variants = variants_of(name)
+            self._claimed |= self._exact.intersection(variants)
             *folders, last = plain(name).split("/")
             self._called[last.casefold()].add((*folders, last))
+            self._without_prefix[_last(variants[-1])].add(_last(_address(name)))
 
     def find(self, name: str) -> str:
         """The path of the picture that a name means.
@@ -95,8 +108,14 @@ class Pictures:
             raise ImageFault(
                 "read", f"'{shown(name)}' and '{other}' are both {shown(path)} here; give the folder that holds theirs"
             )
+        *_, last = variants_of(name)
+        called, bare = _last(_address(name)), _last(last)
+        others = self._without_prefix.get(bare, set()) - {called}
+        is_bare = _stem_folded(_last(plain(path))) == _stem_folded(bare) != _stem_folded(called)
+        if others and is_bare and not _is_upload(name):
+            reason = f"no picture '{shown(name)}'; {shown(path)} may be that of {shown(min(others))}"
+            raise ImageFault("read", f"{reason}; give each picture the name it has there")
         if path in self._claimed:
-            *_, last = variants_of(name)
             suffixes = suffix_of(last).lower(), suffix_of(path).lower()
             deeper = path.count("/") - last.count("/")  # an address may have folders more, which say little
             elsewhere = deeper > 0 or (deeper < 0 and last == plain(name))
@@ -180,16 +199,30 @@ def _last(path: str) -> str:
 def variants_of(name: str) -> list[str]:
     """Readings of a name, plain first, each once."""
     first = plain(name)
-    decoded = plain(unquote(first))
+    address = _address(name)
+    last = _last(address)
+    is_upload = _is_upload(name)
+    prefix = (_UPLOAD if is_upload else _LIKE_UPLOAD).match(last)
+    upload = last[prefix.end() if prefix else 0 :] if prefix or is_upload else address
+    # of an address "?d=sub" is no folder
+    as_written = () if "://" in first or "?d=" in first else (first, plain(unquote(first)))
+    return [*dict.fromkeys((*as_written, address, upload))]
+
+
+def _address(name: str) -> str:
+    """A name, or the path in an address."""
+    first = plain(name)
     try:
         url = urlsplit(first) if "://" in first or "?" in first else None
     except ValueError:  # a bracket where an address would stand
         url = None
-    inside = parse_qs(url.query).get("d", [url.path])[0] if url else decoded  # Label Studio's ?d=folder/x.jpg
-    address = plain(unquote(inside))
-    upload = _UPLOAD.sub("", _last(address)) if "upload/" in address or _UPLOAD.match(_last(address)) else address
-    as_written = () if "://" in first or "?d=" in first else (first, decoded)  # of an address "?d=sub" is no folder
-    return [*dict.fromkeys((*as_written, address, upload))]
+    inside = parse_qs(url.query).get("d", [url.path])[0] if url else unquote(first)  # Label Studio's ?d=folder/x.jpg
+    return plain(unquote(inside))
+
+
+def _is_upload(name: str) -> bool:
+    """Whether a name lies where Label Studio puts uploads."""
+    return "/upload/" in f"/{_address(name)}"
 
 
 def _agreeing(paths: Collection[str], name: str, form: Callable[[str], str]) -> list[str]:
