@@ -206,7 +206,7 @@ def _no_labels(root: str, name: str, texts: Sequence[str]) -> UserError:
     """That no picture has a file of labels, with one that may be meant for `name`."""
     place = f"{_label_stem(name)}.txt"
     near = next((path for path in texts if path.split("/")[-1] == place.split("/")[-1]), None)
-    there = f"; {shown(near)} is not there, but where YOLO does not look: move it" if near else ""
+    there = f"; move {shown(near)} there" if near else ""
     return UserError(
         f"{root}: no picture has a file of labels; those of {shown(name)} must be in {shown(place)}{there}"
     )

@@ -53,7 +53,7 @@ def test_names_that_differ_in_case_alone_keep_their_own_labels(tmp_path):
 def test_labels_that_are_nowhere_are_no_background(tmp_path):
     root = yolo(tmp_path, {"images/a.jpg": "annotations/a.txt", "images/b.jpg": "annotations/b.txt"})
     with pytest.raises(
-        UserError, match=r"no picture has .* images/a.jpg must be in labels/a.txt; annotations/a.txt is"
+        UserError, match=r"no picture has .* images/a.jpg must be in labels/a.txt; move annotations/a.txt there"
     ):
         read_yolo(root)
 
