@@ -20,9 +20,9 @@ from components.dataset_import.mask_decoding import (
     highest_id,
     in_order,
     mask_of,
+    masks_among,
     pair,
     read_colours,
-    shared_ending,
 )
 from components.dataset_import.voc_xml import read_annotation
 from components.image_example_gen import voc
@@ -31,13 +31,13 @@ from trainer.data.categories import VOC
 from trainer.data.category_names import AS_IDS, check_distinct, clean_name, read_names
 from trainer.data.files import is_dir, join, walk
 from trainer.data.masks import Colour, are_binary
-from trainer.data.names import MASK_ENDINGS, MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, stem_of, suffix_of
+from trainer.data.names import MASK_SUFFIXES, PICTURE_SUFFIXES, Pictures, stem_of, suffix_of
 from trainer.data.pictures import Header
 from trainer.data.tags_table import TagsTable, read_tags_table
 from trainer.errors import ImageFault, UserError, shown, some
 
 LABELMAP = "labelmap.txt"  # of CVAT's exports
-CLASS_NAMES = "class_names.txt"  # labelme2voc's
+_NAMES = (voc.CATEGORIES, "class_names.txt")  # the second is labelme2voc's
 _MASKS = (voc.MASKS, "SegmentationObject")
 
 
@@ -58,7 +58,7 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
     table, colours = join(root, LABELMAP), None
     if names is None and epath.Path(table).is_file():
         colours, names = read_colours(table)
-    for listing in (join(root, voc.CATEGORIES), join(root, CLASS_NAMES)):
+    for listing in (join(root, name) for name in _NAMES):
         if names is None and epath.Path(listing).is_file():
             names = read_names(listing)
     is_assumed, names = not names, tuple(names or VOC)
@@ -87,10 +87,8 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
             drawn = MaskFile(path, len(names), colours) if path else None
             own = splits.get(stem_of(name)) if split is None else None
             samples.append(pictures.sample(name, tags, drawn, None if drawn else objects, own))
-    said = []
-    if is_assumed and masks and not notes:
-        said.append("ids are taken for VOC's 20 categories; if masks mean others by them, name those by --categories")
-    return Contents(names, samples, faults, said)
+    assumed = "ids are taken for VOC's 20 categories; if masks mean others by them, name those by --categories"
+    return Contents(names, samples, faults, [assumed] if is_assumed and masks and not notes else [])
 
 
 def read_sbd(root: str, split: str | None, *, follow_links: bool = False) -> Contents:
@@ -156,8 +154,8 @@ def read_folder(
 
     Args:
       images: folder.
-      masks: folder of masks, see trainer.data.masks; ids are those of `names`. It may be `images` itself: then the
-        masks are its .png files beside pictures of another suffix, or those with an ending such as _mask.
+      masks: folder of masks, see trainer.data.masks; ids are those of `names`. It may be `images` itself, see
+        `mask_decoding.masks_among`.
       tags: CSV; pictures it does not list take their tags from the mask.
       names: categories by id; None: those of `colours`, or the tags, then the boxes', in order of appearance.
       colours: table of the masks' colours, see `mask_decoding.read_colours`.
@@ -233,12 +231,7 @@ def _paired(
     files = _files(masks, follow_links) if masks else []
     listed = set(pictures.files.paths)
     if masks and os.path.normpath(masks) == os.path.normpath(pictures.folder):
-        pngs = {stem_of(name): name for name in listed if suffix_of(name, (".png",))}
-        stems = {stem_of(name) for name in listed - set(pngs.values())}
-        bare = {file: MASK_ENDINGS.sub("", stem) for stem, file in pngs.items()}
-        files = [file for file, stem in bare.items() if stem in stems or pngs.get(stem, file) != file]
-        if not files and shared_ending(stems) and shared_ending(pngs):
-            files = list(bare)
+        files = masks_among(listed)
         listed -= set(files)
     if masks and not any(suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES)) for file in files):
         what = f"holds no mask ({', '.join(MASK_SUFFIXES)})" if is_dir(masks) else "no such folder"

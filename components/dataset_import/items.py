@@ -87,7 +87,9 @@ class PictureFolder:
       faults: dead letters of links that lead out of the folder.
     """
 
-    def __init__(self, folder: str, follow_links: bool = False, without: Sequence[str] = ()):
+    def __init__(
+        self, folder: str, follow_links: bool = False, without: Sequence[str] = (), *, may_be_empty: bool = False
+    ):
         """`without`: relative folders whose files are no pictures, such as the one of masks.
 
         Raises:
@@ -99,7 +101,7 @@ class PictureFolder:
         self.files = Pictures(path for path in paths if suffix_of(path) and not path.startswith(skipped))
         self.others = [path for path in paths if not suffix_of(path)]
         self.faults = [dead_letter(name, ImageFault("read", reason)) for name, reason in links]
-        if not self.files.paths and not links:
+        if not self.files.paths and not links and not may_be_empty:
             raise UserError(f"{folder}: no pictures here ({', '.join(PICTURE_SUFFIXES)})")
 
     def path(self, name: str) -> str:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,15 +31,18 @@ def is_labelme(data: Any) -> bool:
 def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
     """Polygons, circles and masks are objects; rectangles are boxes, void in the mask.
 
+    A picture that is not there as a file is taken out of the JSON's imageData.
+
     Args:
       root: folder of pictures and JSON files.
       follow_links: see `trainer.data.files.walk`.
 
     Raises:
-      UserError: no picture, or no file of labelme's, or labels that cannot be told apart.
+      UserError: no file of labelme's, or labels that cannot be told apart.
     """
-    pictures = PictureFolder(root, follow_links)
+    pictures = PictureFolder(root, follow_links, may_be_empty=True)
     read: dict[str, dict] = {}
+    embedded: dict[str, bytes] = {}
     faults = list(pictures.faults)
     for path in (path for path in pictures.others if suffix_of(path, (".json",))):
         try:
@@ -49,13 +52,20 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
             continue
         if not is_labelme(data):
             continue
+        image = _decoded(data.pop("imageData", None))
         with faults_to(faults, path):
             beside = os.path.normpath(join(os.path.dirname(path) or ".", plain(str(data["imagePath"]))))
-            found = map(pictures.files.get, (stem_of(path, (".json",)), beside))
-            name = next(filter(None, found), None) or pictures.files.find(str(data["imagePath"]))
+            called = str(data["imagePath"])
+            found = map(pictures.files.get, (stem_of(path, (".json",)), beside, called))
+            name = next(filter(None, found), None)
+            if is_inside := name is None and image is not None:
+                name = stem_of(path, (".json",)) + suffix_of(called)
+            name = name or pictures.files.find(called)
             if name in read:
                 raise ImageFault("tags", f"another JSON file is about {name} too; keep one")
             read[name] = data
+            if is_inside:
+                embedded[name] = image
     shapes = {name: [shape for shape in data["shapes"] if isinstance(shape, dict)] for name, data in read.items()}
     labels = [(shape.get("label"), name) for name, several in shapes.items() for shape in several]
     classes = {clean_name(label, join(root, of)) for label, of in labels if isinstance(label, str) and label.strip()}
@@ -63,11 +73,14 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
     if not names:
         first = f"; {faults[0]['key']}: {faults[0]['reason']}" if faults else ""
         raise UserError(f"{root}: no JSON file of labelme's with a labelled shape{first}")
-    faults += [
-        dead_letter(name, ImageFault("tags", "has no JSON file of labelme's"))
-        for name in pictures.files.paths
-        if name not in read
-    ]
+    bare = [name for name in pictures.files.paths if name not in read]
+    faults += [dead_letter(name, ImageFault("tags", "has no JSON file of labelme's")) for name in bare]
+    notes = []
+    if bare:
+        notes.append(
+            f"{len(bare)} of {len(bare) + len(read)} pictures have no JSON file of labelme's, so are left out; annotate"
+            " them, move them away, or go on without them by import labelme --max-dead-share 1"
+        )
     samples = []
     for name, data in read.items():
         with faults_to(faults, name):
@@ -77,8 +90,17 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
                     f"has no shape, only flags ({', '.join(flags)}), which are not read; if these are "
                     "tags, list it in tags.csv and import that with `import folder`",
                 )
-            samples.append(pictures.sample(name, None, _drawing(data, ids)))
-    return Contents(names, samples, faults)
+            sample = pictures.sample(name, None, _drawing(data, ids))
+            samples.append(replace(sample, image=embedded[name]) if name in embedded else sample)
+    return Contents(names, samples, faults, notes)
+
+
+def _decoded(image: Any) -> bytes | None:
+    """The bytes of a picture in base64; None if it is none."""
+    try:
+        return base64.b64decode(image, validate=True)
+    except (TypeError, ValueError):
+        return None
 
 
 def _flags(data: dict) -> list[str]:

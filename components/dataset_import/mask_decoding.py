@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -120,12 +120,12 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
     """
     stems = {file: stem_of(plain(file)) for file in files if suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))}
     found, odd = by_picture({file: (stem, MASK_ENDINGS.sub("", stem)) for file, stem in stems.items()}, pictures)
-    if not found and any(endings := (shared_ending(map(stem_of, pictures.paths)), shared_ending(stems.values()))):
-        ending, own = endings[0], len(endings[1])
-        also = {
-            file: (f"{MASK_ENDINGS.sub('', stem)}{ending}", f"{stem[: len(stem) - own]}{ending}")
-            for file, stem in stems.items()
-        }
+    endings, own = (_shorter(shared_ending(several)) for several in (map(stem_of, pictures.paths), stems.values()))
+    if not found and (endings or own):
+        also = {}
+        for file, stem in stems.items():
+            bases = (MASK_ENDINGS.sub("", stem), *(stem.removesuffix(ending) for ending in own))
+            also[file] = [f"{base}{ending}" for ending in endings or [""] for base in bases]
         found, odd = by_picture(also, pictures)
     faults = [(file, ImageFault("read", f"the mask {file} belongs to no picture: {fault}")) for file, fault in odd]
     for picture, several in found.items():
@@ -142,6 +142,34 @@ def shared_ending(stems: Iterable[str]) -> str:
     shared = os.path.commonprefix(several)[::-1] if len(several) > 1 else ""
     found = re.search(r"[_-].*", shared)
     return found[0] if found else ""
+
+
+def _shorter(ending: str) -> list[str]:
+    """An ending and those within it: "_000019_left" -> ["_000019_left", "_left"]."""
+    return [ending[found.start() :] for found in re.finditer("[_-]", ending)]
+
+
+def masks_among(names: Collection[str]) -> list[str]:
+    """Those of the pictures in a folder that are masks of others.
+
+    A lossless one is: a_mask.tif beside a.tif, a.png beside a.jpg or a.tif, a.bmp beside a.jpg. Where there is none,
+    all .png are if they share an ending and the others too: a_mask.png beside a_sat.jpg.
+    """
+    suffixes: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        suffixes[stem_of(name)].add(suffix_of(name).lower())
+
+    def is_mask(name: str) -> bool:
+        stem, suffix = stem_of(name), suffix_of(name, MASK_SUFFIXES).lower()
+        others = suffixes[stem] - {suffix}
+        is_beside = bool(others if suffix == ".png" else others - set(MASK_SUFFIXES))
+        return bool(suffix) and (is_beside or (bare := MASK_ENDINGS.sub("", stem)) != stem and bare in suffixes)
+
+    if masks := [name for name in names if is_mask(name)]:
+        return masks
+    pngs = {name for name in names if suffix_of(name, (".png",))}
+    share = all(shared_ending(map(stem_of, several)) for several in (pngs, set(names) - pngs))
+    return sorted(pngs) if share else []
 
 
 def by_picture(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -124,24 +125,23 @@ def read_yolo(root: str, split: str | None = None, *, follow_links: bool = False
     names, ids = _names(data, about)
     pictures = PictureFolder(root, follow_links)
     texts = [path for path in pictures.others if suffix_of(path, (".txt",))]
-    links = [letter["key"] for letter in pictures.faults]
+    links = {_folded(letter["key"]): letter["key"] for letter in pictures.faults}
     splits = _splits(root, data, pictures, {*SPLITS, split} - {None})
     labels = _labels(splits, texts)
-    if not any(labels.values()) and not links:
+    behind = {name: link for name in splits if not labels[name] and (link := _link_before(name, links))}
+    if splits and not any(labels.values()) and not behind:
         raise _no_labels(root, next(iter(splits)), texts)
     faults, samples, used = list(pictures.faults), [], set()
     for name, own in splits.items():
         if split and split not in own:
             continue
-        several, place = labels[name], f"{_label_stem(name)}.txt"
+        several = labels[name]
         used.update(several)
         try:
             if len(several) > 1:
                 raise UserError(f"has {len(several)} files of labels: {', '.join(map(shown, several[:3]))}; keep one")
-            if not several and (link := next((one for one in links if _lies_behind(place, one)), None)):
-                raise UserError(
-                    f"its labels lie behind {link}, a link that leads out of {root}; --follow-links takes it"
-                )
+            if name in behind:
+                raise UserError(f"its labels lie behind {behind[name]}, a link out of {root}; --follow-links takes it")
             path = next(iter(several), None)
             text = read_text(join(root, path), "YOLO's labels") if path else ""
             objects = _objects(text, ids, boxed="kpt_shape" in data)
@@ -195,15 +195,17 @@ def _folded(name: str) -> str:
     return plain(name).casefold()
 
 
-def _lies_behind(place: str, link: str) -> bool:
-    return f"{_folded(place)}/".startswith(f"{_folded(link)}/")
+def _link_before(name: str, links: Mapping[str, str]) -> str | None:
+    """The link, by its folded name, behind which a picture's labels would lie; None if there is none."""
+    places = [PurePosixPath(_folded(f"{stem}.txt")) for stem in (_label_stem(name), stem_of(name))]
+    return next((links[str(p)] for place in places for p in (place, *place.parents) if str(p) in links), None)
 
 
 def _no_labels(root: str, name: str, texts: Sequence[str]) -> UserError:
     """That no picture has a file of labels, with one that may be meant for `name`."""
     place = f"{_label_stem(name)}.txt"
     near = next((path for path in texts if path.split("/")[-1] == place.split("/")[-1]), None)
-    there = f"; {shown(near)} is not there, but where YOLO does not look: move it" if near else ""
+    there = f"; move {shown(near)} there" if near else ""
     return UserError(
         f"{root}: no picture has a file of labels; those of {shown(name)} must be in {shown(place)}{there}"
     )

@@ -1,5 +1,6 @@
 """What other tools and public datasets write in ways of their own: it comes in right, or a line says what is wrong."""
 
+import base64
 import json
 
 import numpy as np
@@ -231,3 +232,29 @@ def test_panoptic_pixels_of_no_segment_are_void(tmp_path):
     for entry in categories:
         entry["isthing"] = 1
     assert "no pixel is background" in coco(tmp_path, [annotation], categories=categories, masks=str(tmp_path)).notes[0]
+
+
+def labelme(path, **more):
+    shape = {"label": "dog", "points": np.reshape(POINTS, (-1, 2)).tolist()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"imagePath": "C:\\x\\a.jpg", "shapes": [shape], **more}))
+
+
+def test_a_picture_in_labelmes_json_alone_is_taken_from_there(tmp_path):
+    image = photo(tmp_path / "a.jpg", size=(WIDTH, HEIGHT)).read_bytes()
+    labelme(tmp_path / "set/one.json", imageData=base64.b64encode(image).decode())
+    labelme(tmp_path / "set/two.json", imageData="no base64")
+    labelme(tmp_path / "set/three.json", imageData=None)
+    done = import_dataset(read_labelme(str(tmp_path / "set")), tmp_path / "out", "train")
+    assert (tmp_path / "out/JPEGImages/one.jpg").read_bytes() == image and rows(tmp_path / "out") == ["one,dog"]
+    reasons = {letter["key"]: letter["reason"] for letter in letters(tmp_path / "out")}
+    assert reasons.keys() == {"two.json", "three.json"} and done["dead"] == 2
+    assert all("no picture 'C:\\x\\a.jpg'" in reason for reason in reasons.values())
+
+
+def test_pictures_that_labelme_has_not_annotated_are_counted(tmp_path):
+    for number, key in enumerate("abc"):
+        photo(tmp_path / f"{key}.jpg", seed=number)
+    labelme(tmp_path / "a.json")
+    [note] = read_labelme(str(tmp_path)).notes
+    assert note.startswith("2 of 3 pictures have no JSON") and "--max-dead-share 1" in note

@@ -5,8 +5,10 @@ from click.testing import CliRunner
 from test_import_names import mask, photo, rows
 
 from components.dataset_import.folders import read_folder, read_voc
+from components.dataset_import.mask_decoding import masks_among, pair
 from components.dataset_import.writer import import_dataset
 from pipeline.cli import cli
+from trainer.data.names import Pictures
 from trainer.errors import UserError
 
 XML = "<annotation><object><name>{}</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>6</xmax><ymax>6</ymax></bndbox>"
@@ -78,3 +80,37 @@ def test_a_folder_that_is_not_vocs_says_so(tmp_path):
     photo(tmp_path / "set/a.jpg")
     with pytest.raises(UserError, match="holds neither JPEGImages nor an XML beside a picture"):
         read_voc(str(tmp_path / "set"), None, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "masks"),
+    [
+        ("a.tif a_mask.tif b.tif b_mask.tif", "a_mask.tif b_mask.tif"),
+        ("a.bmp a_mask.bmp", "a_mask.bmp"),
+        ("a.jpg a.bmp b.tif b.png", "a.bmp b.png"),
+        ("a.png a_mask.png b.png", "a_mask.png"),
+        ("a.tif b.bmp c.png", ""),
+        ("1_sat.jpg 2_sat.jpg 1_gt.png 2_gt.png", "1_gt.png 2_gt.png"),
+    ],
+)
+def test_which_pictures_of_a_folder_are_masks(names, masks):
+    assert " ".join(sorted(masks_among(names.split()))) == masks
+
+
+def test_masks_beside_pictures_may_be_tiff(tmp_path):
+    for number, key in enumerate("ab"):
+        photo(tmp_path / f"set/{key}.tif", seed=number)
+        mask(tmp_path / f"set/{key}_mask.tif", 255)
+    contents = read_folder(str(tmp_path / "set"), str(tmp_path / "set"), None, ["tumour"])
+    assert [sample.name for sample in contents.samples] == ["a.tif", "b.tif"] and not contents.faults
+    assert all(sample.mask for sample in contents.samples)
+
+
+def test_pictures_and_masks_may_share_more_than_an_ending(tmp_path):
+    """Cityscapes: the frame's number is the same in all of them."""
+    frames = ["aachen_000000_000019", "aachen_000001_000019"]
+    pictures = Pictures(f"aachen/{frame}_leftImg8bit.png" for frame in frames)
+    files = [f"aachen/{frame}_gtFine_{kind}.png" for frame in frames for kind in ("labelIds", "color")]
+    found, odd = pair(files, pictures)
+    assert found == {f"aachen/{frame}_leftImg8bit.png": f"aachen/{frame}_gtFine_labelIds.png" for frame in frames}
+    assert [file for file, _ in odd] == [file for file in files if "color" in file]

@@ -53,7 +53,7 @@ def test_names_that_differ_in_case_alone_keep_their_own_labels(tmp_path):
 def test_labels_that_are_nowhere_are_no_background(tmp_path):
     root = yolo(tmp_path, {"images/a.jpg": "annotations/a.txt", "images/b.jpg": "annotations/b.txt"})
     with pytest.raises(
-        UserError, match=r"no picture has .* images/a.jpg must be in labels/a.txt; annotations/a.txt is"
+        UserError, match=r"no picture has .* images/a.jpg must be in labels/a.txt; move annotations/a.txt there"
     ):
         read_yolo(root)
 
@@ -64,9 +64,13 @@ def test_labels_behind_a_link_are_no_background(tmp_path):
     (tmp_path / "set/labels").symlink_to("../store")
     contents = read_yolo(root)
     assert not contents.samples and len(contents.faults) == 3
-    assert "behind labels, a link that leads out of" in contents.faults[1]["reason"]
+    assert "its labels lie behind labels, a link out of" in contents.faults[1]["reason"]
+    (tmp_path / "set/labels").unlink()
+    (tmp_path / "set/labels").mkdir()
+    (tmp_path / "set/labels/a.txt").symlink_to("../../store/a.txt")
+    assert "behind labels/a.txt" in read_yolo(root).faults[1]["reason"]
     followed = read_yolo(root, follow_links=True)
-    assert [drawn(sample).shown for sample in followed.samples] == [(1,), (1,)] and not followed.faults
+    assert [drawn(sample).shown for sample in followed.samples] == [(1,), ()] and not followed.faults
 
 
 @pytest.mark.parametrize("line", ["0 .5 .5 .4 .4 .3 .3 2 .6 .6 1", "0 12 8 20 8 20 20"])
@@ -84,3 +88,12 @@ def test_a_class_may_be_written_as_0_0(tmp_path):
     [sample] = read_yolo(root).samples
     assert drawn(sample).shown == (2,)
     assert [reason for _, reason in drawn(sample).dropped] == ["'0.5 .1 .1 .5 .1 .5 .5 .1 .5' is no class and numbers"]
+
+
+def test_pictures_that_are_links_out_alone_are_named(tmp_path):
+    photo(tmp_path / "store/a.jpg")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/images").symlink_to("../store")
+    (tmp_path / "set/data.yaml").write_text("names: [dog]\n")
+    [letter] = read_yolo(str(tmp_path / "set")).faults
+    assert letter["key"] == "images"
