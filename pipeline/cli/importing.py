@@ -127,14 +127,14 @@ def _coco(**options: Any):
 
 @_importer("voc", "VOC's folders; tags from Annotations/*.xml or the masks.", _ROOT, _LIST, _CATEGORIES)
 def _voc(root: str, list_: str | None, categories: str, follow_links: bool):
-    from components.dataset_import.folders import read_voc
+    from components.dataset_import.voc_folders import read_voc
 
     return read_voc(root, names_of(categories), list_, follow_links=follow_links)
 
 
 @_importer("sbd", "Semantic Boundaries Dataset: img/ and cls/*.mat.", _ROOT, _LIST)
 def _sbd(root: str, list_: str | None, follow_links: bool):
-    from components.dataset_import.folders import read_sbd
+    from components.dataset_import.voc_folders import read_sbd
 
     return read_sbd(root, list_, follow_links=follow_links)
 

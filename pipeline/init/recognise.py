@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.dataset_import.cvat_xml import ANNOTATIONS
-from components.dataset_import.folders import LABELMAP, read_cvat, read_sbd, read_voc
+from components.dataset_import.folders import read_cvat
 from components.dataset_import.labelme import is_labelme, read_labelme
 from components.dataset_import.splits import SPLITS, split_said, words_of
 from components.dataset_import.tfrecords import read_tfrecords
+from components.dataset_import.voc_folders import LABELMAP, read_sbd, read_voc
 from components.dataset_import.yolo import DATA, read_yolo, splits_of
 from components.image_example_gen import voc
 from pipeline.init.json_exports import find_json, first_json, unusable_json

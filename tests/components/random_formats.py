@@ -17,10 +17,11 @@ from scipy.io import savemat
 
 from components.dataset_import.brush import brush_rle
 from components.dataset_import.coco import read_coco
-from components.dataset_import.folders import read_cvat, read_folder, read_sbd, read_voc
+from components.dataset_import.folders import read_cvat, read_folder
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
 from components.dataset_import.tfrecords import read_tfrecords
+from components.dataset_import.voc_folders import read_sbd, read_voc
 from components.dataset_import.yolo import read_yolo
 from trainer.data.categories import palette
 

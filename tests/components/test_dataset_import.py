@@ -11,8 +11,9 @@ from skimage.draw import polygon
 
 from components.dataset_import.brush import brush_rle, decode_rle
 from components.dataset_import.coco import read_coco
-from components.dataset_import.folders import read_folder, read_voc
+from components.dataset_import.folders import read_folder
 from components.dataset_import.label_studio import read_label_studio
+from components.dataset_import.voc_folders import read_voc
 from components.dataset_import.writer import import_dataset
 from components.image_example_gen.dataset_config import DatasetConfig, check_dataset
 from components.image_example_gen.tables import read_tags

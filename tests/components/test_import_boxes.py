@@ -8,10 +8,11 @@ import tensorflow as tf
 from PIL import Image
 from test_import_objects import BLOCK, HEIGHT, WIDTH, coco, photo
 
-from components.dataset_import.folders import read_folder, read_voc
+from components.dataset_import.folders import read_folder
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
 from components.dataset_import.tfrecords import read_tfrecords
+from components.dataset_import.voc_folders import read_voc
 from components.dataset_import.writer import import_dataset
 from components.dataset_import.yolo import read_yolo
 from trainer.data import features

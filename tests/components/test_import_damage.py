@@ -12,12 +12,13 @@ from scipy.io import savemat
 
 from components.dataset_import.coco import read_coco
 from components.dataset_import.drawing import Drawing, Object
-from components.dataset_import.folders import read_cvat, read_sbd, read_voc
+from components.dataset_import.folders import read_cvat
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
 from components.dataset_import.matlab import read_field
 from components.dataset_import.regions import Box
 from components.dataset_import.tfrecords import read_tfrecords
+from components.dataset_import.voc_folders import read_sbd, read_voc
 from components.dataset_import.writer import import_dataset
 from components.dataset_import.yolo import read_yolo
 from pipeline.cli.common import cli

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from components.dataset_import.coco import read_coco
-from components.dataset_import.folders import read_cvat, read_folder, read_voc
+from components.dataset_import.folders import read_cvat, read_folder
+from components.dataset_import.voc_folders import read_voc
 from components.dataset_import.writer import import_dataset
 from trainer.data.names import Pictures
 from trainer.errors import UserError

@@ -8,9 +8,9 @@ from PIL import Image
 
 from components.dataset_import.brush import brush_rle
 from components.dataset_import.coco import read_coco
-from components.dataset_import.folders import read_voc
 from components.dataset_import.label_studio import read_label_studio
 from components.dataset_import.labelme import read_labelme
+from components.dataset_import.voc_folders import read_voc
 from components.dataset_import.writer import import_dataset
 from components.dataset_import.yolo import read_yolo
 from trainer.errors import UserError

@@ -9,8 +9,9 @@ from PIL import Image
 from test_import_names import letters, mask, photo, rows
 from test_import_objects import BLOCK, HEIGHT, POINTS, WIDTH, brought_in, coco
 
-from components.dataset_import.folders import read_folder, read_voc
+from components.dataset_import.folders import read_folder
 from components.dataset_import.labelme import read_labelme
+from components.dataset_import.voc_folders import read_voc
 from components.dataset_import.writer import import_dataset
 from trainer.data.category_names import read_names
 from trainer.data.pictures import Header

@@ -4,8 +4,9 @@ import pytest
 from click.testing import CliRunner
 from test_import_names import mask, photo, rows
 
-from components.dataset_import.folders import read_folder, read_voc
+from components.dataset_import.folders import read_folder
 from components.dataset_import.mask_decoding import masks_among, pair
+from components.dataset_import.voc_folders import read_voc
 from components.dataset_import.writer import import_dataset
 from pipeline.cli import cli
 from trainer.data.names import Pictures

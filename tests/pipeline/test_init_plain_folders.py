@@ -69,7 +69,10 @@ def test_roboflows_masks_lie_beside_the_pictures_of_each_split(tmp_path):
 
 def test_a_table_of_colours_beside_the_folders_is_used(tmp_path):
     pairs(tmp_path / "set/images", tmp_path / "set/masks", 6, coloured=True)
-    with pytest.raises(UserError, match=r"0\.png: its mask has the colour .* --colours of transferseg import folder"):
+    with pytest.raises(
+        UserError,
+        match=r"0\.png: its mask has the colour .* import folder takes a table of their colours with --colours",
+    ):
         recognise(tmp_path / "set", None)
     (tmp_path / "set/class_dict.csv").write_text("name,r,g,b\ndog,9,200,9\ncat,200,9,9\nbackground,0,0,0\n")
     done = init(tmp_path, tmp_path / "set", "--weak", "dog")

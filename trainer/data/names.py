@@ -90,8 +90,9 @@ class Pictures:
         for name in names:
             variants = variants_of(name)
             self._claimed |= self._exact.intersection(variants)
-            *folders, last = plain(name).split("/")
-            self._called[last.casefold()].add((*folders, last))
+            if not _is_address(name):
+                *folders, last = plain(name).split("/")
+                self._called[last.casefold()].add((*folders, last))
             self._without_prefix[_last(variants[-1])].add(_last(_address(name)))
 
     def find(self, name: str) -> str:
@@ -125,6 +126,8 @@ class Pictures:
 
     def _rival(self, name: str, path: str) -> tuple[str, ...] | None:
         """Another name claimed that would be this path too, although its folders are other ones than this name's."""
+        if _is_address(name):
+            return None
         parts, depth = plain(name).split("/"), path.count("/") + 1
         for other in sorted(self._called.get(parts[-1].casefold(), ())) if len(parts) > depth else ():
             folders = zip(parts[-2::-1], other[-2::-1], strict=False)
@@ -218,6 +221,11 @@ def _address(name: str) -> str:
         url = None
     inside = parse_qs(url.query).get("d", [url.path])[0] if url else unquote(first)  # Label Studio's ?d=folder/x.jpg
     return plain(unquote(inside))
+
+
+def _is_address(name: str) -> bool:
+    """Whether a name's folders are those of a server."""
+    return "://" in name or "?" in name or _is_upload(name)
 
 
 def _is_upload(name: str) -> bool:
