@@ -1,5 +1,7 @@
 """CVAT's own XML: what each kind of shape becomes, what is refused and in which words."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -160,3 +162,17 @@ def test_a_subset_is_the_folder_of_a_picture(tmp_path):
     photo(tmp_path / "images/default/a.jpg", seed=5)
     contents = export(tmp_path, DOG, name="a.jpg")
     assert [sample.name for sample in contents.samples] == ["default/a.jpg"] and not contents.faults
+
+
+def test_subsets_are_splits(tmp_path):
+    export(tmp_path, DOG)
+    photo(tmp_path / "images/sub/b.jpg", seed=1)
+    path = tmp_path / "annotations.xml"
+    [entry] = re.findall("<image.*</image>", path.read_text())
+    other = entry.replace("sub/a.jpg", "sub/b.jpg").replace("default", "Validation")
+    path.write_text(path.read_text().replace(entry, entry + other))
+    _, parts = recognise(tmp_path, None)
+    assert {part.split: [one.name for one in part.read().samples] for part in parts} == {
+        "train": ["sub/a.jpg"],
+        "val": ["sub/b.jpg"],
+    }

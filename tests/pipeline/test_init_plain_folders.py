@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
 from test_import_objects import HEIGHT, WIDTH, photo
 from test_init_sources import _no_probe, init  # noqa: F401
 
+from components.dataset_import.folders import read_cvat
+from components.dataset_import.writer import import_dataset
 from pipeline.init.recognise import recognise
 from trainer.errors import UserError
 
@@ -210,3 +212,17 @@ def test_a_persons_list_takes_the_place_of_the_folders_own(tmp_path):
     for more in ([], ["--force"]):
         assert init(tmp_path, tmp_path / "set", *arguments, *more).exit_code == 0
         assert len(listed(tmp_path, "val")) == 2 and len(listed(tmp_path, "train")) == 10
+
+
+def test_the_lists_and_subsets_of_cvat_are_its_splits(tmp_path):
+    pairs(tmp_path / "set/JPEGImages", tmp_path / "set/SegmentationClass", 6, coloured=True)
+    (tmp_path / "set/labelmap.txt").write_text("background:0,0,0::\ncat:200,9,9::\ndog:9,200,9::\n")
+    lists = tmp_path / "set/ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    stems = sorted(path.stem for path in (tmp_path / "set/JPEGImages").iterdir())
+    (lists / "train.txt").write_text("\n".join(stems[:4]))
+    (lists / "val.txt").write_text("\n".join(stems[4:]))
+    _, parts = recognise(tmp_path / "set", None)
+    assert {part.split: len(part.read().samples) for part in parts} == {"train": 4, "val": 2}
+    done = import_dataset(read_cvat(str(tmp_path / "set")), tmp_path / "all", "train")
+    assert any("came into train: 2 of its val" in note for note in done["notes"])

@@ -67,6 +67,28 @@ def test_a_name_that_means_two_pictures_is_refused(tmp_path):
         recognise(tmp_path / "set", None)
 
 
+def test_folders_in_the_names_of_one_file_are_its_splits(tmp_path):
+    split_of_coco(tmp_path / "set", tmp_path / "set/train", "all", 6)
+    path = tmp_path / "set/annotations/instances_all.json"
+    data = json.loads(path.read_text())
+    for entry in data["images"]:
+        entry["file_name"] = f"{'val' if entry['id'] > 3 else 'train'}/{entry['id']}.jpg"
+        photo(tmp_path / "set" / entry["file_name"], seed=entry["id"])
+    path.write_text(json.dumps(data))
+    _, parts = recognise(tmp_path / "set", None)
+    assert {part.split: len(part.read().samples) for part in parts} == {"train": 4, "val": 2}
+
+
+def test_exports_of_two_tools_about_the_same_pictures_are_refused(tmp_path):
+    split_of_coco(tmp_path / "set", tmp_path / "set/images", "x")
+    value = {"points": [[10, 10], [50, 10], [50, 50]], "polygonlabels": ["cat"]}
+    region = {"type": "polygonlabels", "original_height": 30, "original_width": 40, "value": value}
+    task = {"id": 1, "data": {"image": "/data/upload/1/0a1b2c3d-1.jpg"}, "annotations": [{"result": [region]}]}
+    (tmp_path / "set/tasks.json").write_text(json.dumps([task]))
+    with pytest.raises(UserError, match="are both about 1.jpg: take one of them away"):
+        recognise(tmp_path / "set", None)
+
+
 def test_a_broken_json_beside_others_is_named(tmp_path):
     split_of_coco(tmp_path / "set", tmp_path / "set" / "images", "train")
     (tmp_path / "set/annotations/instances_val.json").write_text('{"images": [')
