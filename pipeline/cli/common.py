@@ -215,15 +215,18 @@ def batch(work, json_path: Path | None) -> None:
 
 
 def names_of(value: str, option: str = "--categories") -> list[str] | None:
-    """ "a,b" or the path of a file with one name a line -> names; None for "".
+    """ "a,b", "[a, b]" or the path of a file with one name a line -> names; None for "".
 
     Raises:
       UserError: no such file, or no text in it.
     """
-    from trainer.data.category_names import names_by_id, read_names
+    from trainer.data.category_names import names_in_lines, read_names
 
     if "," not in value and Path(value).is_file():
         return read_names(Path(value))
     if "," not in value and Path(value).suffix == ".txt":
         raise UserError(f"{value}: no such file of names")
-    return names_by_id([name for name in value.split(",") if name.strip()], option) or None
+    if ";" in value:
+        raise UserError(f"{option} {value}: separate names by commas")
+    lines = [name.strip(" '\"") for name in value.strip("[] ").split(",")]
+    return names_in_lines([line for line in lines if line], option) or None

@@ -21,7 +21,7 @@ from pipeline.init.found_table import print_found
 from pipeline.init.lists import drop_gone
 from pipeline.init.parts import NamesMissing
 from pipeline.init.plain_folders import tables_beside
-from pipeline.init.recognise import names_in, recognise
+from pipeline.init.recognise import names_in, others_beside, recognise
 from pipeline.run.plan import count, plan, print_plan, probe
 from pipeline.weights import advice
 from trainer.data.categories import VOC, VOC_SPLITS
@@ -59,7 +59,7 @@ def init(asked: Asked, console: Console) -> Path:
     elif root.resolve().is_relative_to(place.resolve()) and _holds_pictures(root):
         aside = asked.command(output=Path(f"{place.resolve().name}_{root.name}"))
         raise UserError(f"{root}: holds pictures of the dataset itself; bring it into another folder: {aside}")
-    for note in tables_beside(place, parts, root):
+    for note in [*tables_beside(place, parts, root), *others_beside(place, parts)]:
         _say(console, f"{place}: {note}")
     brought: list[tuple[str, str]] = []
     unread: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from components.image_example_gen import voc
 from pipeline.init.asked import Asked
 from pipeline.init.lists import make_lists
-from pipeline.init.pictures import Picture, choose_weak, count, read_pictures
+from pipeline.init.pictures import Picture, choose_weak, count, read_pictures, why_no_mask
 from pipeline.init.recognise import names_in
 from trainer.data.categories import VOC, VOC_SPLITS
 from trainer.errors import UserError
@@ -74,11 +75,18 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, brought: Collect
     pictures, has_tags = read_pictures(root, names)
     masked = [picture for picture in pictures if picture.pixels]
     if len(masked) < 2:
+        few = f"{root}: {len(masked) or 'no'} image has a mask that shows a category"
+        if reason := why_no_mask(root, names):
+            images, drawn = (shlex.quote(str(root / name)) for name in (voc.IMAGES, voc.MASKS))
+            raise UserError(
+                f"{few}: {reason}. Masks of other kinds and names come by transferseg import folder --images {images} "
+                f"--masks {drawn} --categories {shlex.quote(','.join(names[:3]))} (or --colours TABLE) --output data, "
+                "then transferseg init data"
+            )
         raise UserError(
-            f"{root}: {len(masked) or 'no'} image has a mask that shows a category. L-Net learns from masks of some "
-            f"categories, yours or others': bring a dataset that has some into the same folder first (transferseg "
-            f"import voc --root VOC2012 --list trainval --output {root}), then {asked.command()}; or label with an "
-            "L-Net that you have (transferseg label --mode class-agnostic)"
+            f"{few}. L-Net learns from masks of some categories, yours or others': bring a dataset that has some into the "
+            f"same folder first (transferseg import voc --root VOC2012 --list trainval --output {root}), then "
+            f"{asked.command()}; or label with an L-Net that you have (transferseg label --mode class-agnostic)"
         )
     listed = voc.list_path(root, voc.CORRECTED).exists()
     corrected = set(voc.list_keys(root, voc.CORRECTED)) if listed else set()

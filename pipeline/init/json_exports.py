@@ -68,7 +68,7 @@ def find_json(folder: Path) -> Iterator[Part]:
             fault = fault or error
             continue
         said = split_of(path, folder)
-        if isinstance(data, list) and data and isinstance(data[0], dict) and {"data", "annotation_id"} & set(data[0]):
+        if _is_label_studio(data):
             images = _folder_of(folder, list(picture_texts(data[0]).values()), said, "label-studio", path)
             files[path] = _Export("Label Studio", said, _shown_in(data), partial(read_label_studio, str(path), images))
         elif _is_coco(data):
@@ -90,6 +90,17 @@ def find_json(folder: Path) -> Iterator[Part]:
             yield Part(file.kind, file.said or "train", file.read)
 
 
+def exports_in(folder: Path) -> Iterator[Path]:
+    """Those of `json_files` that `find_json` reads."""
+    for path in json_files(folder):
+        try:
+            data = read_json(path, "a JSON file")
+        except UserError:
+            continue
+        if _is_label_studio(data) or _is_coco(data):
+            yield path
+
+
 def json_files(folder: Path) -> Iterator[Path]:
     """Those of the folder, of `annotations` and of the splits' folders; without any there, those further below.
 
@@ -97,7 +108,7 @@ def json_files(folder: Path) -> Iterator[Path]:
     """
     places = [folder, folder / "annotations", *(folder / name for name in SPLITS if (folder / name).is_dir())]
     for group in (places, below(folder)):
-        files = (sorted(path for path in place.glob("[!.]*.json") if path.is_file()) for place in group)
+        files = (sorted(filter(_is_json, place.glob("[!.]*"))) for place in group)
         paths = [path for several in files if len(several) <= _JSON_FILES for path in several]
         if paths:
             yield from paths
@@ -106,7 +117,11 @@ def json_files(folder: Path) -> Iterator[Path]:
 
 def first_json(folder: Path) -> Iterator[Path]:
     """Three of those in a folder that may hold one for each picture."""
-    yield from islice(sorted(folder.rglob("*.json")), 3)
+    yield from islice(sorted(filter(_is_json, folder.rglob("*"))), 3)
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json" and path.is_file()
 
 
 def unusable_json(folder: Path) -> str | None:
@@ -129,6 +144,11 @@ def _other_tool(data: Any) -> str | None:
     if isinstance(one, dict) and {"filename", "regions"} <= set(one):
         return "VIA"
     return next((tool for tool, has in _OTHER_TOOLS.items() if has <= set(data)), None)
+
+
+def _is_label_studio(data: Any) -> bool:
+    first = data[0] if isinstance(data, list) and data else None
+    return isinstance(first, dict) and not {"data", "annotation_id"}.isdisjoint(first)
 
 
 def _is_coco(data: Any) -> bool:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from components.dataset_import.writer import TAGS
 from components.image_example_gen import voc
+from trainer.data.categories import VOID
 from trainer.data.files import read_bytes
 from trainer.data.masks import ids_in, read_mask
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault
 from trainer.progress import progress
+
+_LOOKED_AT = 30  # our choice: masks that are opened to see why none shows anything
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,21 @@ def read_pictures(root: Path, names: Sequence[str]) -> tuple[list[Picture], bool
         Picture(key, _pixels(root, key, names), tags.get(key, frozenset()))
         for key in progress(voc.keys(root), desc="masks", unit="image", leave=False)
     ], has_tags
+
+
+def why_no_mask(root: Path, names: Sequence[str]) -> str | None:
+    """What is wrong with the first of the masks that shows no category; None if there are none."""
+    known = set(voc.keys(root))
+    for path in sorted(path for path in (root / voc.MASKS).glob("[!.]*") if path.is_file())[:_LOOKED_AT]:
+        try:
+            ids = read_mask(read_bytes(path), len(names))
+        except ImageFault as fault:
+            return f"{path}: {fault}"
+        if not ids_in(ids) and (ids == VOID).any():
+            return f"{path}: its mask holds 255 alone, which is void"
+        if ids_in(ids) and path.stem not in known:
+            return f"{path}: the mask's name is that of no picture in {voc.IMAGES}"
+    return None
 
 
 def count(pictures: Collection[Picture]) -> tuple[Counter, Counter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from components.dataset_import.cvat_xml import ANNOTATIONS
@@ -15,7 +16,7 @@ from components.dataset_import.tfrecords import read_tfrecords
 from components.dataset_import.voc_folders import LABELMAP, read_sbd, read_voc
 from components.dataset_import.yolo import DATA, read_yolo, splits_of
 from components.image_example_gen import voc
-from pipeline.init.json_exports import find_json, first_json, unusable_json
+from pipeline.init.json_exports import exports_in, find_json, first_json, unusable_json
 from pipeline.init.parts import NamesMissing, Part, below, split_of, split_parts
 from pipeline.init.plain_folders import ROBOFLOW, ROBOFLOW_HEADER, find_pictures, imports_of_pairs
 from trainer.data.category_names import is_background, names_by_id, read_names
@@ -97,7 +98,22 @@ def _as_splits(found: Sequence[tuple[Path, list[Part]]]) -> list[Part]:
 def _parts(folder: Path, names: Sequence[str] | None) -> list[Part]:
     ways = [_cvat(folder), _voc(folder, names), _sbd(folder), find_json(folder), _yolo(folder), _labelme(folder)]
     ways += [_tfrecords(folder, names), find_pictures(folder, names)]
-    return next(filter(None, map(list, ways)), [])
+    parts = next(filter(None, map(list, ways)), [])
+    if {part.split for part in parts} == {"test"}:  # so a name says; but there is nothing else to train on
+        return [replace(part, split="train") for part in parts]
+    return parts
+
+
+def others_beside(folder: Path, parts: Sequence[Part]) -> list[str]:
+    """Notes on annotations of other kinds in the folder than those of its parts."""
+    if not parts:
+        return []
+    kind = parts[0].kind
+    files = {"CVAT": folder / ANNOTATIONS, "YOLO": folder / DATA}
+    found = [path.name for other, path in files.items() if other != kind and path.is_file()]
+    if kind not in ("COCO", "Label Studio", "labelme"):
+        found += [path.name for path in islice(exports_in(folder), 1)]
+    return [f"{name}: not read with {kind}; transferseg import brings it into the same dataset" for name in found]
 
 
 def names_in(folder: Path) -> list[str] | None:

@@ -17,7 +17,7 @@ from test_import_objects import photo
 
 from pipeline.cli import cli
 from pipeline.init.plain_folders import tables_beside
-from pipeline.init.recognise import recognise
+from pipeline.init.recognise import others_beside, recognise
 from pipeline.run.plan import Rates
 from trainer.errors import UserError
 
@@ -337,3 +337,28 @@ def test_a_tool_whose_files_nothing_reads_is_named(tool, path, data, tmp_path):
     (tmp_path / path).write_text(json.dumps(data))
     with pytest.raises(UserError, match=f"{path}: of {tool}, which can export COCO; take that: no dataset of a known"):
         recognise(tmp_path, None)
+
+
+def test_annotations_of_another_kind_beside_are_told_of(tmp_path):
+    split_of_coco(tmp_path / "set", tmp_path / "set/images", "a")
+    (tmp_path / "set/data.yaml").write_text("names: [dog]\n")
+    place, parts = recognise(tmp_path / "set", None)
+    assert {part.kind for part in parts} == {"COCO"}
+    assert others_beside(place, parts) == [
+        "data.yaml: not read with COCO; transferseg import brings it into the same dataset"
+    ]
+
+
+def test_a_dataset_of_a_split_for_tests_alone_is_trained_on(tmp_path):
+    split_of_coco(tmp_path / "set", tmp_path / "set/images", "my-test")
+    _, parts = recognise(tmp_path / "set", None)
+    assert [part.split for part in parts] == ["train"]
+
+
+def test_masks_in_our_layout_that_show_nothing_say_why(tagged, tmp_path):
+    for folder, name in (("JPEGImages", "0.jpg"), ("SegmentationClass", "0_mask.png")):
+        (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+        photo(tmp_path / "set" / folder / name)
+    Image.fromarray(np.ones((30, 40), np.uint8)).save(tmp_path / "set/SegmentationClass/0_mask.png")
+    with pytest.raises(UserError, match=r"0_mask\.png: the mask's name is that of no picture in JPEGImages"):
+        init(tmp_path, tmp_path / "set", "--categories", "dog,cat")

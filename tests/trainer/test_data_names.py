@@ -5,6 +5,7 @@ import unicodedata
 
 import pytest
 
+from pipeline.cli.common import names_of
 from trainer.data.category_names import names_by_id, read_names
 from trainer.data.csv_table import has_header
 from trainer.data.files import decode_text, read_bytes, walk
@@ -212,3 +213,13 @@ def test_a_link_to_the_folder_itself_leads_nowhere(tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "loop").symlink_to(".")
     assert walk(tmp_path) == (["a.jpg"], [])
+
+
+@pytest.mark.parametrize("value", ["dog,cat", "[dog, cat]", "['dog', 'cat']", "1: dog, 2: cat", " dog , cat,"])
+def test_names_on_the_command_line(value):
+    assert names_of(value) == ["dog", "cat"]
+
+
+def test_names_with_semicolons_are_refused():
+    with pytest.raises(UserError, match="separate names by commas"):
+        names_of("dog;cat")

@@ -94,7 +94,12 @@ def read_names(path: str | Path) -> list[str]:
     for number, line in enumerate(lines, start=1):
         if not line and any(lines):
             raise UserError(f"{path}: line {number} is empty, so ids below it are in doubt; take the line out")
-    return names_by_id(_without_numbers(lines, path), str(path)) if any(lines) else []
+    return names_in_lines(lines, path) if any(lines) else []
+
+
+def names_in_lines(lines: Sequence[str], where: str | Path) -> list[str]:
+    """Names by id, also where each begins with its number; see `names_by_id`."""
+    return names_by_id(_without_numbers(lines, where), str(where)) if lines else []
 
 
 def check_as_lines(names: Sequence[str], where: str) -> None:
