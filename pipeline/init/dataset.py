@@ -84,8 +84,8 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, brought: Collect
                 "then transferseg init data"
             )
         raise UserError(
-            f"{few}. L-Net learns from masks of some categories, yours or others': bring a dataset that has some into the "
-            f"same folder first (transferseg import voc --root VOC2012 --list trainval --output {root}), then "
+            f"{few}. L-Net learns from masks of some categories, yours or others': bring a dataset that has some into "
+            f"the same folder first (transferseg import voc --root VOC2012 --list trainval --output {root}), then "
             f"{asked.command()}; or label with an L-Net that you have (transferseg label --mode class-agnostic)"
         )
     listed = voc.list_path(root, voc.CORRECTED).exists()
