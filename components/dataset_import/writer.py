@@ -158,7 +158,7 @@ def _import(
 def _other_splits(samples: Sequence[ImportedPicture] | beam.PTransform, split: str) -> list[str]:
     """A note on pictures that the dataset itself has in another split than the one they come into."""
     said = Counter(one.split for one in samples) if isinstance(samples, Sequence) else Counter()
-    others = [f"{number} of its {own}" for own, number in sorted(said.items()) if own not in (None, split)]
+    others = [f"{said[own]} of its {own}" for own in sorted(said.keys() - {None, split})]
     return [f"came into {split}: {', '.join(others)}; transferseg init keeps a dataset's own splits"] if others else []
 
 

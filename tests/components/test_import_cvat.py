@@ -176,3 +176,5 @@ def test_subsets_are_splits(tmp_path):
         "train": ["sub/a.jpg"],
         "val": ["sub/b.jpg"],
     }
+    done = import_dataset(read_cvat(str(tmp_path)), tmp_path / "out", "train")
+    assert any("came into train: 1 of its val" in note for note in done["notes"])
