@@ -99,16 +99,16 @@ def read_label_studio(
         raise UserError(f"{annotations}: this is the export JSON-MIN, which does not say what is what; export as JSON")
     pngs = _pngs(masks) if masks else {}
     pictures = PictureFolder(images, follow_links)
-    named = [picture_texts(task, results_of(annotations_of(task))) for task in tasks]
+    made = [annotations_of(task) for task in tasks]
+    named = [picture_texts(task, results_of(several)) for task, several in zip(tasks, made, strict=True)]
     pictures.files.claim(text for texts in named for text in texts.values())
     found = [{field: pictures.files.get(text) for field, text in texts.items()} for texts in named]
     fields = {field for paths in found for field, path in paths.items() if path}  # others name no picture in any task
     read: dict[str, list[_Item]] = {}
     faults, doubtful = list(pictures.faults), []
-    for number, (task, texts, paths) in enumerate(zip(tasks, named, found, strict=True), start=1):
+    for number, (task, several, texts, paths) in enumerate(zip(tasks, made, named, found, strict=True), start=1):
         key = label = f"task {task.get('id', number)}" if isinstance(task, dict) else f"task {number}"
         try:
-            several = annotations_of(task)
             refuse_several_pictures(task, results_of(several), label)
             key = picture_of(texts, {field: path for field, path in paths.items() if field in fields}, pictures, label)
             if not several:

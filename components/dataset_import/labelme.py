@@ -52,19 +52,20 @@ def read_labelme(root: str, *, follow_links: bool = False) -> Contents:
             continue
         if not is_labelme(data):
             continue
-        image = _decoded(data.pop("imageData", None))
+        inside = data.pop("imageData", None)
         with faults_to(faults, path):
             beside = os.path.normpath(join(os.path.dirname(path) or ".", plain(str(data["imagePath"]))))
             called = str(data["imagePath"])
             found = map(pictures.files.get, (stem_of(path, (".json",)), beside, called))
             name = next(filter(None, found), None)
-            if is_inside := name is None and image is not None:
+            image = None if name else _decoded(inside)
+            if image is not None:
                 name = stem_of(path, (".json",)) + suffix_of(called)
             name = name or pictures.files.find(called)
             if name in read:
                 raise ImageFault("tags", f"another JSON file is about {name} too; keep one")
             read[name] = data
-            if is_inside:
+            if image is not None:
                 embedded[name] = image
     shapes = {name: [shape for shape in data["shapes"] if isinstance(shape, dict)] for name, data in read.items()}
     labels = [(shape.get("label"), name) for name, several in shapes.items() for shape in several]

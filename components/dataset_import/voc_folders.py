@@ -52,7 +52,7 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
         if not any(suffix_of(path, (".xml",)) for path in xmls):
             raise UserError(f"{root}: holds neither {voc.IMAGES} nor an XML beside a picture; give VOC's own folder")
     listed, faults = _listed(root, split, pictures)
-    splits = splits_listed(root)
+    splits = splits_listed(root) if split is None else {}
     masks, odd = pair(files_below(join(root, voc.MASKS), follow_links), pictures.files)
     notes, alone = _by_picture(xmls, ".xml", pictures.files)
     faults += [dead_letter(name, fault) for name, fault in odd + alone if split is None or name in listed]
@@ -66,8 +66,8 @@ def read_voc(root: str, names: Sequence[str] | None, split: str | None, *, follo
                 raise ImageFault("tags", f"has neither a mask in {voc.MASKS} nor {beside}{stem_of(name)}.xml")
             path = mask and join(root, f"{voc.MASKS}/{mask}")
             drawn = MaskFile(path, len(names), colours) if path else None
-            own = splits.get(stem_of(name)) if split is None else None
-            samples.append(pictures.sample(name, tags, drawn, None if drawn else objects, own))
+            boxes = None if drawn else objects
+            samples.append(pictures.sample(name, tags, drawn, boxes, splits.get(stem_of(name))))
     assumed = "ids are taken for VOC's 20 categories; if masks mean others by them, name those by --categories"
     return Contents(names, samples, faults, [assumed] if is_assumed and masks and not notes else [])
 

@@ -51,8 +51,8 @@ def _importer(name: str, help_: str, *options: Callable) -> Callable:
             **arguments: Any,
         ) -> None:
             with loading():
+                from components.dataset_import.splits import SPLITS
                 from components.dataset_import.writer import FAULTS, import_dataset
-                from components.dataset_import.yolo import SPLITS
 
             if split is None:
                 split = SPLITS.get(arguments.get("list_") or "", "train")

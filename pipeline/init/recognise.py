@@ -111,7 +111,7 @@ def others_beside(folder: Path, parts: Sequence[Part]) -> list[str]:
     kind = parts[0].kind
     files = {"CVAT": folder / ANNOTATIONS, "YOLO": folder / DATA}
     found = [path.name for other, path in files.items() if other != kind and path.is_file()]
-    if kind not in ("COCO", "Label Studio", "labelme"):
+    if kind in ("CVAT", "VOC", "SBD"):  # found before anybody looked for an export
         found += [path.name for path in islice(exports_in(folder), 1)]
     return [f"{name}: not read with {kind}; transferseg import brings it into the same dataset" for name in found]
 
