@@ -24,7 +24,6 @@ from trainer.data.pictures import Header
 from trainer.errors import ImageFault, UserError, shown
 
 _RECOLOURED = "palette's colours are VOC's or greys that stand for other ids than its indices; the colours were taken"
-_CITYSCAPES = re.compile("_(color|instanceids|labeltrainids)$")  # beside _labelids, of the same picture
 _LOOKED_AT = 300  # our choice: masks that are opened to see their ids
 BINARY: dict[Colour, int] = {(0, 0, 0): BACKGROUND, (255, 255, 255): 1}
 
@@ -120,8 +119,6 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
       (picture -> mask, [(mask or picture, why there is no pair)]).
     """
     stems = {file: stem_of(plain(file)) for file in files if suffix_of(file, (*MASK_SUFFIXES, *PICTURE_SUFFIXES))}
-    known = {stem.lower() for stem in stems.values()}
-    stems = {file: stem for file, stem in stems.items() if not _is_another_rendering(stem.lower(), known)}
     found, odd = by_picture({file: (stem, MASK_ENDINGS.sub("", stem)) for file, stem in stems.items()}, pictures)
     endings, own = (_shorter(shared_ending(several)) for several in (map(stem_of, pictures.paths), stems.values()))
     if not found and (endings or own):
@@ -137,10 +134,6 @@ def pair(files: Iterable[str], pictures: Pictures) -> tuple[dict[str, str], list
                 (picture, ImageFault("mask", f"has {len(several)} masks: {', '.join(several[:3])}; keep one"))
             )
     return {picture: several[0] for picture, several in found.items() if len(several) == 1}, faults
-
-
-def _is_another_rendering(stem: str, known: Collection[str]) -> bool:
-    return bool(_CITYSCAPES.search(stem)) and _CITYSCAPES.sub("_labelids", stem) in known
 
 
 def shared_ending(stems: Iterable[str]) -> str:

@@ -164,12 +164,3 @@ def test_a_picture_cut_short_does_not_come_in(suffix, tmp_path):
     done = brought(of_folder(tmp_path), tmp_path)
     assert set(done["keys"]) == {"b.jpg"}
     assert "damaged" in done["first_fault"]
-
-
-def test_cityscapes_other_files_of_a_mask_are_none(tmp_path):
-    for seed, name in enumerate(("x_000018_000019", "x_000020_000019")):
-        photo(tmp_path / f"photos/city/{name}_leftImg8bit.png", seed)
-        for ending in ("labelIds", "color", "instanceIds"):
-            mask(tmp_path / f"masks/city/{name}_gtFine_{ending}.png", IDS)
-    done = brought(of_folder(tmp_path), tmp_path)
-    assert (done["images"], done["masks"], done["dead"]) == (2, 2, 0)
