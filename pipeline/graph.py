@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components import Trainer
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.orchestration.pipeline import Pipeline
 
@@ -44,25 +46,14 @@ def create_pipeline(
     examples = ImageExampleGen(dataset=dataset, categories=known, fingerprint=state).with_id("examples")
     checks = nodes.data_checks(examples)
 
-    if config.cam_from:
-        cam = nodes.imported("cam", config.cam_from, categories)
-    else:
-        cam = nodes.trainer(config, "cam", examples, folders.checkpoints)
-    if config.l_net_from:
-        l_net = nodes.imported("l_net", config.l_net_from, categories)
-    else:
-        l_net = nodes.trainer(config, "l_net", examples, folders.checkpoints)
-    calibration = nodes.calibration(config, examples, cam, folders.checkpoints) if config.calibrate else []
-    values = calibration[-1] if calibration else None
-    weak_labels = nodes.weak_labels(config, examples, cam, l_net, values, folders.label_store)
-    label_gate = nodes.label_gate(config, weak_labels, examples)
-
+    labelling = label_weak_images(config, examples, checks[-1], folders) if categories.weak else []
+    *_, learned, gate = labelling or [examples, checks[-1]]  # without weak categories: full supervision
     blessed = nodes.latest_blessed()
     begin = blessed if config.warm_start else None
-    segmentation = nodes.trainer(config, "segmentation", weak_labels, folders.checkpoints, base=begin)
-    segmentation.add_upstream_node(label_gate)
+    segmentation = nodes.trainer(config, "segmentation", learned, folders.checkpoints, base=begin)
+    segmentation.add_upstream_node(gate)
     served = {"config_hash": training_hash(config)}  # only here: it would spoil the cache of every other trainer
-    p_net = nodes.trainer(config, "p_net", weak_labels, folders.checkpoints, base=segmentation, metadata=served)
+    p_net = nodes.trainer(config, "p_net", learned, folders.checkpoints, base=segmentation, metadata=served)
 
     # A model that cannot be served is not judged further: blessed, it would become the next run's baseline.
     serving_checks = nodes.serving_checks(config, p_net, examples)
@@ -74,22 +65,40 @@ def create_pipeline(
     compared = []
     if config.compare_strong_only:
         strong_only = nodes.trainer(config, "strong_only", examples, folders.checkpoints)
+        strong_only.add_upstream_node(checks[-1])
         compared = [strong_only, nodes.evaluator(config, "evaluator_strong_only", strong_only, examples, gate=False)]
 
-    learners = [node for node in (cam, l_net, *calibration[:1], *compared[:1]) if isinstance(node, Trainer)]
-    for first in learners or [weak_labels]:
-        first.add_upstream_node(checks[-1])
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=folders.artifacts,
         components=[
-            *(examples, *checks, cam, l_net, *calibration, weak_labels, label_gate, blessed, segmentation, p_net),
+            *(examples, *checks, *labelling, blessed, segmentation, p_net),
             *(*serving_checks, evaluation, pusher, *compared),
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection,
         beam_pipeline_args=list(config.beam_args),
     )
+
+
+def label_weak_images(config: RunConfig, examples: BaseNode, data_gate: BaseNode, folders: Folders) -> list[BaseNode]:
+    """CAM classifier, L-Net, the labels that both make of tags, and last the gate that reads these."""
+    categories = config.categories.resolve()
+
+    def network(name: Literal["cam", "l_net"], source: str | None) -> BaseNode:
+        if source:
+            return nodes.imported(name, source, categories)
+        return nodes.trainer(config, name, examples, folders.checkpoints)
+
+    cam, l_net = network("cam", config.cam_from), network("l_net", config.l_net_from)
+    calibration = nodes.calibration(config, examples, cam, folders.checkpoints) if config.calibrate else []
+    values = calibration[-1] if calibration else None
+    weak_labels = nodes.weak_labels(config, examples, cam, l_net, values, folders.label_store)
+    label_gate = nodes.label_gate(config, weak_labels, examples)
+    learners = [node for node in (cam, l_net, *calibration[:1]) if isinstance(node, Trainer)]
+    for first in learners or [weak_labels]:
+        first.add_upstream_node(data_gate)
+    return [cam, l_net, *calibration, weak_labels, label_gate]
 
 
 def training_hash(config: RunConfig) -> str:

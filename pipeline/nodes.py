@@ -24,7 +24,7 @@ from tfx.utils import path_utils
 
 from components.beam_masks.job import model_digest
 from components.data_gate.component import DataGate
-from components.image_example_gen.records import STRONG, WEAK
+from components.image_example_gen.records import STRONG, WEAK, splits_of
 from components.label_calibration.component import LabelCalibration
 from components.mean_iou.eval_config import make_eval_config
 from components.pusher.component import Pusher
@@ -49,6 +49,11 @@ TRAINERS = {
     "strong_only": ("segmentation", [STRONG]),
     "p_net": ("p_net", [STRONG, WEAK]),
 }
+
+
+def trained_splits(name: str, categories: Categories) -> list[str]:
+    """The splits that one of TRAINERS reads of a dataset with these categories."""
+    return [split for split in TRAINERS[name][1] if split in splits_of(categories)]
 
 
 def data_checks(examples: BaseNode) -> list[BaseNode]:
@@ -87,7 +92,8 @@ def trainer(
       categories: other ones than the config's.
       metadata: more that the model's assets say; it is part of the cache's key.
     """
-    section, splits = TRAINERS[name]
+    section, _ = TRAINERS[name]
+    splits = trained_splits(name, config.categories.resolve())
     return Trainer(
         run_fn=f"components.trainers.run_fns.{section}",
         examples=examples.outputs["examples"],

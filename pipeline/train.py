@@ -7,10 +7,11 @@ from pathlib import Path
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.utils import path_utils
 
+from components.image_example_gen.records import WEAK
 from components.trainers import run_fns
 from components.weak_labels.examples import LABELS
 from pipeline.config.run_config import RunConfig
-from pipeline.nodes import TRAINERS, exported_folder, trainer_config
+from pipeline.nodes import exported_folder, trained_splits, trainer_config
 from trainer.errors import UserError
 from trainer.training.hosts import LOST, hosts
 
@@ -22,7 +23,8 @@ def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, bas
     (TF_CONFIG) each of them calls this, all with the same folders; the chief writes.
 
     Args:
-      stage: cam or l_net on ImageExampleGen's artifact, segmentation or p_net on WeakLabels'.
+      stage: cam or l_net on ImageExampleGen's artifact, segmentation or p_net on WeakLabels' (without weak categories
+        on ImageExampleGen's too).
       base_model: of p_net, the segmentation network to refine; of segmentation, where to begin.
 
     Returns:
@@ -31,10 +33,10 @@ def train_stage(config: RunConfig, stage: str, examples: Path, output: Path, bas
     Raises:
       UserError: the examples or the base model are not there, the output has a model already, or a host was lost.
     """
-    _, splits = TRAINERS[stage]
+    splits = trained_splits(stage, config.categories.resolve())
     if missing := [split for split in splits if not (examples / f"Split-{split}").is_dir()]:
         raise UserError(f"--examples {examples}: has no folder Split-{missing[0]}; give an examples artifact of a run")
-    if stage in ("segmentation", "p_net") and not (examples / LABELS).is_dir():
+    if WEAK in splits and stage != "cam" and not (examples / LABELS).is_dir():
         raise UserError(f"--examples {examples}: has no folder {LABELS}, no weak labels; give the weak_labels artifact")
     if stage == "p_net" and not base_model:
         raise UserError("--base-model: p_net refines a segmentation network; give its folder")

@@ -13,7 +13,7 @@ from rich.text import Text
 from components.data_gate.findings import empty_split_lines
 from components.image_example_gen.dataset_config import DatasetConfig, layout_faults, order_faults
 from components.image_example_gen.inspection import inspect, near_duplicates
-from components.image_example_gen.records import EVAL, SPLITS, STRONG, WEAK
+from components.image_example_gen.records import EVAL, STRONG, splits_of
 from components.image_example_gen.tables import Boxes, Tags, read_boxes, read_tags
 from components.image_example_gen.write_examples import plan_shards
 from pipeline.config.run_config import RunConfig
@@ -55,7 +55,8 @@ def find_problems(config: RunConfig) -> tuple[list[Problem], dict[str, int]]:
             for entry in entries
             if entry["stage"]
         ]
-        problems += [Problem.error(name, line) for name in SPLITS for line in empty_split_lines(counts, [name])]
+        required = splits_of(categories)
+        problems += [Problem.error(name, line) for name in required for line in empty_split_lines(counts, [name])]
         problems += _classes(entries, categories)
         problems += _blank(entries)
         problems += _copies(entries)
@@ -78,7 +79,7 @@ def validate(config: RunConfig, html_path: Path | None, console: Console) -> lis
                 )  # never as markup
         console.print(table)
     if counts:
-        usable = ", ".join(f"{counts.get(split, 0)} {split}" for split in (STRONG, WEAK, EVAL))
+        usable = ", ".join(f"{counts.get(split, 0)} {split}" for split in splits_of(config.categories.resolve()))
         console.print(f"usable images: {usable}", highlight=False)
     if not problems:
         console.print("[green]no problems[/]")
@@ -88,9 +89,8 @@ def validate(config: RunConfig, html_path: Path | None, console: Console) -> lis
 def _weights(config: RunConfig) -> Iterator[Problem]:
     try:
         if lines := advice(config.network.backbone, config.network.weights):
-            yield Problem.error(
-                "network.weights", " ".join(line.strip() for line in lines).removeprefix("network.weights: ")
-            )
+            text = " ".join(line.strip() for line in lines).removeprefix("network.weights: ")
+            yield Problem.warning("network.weights", text, "weights")
     except UserError as error:
         yield Problem.error("network.weights", str(error).removeprefix("network.weights: "))
 

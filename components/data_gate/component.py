@@ -12,7 +12,6 @@ from tfx.types.standard_artifacts import ExampleAnomalies, Examples
 
 from components.beam_masks.masks import write_atomic
 from components.data_gate.findings import anomaly_lines, empty_split_lines
-from components.image_example_gen.records import SPLITS
 from components.image_example_gen.write_examples import read_summary
 from trainer.data.files import read_bytes
 from trainer.errors import UserError
@@ -44,7 +43,7 @@ def DataGate(
       UserError: there are anomalies or empty splits; one line each.
     """
     counts = read_summary(examples.uri)["splits"]
-    lines = empty_split_lines(counts, SPLITS)
+    lines = empty_split_lines(counts, artifact_utils.decode_split_names(examples.split_names))
     for split in artifact_utils.decode_split_names(anomalies.split_names):
         if counts.get(split):
             path = f"{artifact_utils.get_split_uri([anomalies], split)}/{DEFAULT_FILE_NAME}"

@@ -10,7 +10,7 @@ from tfx.types.standard_artifacts import Examples
 
 from components.image_example_gen import write_examples
 from components.image_example_gen.dataset_config import DatasetConfig, check_dataset
-from components.image_example_gen.records import SPLITS
+from components.image_example_gen.records import splits_of
 from components.image_example_gen.voc import spans
 from trainer.data.categories import Categories
 
@@ -23,7 +23,7 @@ def ImageExampleGen(
     fingerprint: Parameter[str],
     pipeline: BeamComponentParameter[beam.Pipeline] = None,
 ) -> None:
-    """Reads a VOC-layout folder into examples with the splits `strong`, `weak` and `eval`.
+    """Reads a VOC-layout folder into examples with the splits `strong`, `weak` (if any category is) and `eval`.
 
     Args:
       examples: gets Split-strong, Split-weak and Split-eval (GZIP TFRecords of tf.Examples, keys in
@@ -44,7 +44,7 @@ def ImageExampleGen(
     where = f"{examples.uri}/{write_examples.REJECTED}"
     write_examples.refuse_if_too_bad(rejected, total, settings.max_bad_share, where)
 
-    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    examples.split_names = artifact_utils.encode_split_names(list(splits_of(known)))
     examples.span, examples.version = max(spans(settings.root, settings.train)), 0
     examples_utils.set_file_format(examples, "tfrecords_gzip")
     examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)

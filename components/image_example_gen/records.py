@@ -22,6 +22,11 @@ SPLITS = (STRONG, WEAK, EVAL)
 _READ = (*DECODED, "BMP", "GIF")  # what the decoder in training's graph reads, whatever the file's name
 
 
+def splits_of(categories: Categories) -> tuple[str, ...]:
+    """Those of SPLITS that a dataset has: without weak categories no image is weak."""
+    return SPLITS if categories.weak else (STRONG, EVAL)
+
+
 @dataclass(frozen=True)
 class Record:
     """A readable image: its split, tags (ascending ids) and serialised tf.Example."""

@@ -45,7 +45,7 @@ class CategoriesConfig(Strict):
 
     split: str | None = Field(None, description="voc-split-1 to voc-split-4, instead of lists")
     strong: list[str] = Field([], description="names with masks")
-    weak: list[str] = Field([], description="names with tags alone")
+    weak: list[str] = Field([], description="names with tags alone; none: full supervision")
     order: list[str] = Field([], description="names in the order of their ids; default: strong, then weak")
     added: list[str] = Field([], description="the gate looks at the other categories alone")
 
@@ -205,7 +205,11 @@ def make_config(values: dict[str, Any], source: str) -> RunConfig:
                 f"{source}: {stage}.freeze_backbone: with network.weights: null the layers that stay as they are would "
                 "be random; give weights, or set it to false"
             )
-    if len(config.categories.resolve().strong) < 2 and config.calibrate:
+    categories = config.categories.resolve()
+    for key in ("cam_from", "l_net_from", "calibrate", "compare_strong_only"):
+        if getattr(config, key) and not categories.weak:
+            raise UserError(f"{source}: {key}: no category is weak, so nothing is learned from tags; leave it out")
+    if len(categories.strong) < 2 and config.calibrate:
         raise UserError(f"{source}: calibrate needs two strong categories: one is made weak to find the values")
     return config
 

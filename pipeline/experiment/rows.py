@@ -76,8 +76,8 @@ def run_experiment(
       ratio_to_full, wall_s (of the last training step of the method), config_hash.
 
     Raises:
-      UserError: unknown method or split, a config of other networks than an experiment's own, the dataset's ids are not
-        those of a split's categories, or another experiment is going on in `workdir`.
+      UserError: unknown method or split, one without weak categories, a config of other networks than an experiment's
+        own, the dataset's ids are not those of a split's categories, or another experiment is going on in `workdir`.
     """
     unknown = [name for name in methods if name.removesuffix(CRF) not in METHODS]
     if unknown:
@@ -86,7 +86,11 @@ def run_experiment(
         if getattr(config, key):
             raise UserError(f"{key}: an experiment trains all its networks, and labels by `labels`; leave it out")
     resolved = resolve(config, splits)
-    for categories in resolved.values():
+    for name, categories in resolved.items():
+        if not categories.weak:
+            raise UserError(
+                f"--splits {name}: no category is weak, so there is nothing to compare; name some weak ones"
+            )
         check_dataset(config.dataset, categories)
     workdir.mkdir(parents=True, exist_ok=True)
     with locked(workdir, "an experiment"):
@@ -142,7 +146,7 @@ def plan_rows(rows: Sequence[tuple[str, str, int]], planned: Mapping[str, float]
     for split, method, seed in rows:
         steps = {(split, seed, step) for step in STEPS[method.partition("+")[0]]} - seen
         seen |= steps
-        found[name_of(split, method, seed)] = sum(planned[step.partition(":")[0]] for _, _, step in steps)
+        found[name_of(split, method, seed)] = sum(planned.get(step.partition(":")[0], 0.0) for _, _, step in steps)
     return Remaining(found)
 
 

@@ -16,7 +16,7 @@ from components.dataset_import.writer import FAULTS, TAGS, import_dataset
 from components.image_example_gen import voc
 from pipeline.config.run_config import load_config
 from pipeline.init.asked import Asked
-from pipeline.init.dataset import Found, look
+from pipeline.init.dataset import Found, least_missed, look
 from pipeline.init.found_table import print_found
 from pipeline.init.lists import drop_gone
 from pipeline.init.parts import NamesMissing
@@ -84,6 +84,11 @@ def init(asked: Asked, console: Console) -> Path:
         _say(console, f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
     found = look(root, asked, names if not parts else None, brought)
     print_found(found, root, console)
+    if not found.weak:
+        _say(console, "Every category has masks: a run learns from these alone (full supervision)")
+        if first := least_missed(found.trained):
+            instead = asked.command(weak=[first], force=True)
+            _say(console, f"  to learn one from its tags instead, and judge it by its masks: {instead}")
     asked.config.write_text(_render(asked, root, found))
     config = load_config(asked.config)  # a config written here is right or is a bug
     counts = count(config)

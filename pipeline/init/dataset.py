@@ -25,7 +25,8 @@ class Found:
 
     Attributes:
       names: categories by id.
-      strong, weak: names that masks teach, names that tags alone teach (also those in no training image).
+      strong, weak: names that masks teach, names that tags alone teach (also those in no training image, unless all
+        others have masks: then none is weak).
       train, val: names of the lists.
       source: of the evaluation list, see `make_lists`.
       tags: whether there is a tags file.
@@ -92,8 +93,8 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, brought: Collect
     corrected = set(voc.list_keys(root, voc.CORRECTED)) if listed else set()
     # Corrected labels are masks, yet of pictures from which tags are to be learned.
     weak = choose_weak([replace(p, pixels=None) if p.key in corrected else p for p in pictures], asked.weak)
-    if not weak:
-        weak = _weak_by_itself(root, names, pictures, asked)
+    if not weak and names == VOC:
+        weak = set(VOC) - set(VOC_SPLITS[VOC_SPLIT])
     _check(root, [p for p in pictures if p.names and not p.fault(weak)], weak, asked)  # before any list is written
     val = asked.val or (asked.folder / "val.txt" if (asked.folder / "val.txt").is_file() else None)
     train, evaluation, source = make_lists(root, pictures, weak, val, brought)
@@ -103,13 +104,13 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, brought: Collect
         for split in (train, evaluation)
     )
     learned = {name for picture in trained if picture.pixels for name in picture.pixels} - weak
-    strong = [name for name in names if name in learned]
+    strong = [name for name in names if name in learned or not weak]
     others = {picture.key for picture in evaluated}
     left_out = [(p.key, fault) for p in pictures if p.key not in others and (fault := p.fault(weak))]
     found = Found(
         names,
         strong,
-        [name for name in names if name not in learned],
+        [name for name in names if name not in strong],
         train,
         evaluation,
         source,
@@ -128,33 +129,19 @@ def look(root: Path, asked: Asked, names: Sequence[str] | None, brought: Collect
     return found
 
 
-def _weak_by_itself(root: Path, names: list[str], pictures: list[Picture], asked: Asked) -> set[str]:
-    """Of VOC the weak half of the paper's first split.
-
-    Raises:
-      UserError: every category of another dataset has masks.
-    """
-    if names == VOC:
-        return set(VOC) - set(VOC_SPLITS[VOC_SPLIT])
+def least_missed(pictures: Sequence[Picture]) -> str | None:
+    """Of categories that all have masks the one to learn from tags first: without its pictures the others keep as many
+    of theirs as can be. None if there is no second one."""
     masked, _ = count(pictures)
     alone = Counter(next(iter(p.names)) for p in pictures if len(p.names) == 1)
-    if len(masked) < 2:
-        [only] = masked
-        raise UserError(
-            f"{root}: every picture with a category shows {only}, in masks; tags can teach a second category. Add "
-            f"pictures of one, with lines in the tags table (image,tags), then {asked.command()}"
-        )
-    # Taken away as a teacher, the category should leave as many pictures of the others alone as can be.
-    best = max(masked, key=lambda name: (sum(n for other, n in alone.items() if other != name), masked[name], name))
-    raise UserError(
-        f"{root}: every category has masks, and none is only tagged: {', '.join(n for n in names if masked[n])}. Say "
-        f"which are to be learned from tags alone (their masks then serve as evaluation): "
-        f"{asked.command(weak=[best])}"
-    )
+    others = {name: sum(alone.values()) - alone[name] for name in masked}
+    return max(masked, key=lambda name: (others[name], masked[name], name)) if len(masked) > 1 else None
 
 
 def _check(root: Path, trained: list[Picture], weak: set[str], asked: Asked) -> None:
     """Raises UserError if a run over those training pictures would stop at its first gate."""
+    if not weak:
+        return
     num_weak = sum(not picture.names.isdisjoint(weak) for picture in trained)
     told = ", ".join(sorted(weak))
     if not num_weak:

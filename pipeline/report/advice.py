@@ -180,12 +180,13 @@ def _remedies(
         )
     for name in worst:
         found += _for_category(name, config, run, workdir, evidence)
+    learns_l_net = config.categories.resolve().weak and not config.l_net_from
     strong, segmentation = summary.strong_miou, _longer("segmentation", config.segmentation)
     if strong is not None and strong < _LEARNED:
         found.append(
             Remedy(
                 f"Train longer: categories with masks are at {percent(strong)} % too.",
-                [" ".join([run, *([] if config.l_net_from else [_longer("l_net", config.l_net)]), segmentation])],
+                [" ".join([run, *([_longer("l_net", config.l_net)] if learns_l_net else []), segmentation])],
             )
         )
     if any(miss.is_change for miss in missed):
@@ -229,7 +230,8 @@ def _for_category(name: str, config: RunConfig, run: str, workdir: Path, evidenc
 
 def _may_look_more(config: RunConfig) -> bool:
     """Whether `maps` would change something: networks of another run look as they were exported."""
-    return not config.maps.mirror and not (config.cam_from and config.l_net_from)
+    imported = config.cam_from and config.l_net_from
+    return bool(config.categories.resolve().weak) and not config.maps.mirror and not imported
 
 
 def _longer(name: str, stage: StageConfig) -> str:

@@ -19,7 +19,7 @@ from pipeline.report.evidence import Evidence
 from pipeline.report.facts import Facts, curves, lineage, slices
 from pipeline.report.images import colour
 from pipeline.report.samples import Row, prediction_rows, weak_label_rows
-from pipeline.report.summary import RunSummary, score_rows
+from pipeline.report.summary import RunSummary, means_of, score_rows
 from pipeline.report.templates import template
 from trainer.data.categories import VOID
 
@@ -79,6 +79,7 @@ def _render(facts: Facts, summary: RunSummary, evidence: Evidence, advice: Advic
         verdict=_verdict(facts.components, summary),
         advice=advice,
         scores=[row | {"cause": None if row["iou"] else evidence.cause(row["name"])} for row in rows],
+        means=means_of(summary, categories),
         times=_times(facts.components, summary),
         planned_s=sum(seconds for seconds in summary.planned.values()),
         graph=lay_out(facts.components),

@@ -29,6 +29,7 @@ class Kind:
 
 KINDS = {
     "setup": Kind("The run cannot start", "high", "Mend these first."),
+    "weights": Kind("Weights that this machine lacks", "high", "A run stops at once if its machine lacks them too."),
     "picture": Kind("Pictures that are left out", "high", "Nothing is learned from them, and they judge nothing."),
     "flattering": Kind("Scores that flatter", "some", "The model is judged by pictures it has learned by heart."),
     "few": Kind("Few pictures to learn from", "some", "These categories will be poor; more pictures help most."),

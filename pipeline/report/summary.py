@@ -126,10 +126,15 @@ def score_rows(summary: RunSummary, categories: Categories) -> list[dict[str, An
     ]
 
 
+def means_of(summary: RunSummary, categories: Categories) -> dict[str, float | None]:
+    """The rows below the categories' own: which mean -> IoU, 0..1."""
+    tagged = {"mean of those with tags": summary.weak_miou} if categories.weak else {}
+    return {"mean of those with masks": summary.strong_miou} | tagged | {"mean": summary.miou}
+
+
 def print_summary(summary: RunSummary, categories: Categories, console: Console) -> None:
     """The closing table: IoU per class and means, then time per component."""
-    means = {"mean of those with masks": summary.strong_miou, "mean of those with tags": summary.weak_miou}
-    columns = {"IoU": (summary.per_class, means | {"mean": summary.miou})}
+    columns = {"IoU": (summary.per_class, means_of(summary, categories))}
     if summary.strong_only_miou is not None:
         columns["without tagged pictures"] = summary.strong_only_per_class, {"mean": summary.strong_only_miou}
     if summary.per_class:

@@ -62,7 +62,7 @@ class Counts:
 
 
 def count(config: RunConfig) -> Counts:
-    """Without a tags table half of the training pictures count as weak.
+    """Without a tags table half of the training pictures count as weak, if any category is.
 
     Raises:
       UserError: a list or the table cannot be read.
@@ -70,7 +70,8 @@ def count(config: RunConfig) -> Counts:
     categories = config.categories.resolve()
     jobs = [(shard.evaluation, job.tags) for shard in plan_shards(config.dataset, categories) for job in shard.jobs]
     train = [tags for evaluation, tags in jobs if not evaluation]
-    weak = sum(categories.is_weak_image(tags) for tags in train if tags) if any(train) else len(train) // 2
+    unknown = bool(categories.weak) * len(train) // 2
+    weak = sum(categories.is_weak_image(tags) for tags in train if tags) if any(train) else unknown
     return Counts(len(train) - weak, weak, len(jobs) - len(train))
 
 
@@ -140,13 +141,16 @@ def plan(config: RunConfig, counts: Counts, rates: Rates) -> dict[str, float]:
         return 2 * start + settings.batch_size * (pretrain + together)
 
     half = counts.strong // 2
-    found = {
-        "examples": _FIXED_S["examples"] + (counts.train + counts.eval) * rates.read,
-        "statistics": _FIXED_S["statistics"],
+    labels = {
         "cam": None if config.cam_from else stage(config.cam, counts.train),
         "l_net": None if config.l_net_from else stage(config.l_net, counts.strong),
         "l_net_rehearsal": stage(config.l_net, half) if config.calibrate else None,
         "weak_labels": _FIXED_S["weak_labels"] + counts.weak * (_LABEL_S + rates.read + 2 * looks * rates.forward),
+    }
+    found = {
+        "examples": _FIXED_S["examples"] + (counts.train + counts.eval) * rates.read,
+        "statistics": _FIXED_S["statistics"],
+        **(labels if config.categories.resolve().weak else {}),
         "segmentation": stage(config.segmentation, counts.train),
         "strong_only": stage(config.segmentation, counts.strong) if config.compare_strong_only else None,
         "p_net": joint(config.p_net),

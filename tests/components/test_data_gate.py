@@ -64,6 +64,7 @@ def gate(tmp_path, counts, anomalies=""):
     }
     for name, artifact in artifacts.items():
         artifact.uri = str(uris[name])
+    artifacts["examples"].split_names = '["strong", "weak", "eval"]'
     artifacts["anomalies"].split_names = '["strong", "weak"]'
     inputs = {name: [artifacts[name]] for name in ("examples", "anomalies")}
     DataGate.EXECUTOR_SPEC.executor_class().Do(inputs, {"blessing": [artifacts["blessing"]]}, {})

@@ -12,6 +12,7 @@ import yaml
 from commands import process_from_an_empty_home, summary_of, transferseg
 from discs import PATIENT
 from first_folders import FOLDERS, NAMES, draw_shots
+from labelling_samples import colour_net
 from PIL import Image
 from stand_ins import seeing_discs, trainers
 
@@ -41,8 +42,8 @@ def first_hour(call: Call, kind: str, gate: dict) -> None:
         assert done.returncode == 2 and "--categories name1,name2" in command, done.stderr
         done = call(*shlex.split(command.replace("name1,name2", ",".join(NAMES))))
     if kind == "cvat":  # no tags in that format: word for word
-        [command] = re.findall(r"transferseg (init .*)", done.stderr)
-        assert done.returncode == 2 and "every category has masks" in done.stderr
+        [command] = re.findall(r"judge it by its masks: transferseg (init .*)", done.stdout)
+        assert done.returncode == 0 and "Every category has masks" in done.stdout
         done = call(*shlex.split(command))
     assert done.returncode == 0, done.stdout + done.stderr
     config = load_config("transferseg.yaml")
@@ -88,6 +89,32 @@ def test_the_first_hour_with_a_plain_folder(tmp_path, monkeypatch):
 
     with trainers(**seeing_discs()):
         first_hour(call, "plain", {"min_miou": 0.2, "min_weak_miou": 0.999})
+
+
+def test_masks_alone_are_enough(tmp_path, monkeypatch):
+    """No category is weak: full supervision, without the networks that make labels of tags."""
+    monkeypatch.chdir(tmp_path)
+    FOLDERS["plain"]([shot for shot in draw_shots(40) if shot.category == "yellow"], Path("photos"))
+    done = transferseg("init", "photos", "--categories", "yellow", "--weights", "null")
+    assert done.returncode == 0 and "to learn one from its tags instead" not in done.stdout, done.stdout + done.stderr
+    values = yaml.safe_load(Path("transferseg.yaml").read_text())
+    Path("transferseg.yaml").write_text(yaml.safe_dump(values | SMALL))
+    assert transferseg("validate", "transferseg.yaml").returncode == 0
+
+    def sees_yellow(*_, **__):
+        return colour_net(np.array([[0.0, 0], [0, 1], [0, 0]]), np.array([15.0, 0]))
+
+    with trainers(segmentation=sees_yellow, p_net=sees_yellow):
+        done = transferseg("run", "transferseg.yaml", "--workdir", "runs/first")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = summary_of(Path("runs/first"))
+    assert summary["pushed_model"] and summary["per_class"]["yellow"] > 0.3 and summary["weak_miou"] is None
+    assert not {"cam", "l_net", "weak_labels", "label_gate"} & set(summary["components"])
+    card = Path(summary["pushed_model"], "assets.extra", "model_card.md").read_text()
+    for text in (done.stdout, Path("runs/first/report.html").read_text(), card):
+        assert "yellow" in text and not re.findall("tagged|with tags|tags alone|tags for|weakly", text)
+    done = transferseg("review", "export", "--workdir", "runs/first", "--output", "review")
+    assert done.returncode == 2 and "no weak labels" in done.stderr
 
 
 @pytest.mark.soak

@@ -122,6 +122,11 @@ def test_what_an_experiment_does_not_do_is_refused(place, setting):
         run(place, "--methods", "full", "--set", setting)
 
 
+def test_without_weak_categories_there_is_nothing_to_compare(place):
+    with pytest.raises(UserError, match="--splits own: no category is weak"):
+        run(place, "--methods", "full", "--set", "categories={strong: [ring, star], weak: []}")
+
+
 def test_two_experiments_do_not_share_a_folder(place, tmp_path):
     with locked(tmp_path, "an experiment"), pytest.raises(UserError, match="an experiment is going on in this folder"):
         run(place, "--methods", "full", "--workdir", str(tmp_path))

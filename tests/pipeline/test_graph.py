@@ -48,6 +48,23 @@ def test_training_waits_for_the_gates(nodes):
     assert {"weak_labels", "segmentation"} <= upstream(nodes["p_net"])
 
 
+def test_without_weak_categories_the_masks_teach_all(root):
+    names = ["ring", "star", "leaf", "crate", "gear", "flower", "fish", "house"]
+    nodes = nodes_of(root, categories={"strong": names}, compare_strong_only=False)
+    assert not {"cam", "l_net", "weak_labels", "label_gate"} & nodes.keys()
+    for name in ("segmentation", "p_net"):
+        assert "examples" in upstream(nodes[name]) and '"weak"' not in nodes[name].exec_properties["train_args"]
+    assert "data_gate" in upstream(nodes["segmentation"])
+    for asked in ({"calibrate": True}, {"compare_strong_only": True}, {"cam_from": "x"}, {"l_net_from": "x"}):
+        with pytest.raises(UserError, match=f"{next(iter(asked))}: no category is weak"):
+            nodes_of(root, **({"categories": {"strong": names}, "compare_strong_only": False} | asked))
+
+
+def test_labels_by_networks_of_another_run_wait_for_the_data_gate_too(root):
+    nodes = nodes_of(root, cam_from="gs://other/cam", l_net_from="gs://other/l_net")
+    assert "data_gate" in upstream(nodes["weak_labels"]) and "data_gate" in upstream(nodes["strong_only"])
+
+
 def test_only_a_blessed_refined_model_is_pushed(nodes):
     assert upstream(nodes["serving_check"]) == {"examples", "p_net"}
     assert upstream(nodes["evaluator"]) == {"examples", "p_net", "latest_blessed", "serving_check"}
