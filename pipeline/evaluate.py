@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
+from components.beam_masks.output import SUMMARY
+from components.image_example_gen import voc
 from pipeline.report.templates import iou_table
 from trainer.data.categories import BACKGROUND, VOC_SPLITS, VOID, Categories, from_lists, named_split
-from trainer.data.category_names import names_by_id
-from trainer.data.files import read_bytes
+from trainer.data.category_names import names_by_id, order_fault, read_names
+from trainer.data.files import read_bytes, read_json
 from trainer.data.masks import are_binary, read_mask
 from trainer.data.names import MASK_SUFFIXES, Pictures, suffix_of
 from trainer.errors import ImageFault, UserError, shown, some
@@ -40,10 +43,11 @@ def evaluate_folders(truth: Path, prediction: Path, categories: str, strong: str
       per_class (name -> IoU), images (number of masks scored), notes (the lines).
 
     Raises:
-      UserError: unknown category; no masks; masks without a prediction; files that are no mask, have another size or
-        ids out of range. The message names the files.
+      UserError: unknown category; a file beside the masks gives their ids another order; no masks; masks without a
+        prediction; files that are no mask, have another size or ids out of range. The message names the files.
     """
     chosen = parse_categories(categories, strong)
+    _check_order(chosen, truth, prediction)
     pairs, notes = _pairs(truth, prediction)
     read_truth = _reader(chosen, [true for true, _ in pairs], "true", notes)
     read_prediction = _reader(chosen, [predicted for _, predicted in pairs], "predicted", notes)
@@ -75,6 +79,19 @@ def evaluate_folders(truth: Path, prediction: Path, categories: str, strong: str
     result = scores(confusion, chosen, boundary)
     _print(result, chosen, len(pairs), notes, console)
     return _to_json(result) | {"images": len(pairs), "notes": notes}
+
+
+def _check_order(chosen: Categories, truth: Path, prediction: Path) -> None:
+    """By what a dataset says beside its true masks, and `predict` and `label` beside theirs."""
+    said: dict[Path, list[str]] = {}
+    for path in (truth / voc.CATEGORIES, truth.parent / voc.CATEGORIES):
+        if path.is_file():
+            said[path] = read_names(path)
+    with suppress(UserError, OSError, KeyError, TypeError):  # another's summary.json
+        said[prediction / SUMMARY] = read_json(prediction / SUMMARY, "our own")["categories"][1:]
+    for path, names in said.items():
+        if fault := order_fault(chosen.foreground, names, path):
+            raise UserError(f"--categories: {fault}; give all names in that order: {','.join(names)}")
 
 
 def parse_categories(categories: str, strong: str) -> Categories:

@@ -15,7 +15,7 @@ from components.image_example_gen.tables import read_boxes, read_tags
 from trainer.config import Strict, refuse_unread
 from trainer.data.boxes import BOXES
 from trainer.data.categories import Categories
-from trainer.data.category_names import read_names
+from trainer.data.category_names import order_fault, read_names
 from trainer.errors import ImageFault, UserError, some
 
 
@@ -114,13 +114,8 @@ def order_faults(settings: DatasetConfig, categories: Categories) -> Iterator[st
     except UserError as error:
         yield str(error)
         return
-    for i, (known, name) in enumerate(zip(names, categories.foreground, strict=False), start=1):
-        if known.casefold() != name.casefold():
-            yield (
-                f"categories: id {i} is '{name}' here but '{known}' in {path}, which says what the masks' ids mean; "
-                f"give all names of the file in its order (categories.order)"
-            )
-            return
+    if fault := order_fault(categories.foreground, names, path):
+        yield f"categories: {fault}; give all names of the file in its order (categories.order)"
 
 
 def layout_faults(settings: DatasetConfig) -> Iterator[tuple[str, str]]:

@@ -51,7 +51,8 @@ class Executor(executor.Executor):
         for version, known in ledger.items():
             if known == digest and is_withdrawn(folder / version):
                 return version
-        version = str(max([int(time.time()), *(number + 1 for number in versions(folder))]))
+        taken = [*versions(folder), *map(int, ledger)]
+        version = str(max([int(time.time()), *(number + 1 for number in taken)]))
         self._copy(model, f"{folder}/{version}")
         write_ledger(folder, {**ledger, version: digest})
         return version

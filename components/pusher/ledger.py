@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from components.beam_masks.masks import write_atomic
-from serving.saved_model import newest_version, version_of
+from serving.saved_model import version_of, versions
 from trainer.data.files import read_json
 
 
@@ -23,10 +24,7 @@ def write_ledger(folder: Path, pushed: Mapping[str, str]) -> None:
 
 def is_withdrawn(version: Path) -> bool:
     """Whether a version that was pushed is gone although an earlier one is there: somebody went back to that."""
-    newest = newest_version(version.parent)
-    if version.exists() or newest is None:
-        return False
-    return (version_of(version.name) or 0) > (version_of(newest.name) or 0)
+    return not version.exists() and min(versions(version.parent), default=math.inf) < (version_of(version.name) or 0)
 
 
 def _file(folder: Path) -> Path:

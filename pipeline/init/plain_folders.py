@@ -177,7 +177,7 @@ def tables_beside(folder: Path, parts: Sequence[Part], output: Path) -> list[str
     command += ["--max-dead-share", "1"]  # the other pictures have no line there
     return [
         f"{' and '.join(options[1::2])}: not read with {parts[0].kind}; to have it: {shlex.join(command)}, then "
-        f"transferseg init {shlex.quote(str(output))}"
+        f"transferseg init {shlex.quote(str(output))} --force"
     ]
 
 

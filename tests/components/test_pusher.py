@@ -58,7 +58,7 @@ def test_a_withdrawn_version_is_not_pushed_again_whatever_judged_it_anew(tmp_pat
     shutil.rmtree(folders[1])
     assert push(tmp_path, "two") == (1, str(folders[1])) and not folders[1].exists()
     _, third = push(tmp_path, "three")
-    assert Path(third).exists()
+    assert Path(third).exists() and push(tmp_path, "two") == (1, str(folders[1])), "the one before it is there still"
     shutil.rmtree(folders[0])  # an old one that somebody cleared away is not withdrawn
     _, again = push(tmp_path, "one")
     assert Path(again).exists() and int(Path(again).name) > int(Path(third).name)

@@ -173,3 +173,23 @@ def test_the_command(folders, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     assert json.loads((tmp_path / "s.json").read_text())["images"] == 2
     assert "pixel accuracy" in outcome.output
+
+
+@pytest.mark.parametrize("place", ["truth/categories.txt", "categories.txt", "prediction/summary.json"])
+def test_masks_whose_ids_mean_something_else_are_refused(folders, place):
+    def say(*names):
+        text = "\n".join(names) if place.endswith("txt") else json.dumps({"categories": ["background", *names]})
+        (folders[0].parent / place).write_text(text)
+
+    say("Cat", "dog")  # fewer names, in another case, are no fault
+    evaluate(folders)
+    say("dog", "cat", "bird")
+    with pytest.raises(UserError, match=f"id 1 is 'cat' here but 'dog' in .*{place}.*order: dog,cat,bird"):
+        evaluate(folders)
+    evaluate(folders, "dog,cat,bird")
+
+
+def test_a_summary_of_something_else_is_not_asked(folders):
+    for text in ("[]", "{}", "no JSON", '{"categories": null}'):
+        (folders[1] / "summary.json").write_text(text)
+        evaluate(folders)

@@ -68,6 +68,18 @@ def check_distinct(names: Sequence[str], where: str) -> None:
         raise UserError(f"{where}: {len(names)} categories; 8-bit masks hold at most {MOST}")
 
 
+def order_fault(here: Sequence[str], there: Sequence[str], where: object) -> str | None:
+    """Which id means one thing here and another there, names by id from 1; None where all that both name agree.
+
+    Args:
+      where: the file that says what the ids of its masks mean.
+    """
+    for number, (name, known) in enumerate(zip(here, there, strict=False), start=1):
+        if name.casefold() != known.casefold():
+            return f"id {number} is '{name}' here but '{known}' in {where}, which says what the masks' ids mean"
+    return None
+
+
 def names_by_id(names: Sequence[object], where: str) -> list[str]:
     """A list of names by id, from 1 -> the same, clean; a background at its head (id 0) is taken off, and labelme's
     __ignore__ (-1) before it.
