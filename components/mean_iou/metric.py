@@ -26,7 +26,8 @@ class MeanIoU(metric_types.Metric):
     """Per class, mean, strong mean and weak mean IoU, pixel accuracy (all 0..1, nan = n/a) and the counts themselves.
 
     Metric names: `miou`, `strong_miou`, `weak_miou`, `boundary_miou`, `pixel_accuracy`, `iou/<category>`, `confusion`;
-    `known_miou` and `known_weak_miou` leave the added categories out; `predictions` is a PredictionCounts' table.
+    `known_miou` and `known_weak_miou` leave out the added categories and those that no evaluation mask shows;
+    `predictions` is a PredictionCounts' table.
 
     A model that has all classes but the added ones, the blessed one from before, is scored on its own. A model of any
     other number of classes scores 0 on every class.
@@ -117,7 +118,9 @@ class _ConfusionCombiner(beam.CombineFn):
             CONFUSION: confusion,
             TABLE: table,
         }
-        known = class_iou(confusion)[: self._known]
+        # What no evaluation mask shows is 0 of a model that sees some and n/a of one that does not: means over
+        # different classes, which say nothing of which model is better.
+        known = np.where(confusion.sum(axis=1) > 0, class_iou(confusion), np.nan)[: self._known]
         weak = known[[i for i in self._categories.weak_ids if i < self._known]]
         for name, iou in (("known_miou", known), ("known_weak_miou", weak)):  # what the gate compares
             values[name] = np.maximum(mean_iou(iou), _NOTHING)

@@ -66,7 +66,9 @@ class CategoriesConfig(Strict):
 
 
 class GateConfig(Strict):
-    """When the Evaluator blesses a model. IoU in 0..1, over all classes but those in `categories.added`."""
+    """When the Evaluator blesses a model. IoU in 0..1, over the classes that evaluation masks show, but for those in
+    `categories.added`.
+    """
 
     min_miou: float = Field(0.3, ge=0, le=1, description="over all classes")
     min_weak_miou: float | None = Field(

@@ -42,8 +42,9 @@ class ModelHistory:
                 self._outputs[event.execution_id].append(event.artifact_id)
             elif event_lib.is_valid_input_event(event):
                 self._inputs[event.execution_id].append((event.path.steps[0].key, event.artifact_id))
-        made = {artifact for outputs in self._outputs.values() for artifact in outputs}
-        found = store.get_artifacts_by_id(made) if made else []
+        # A cached execution gives out again what an earlier one made.
+        self._given = {artifact: run for run in sorted(self._outputs) for artifact in self._outputs[run]}
+        found = store.get_artifacts_by_id(self._given) if self._given else []
         self.artifacts = {artifact.id: artifact for artifact in found if artifact.state == LIVE}
         self.leftovers = {(Path(a.uri).parts[-3], Path(a.uri).name) for a in found if a.state == DELETED}
         for name, executions in runs.items():
@@ -55,9 +56,14 @@ class ModelHistory:
         return {artifact for run in runs for artifact in self._outputs[run]}
 
     def latest_blessed(self) -> set[int]:
-        """The model that the next run is compared with, as TFX's LatestBlessedModelStrategy finds it; at most one."""
-        blessed = {model for model, good in self._judged() if good}
-        return set(sorted(blessed & self.artifacts.keys())[-1:])
+        """The model that was blessed last, which the next run is compared with; at most one."""
+        blessed = [_judged(verdict) for verdict in self._verdicts() if _blesses(verdict)]
+        return set([model for model in blessed if model in self.artifacts][-1:])
+
+    def outdated_verdicts(self) -> list[metadata_store_pb2.Artifact]:
+        """Blessings of models made after the one blessed last: TFX's LatestBlessedModelStrategy would take them."""
+        last = max(self.latest_blessed(), default=0)
+        return [verdict for verdict in self._verdicts() if _blesses(verdict) and _judged(verdict) > last > 0]
 
     def pushed_to(self, version: Path) -> set[int]:
         """The model in a serving version's folder; at most one."""
@@ -74,7 +80,7 @@ class ModelHistory:
         for run, inputs in self._inputs.items():
             if any(key == "model" and artifact in todo for key, artifact in inputs):
                 kept.update(self._outputs[run])
-        seen = {model for model, _ in self._judged()}
+        seen = set(map(_judged, self._verdicts()))
         while todo:
             artifact = todo.pop()
             seen.add(artifact)
@@ -84,11 +90,18 @@ class ModelHistory:
                     todo |= {source for _, source in self._inputs[run]} - seen
         return kept
 
-    def _judged(self) -> list[tuple[int, bool]]:
-        """Models that an Evaluator saw, and whether it blessed them."""
-        notes = [artifact.custom_properties for artifact in self.artifacts.values()]
-        verdicts = [note for note in notes if "current_model_id" in note]
-        return [(note["current_model_id"].int_value, note["blessed"].int_value == 1) for note in verdicts]
+    def _verdicts(self) -> list[metadata_store_pb2.Artifact]:
+        """The Evaluator's, that of the latest execution last."""
+        verdicts = [one for one in self.artifacts.values() if "current_model_id" in one.custom_properties]
+        return sorted(verdicts, key=lambda verdict: self._given[verdict.id])
+
+
+def _judged(verdict: metadata_store_pb2.Artifact) -> int:
+    return verdict.custom_properties["current_model_id"].int_value
+
+
+def _blesses(verdict: metadata_store_pb2.Artifact) -> bool:
+    return verdict.custom_properties["blessed"].int_value == 1
 
 
 def destination(artifact: metadata_store_pb2.Artifact) -> Path | None:

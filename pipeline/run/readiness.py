@@ -23,7 +23,8 @@ def make_ready(config: RunConfig, workdir: Path) -> list[str]:
     """Checks folders and the model that the gate compares with; forgets what the cache is not to hand out again.
 
     Forgotten, i.e. marked DELETED, are pushes whose version is gone and not withdrawn (components/pusher/ledger.py),
-    and a serving check that refused: a busy machine, or somebody who stopped it, may have been to blame.
+    a serving check that refused (a busy machine, or somebody who stopped it, may have been to blame), and blessings of
+    models made after the one that was blessed last.
 
     Returns:
       What a person should know.
@@ -38,6 +39,7 @@ def make_ready(config: RunConfig, workdir: Path) -> list[str]:
     with Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
         outdated = [one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one)]
+        outdated += history.outdated_verdicts()
         blessed = history.latest_blessed()
         for id in blessed:
             model = history.artifacts[id]

@@ -77,6 +77,27 @@ def test_a_model_of_other_classes_scores_nothing():
     assert values["miou"] == values["weak_miou"] == values["iou/dog"] == 0
 
 
+def test_the_gate_leaves_out_what_no_mask_shows_whatever_a_model_sees():
+    """Else a model that sees a little of it is worse, by a mean of other classes, than one with half the IoU."""
+    categories = from_lists(["cat"], ["dog", "bird"])  # no mask shows bird
+    [computation] = MeanIoU(foreground=list(categories.foreground), strong=["cat"]).computations(model_names=[""])
+    found = []
+    for truth_by_prediction in (
+        [[80, 0, 0, 2], [0, 10, 0, 0], [2, 0, 8, 0], [0, 0, 0, 0]],
+        [[82, 0, 0, 0], [4, 6, 0, 0], [3, 0, 7, 0], [0, 0, 0, 0]],
+    ):
+        counts = np.array(truth_by_prediction)
+        sums = computation.combiner.add_input(
+            computation.combiner.create_accumulator(), Inputs(counts.ravel(), counts.ravel())
+        )
+        found.append({key.name: value for key, value in computation.combiner.extract_output(sums).items()})
+    better, worse = found
+    assert better["miou"] < worse["miou"] and better["weak_miou"] < worse["weak_miou"]
+    assert better["known_miou"] == pytest.approx(np.mean([80 / 84, 1, 8 / 10]))
+    assert worse["known_miou"] == pytest.approx(np.mean([82 / 89, 6 / 10, 7 / 10]))
+    assert (better["known_weak_miou"], worse["known_weak_miou"]) == (pytest.approx(0.8), pytest.approx(0.7))
+
+
 def test_predictions_are_counted_over_all_examples():
     """Those of a model that tells them; its classes beside the added ones are counted once it knows all."""
     metric = MeanIoU(foreground=list(CATEGORIES.foreground), strong=list(CATEGORIES.strong))

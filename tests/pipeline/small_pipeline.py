@@ -4,6 +4,7 @@
 a `warm` one begins as the latest blessed one.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
@@ -96,6 +97,15 @@ def small_dag(
         enable_cache=True,
         metadata_connection_config=connect(MetadataConfig(), workdir),
     )
+
+
+def compared_with(workdir: Path) -> str:
+    """The model that the next run takes for the latest blessed one."""
+    runner = LocalRunner(new_run_id(), lambda *_: None, lambda _: None)
+    with suppress(KeyboardInterrupt):
+        runner.run(small_dag(workdir, steps=-1))
+    [resolver] = [component for component in runner.components if component.name == "latest_blessed"]
+    return resolver.output_uri("model")
 
 
 def run_small(workdir: Path, **settings) -> dict[str, str]:

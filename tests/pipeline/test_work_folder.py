@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 
 import pytest
-from small_pipeline import run_small
+from small_pipeline import compared_with, run_small
 from test_retention import UNCOMPARED, workdir  # noqa: F401
 
 from pipeline.config.run_config import load_config
@@ -26,6 +26,17 @@ def test_a_version_that_was_withdrawn_is_not_pushed_again_and_that_is_said(workd
     of_push(str(withdrawn), summary)
     [reason] = summary.refused_because
     assert summary.pushed_model is None and withdrawn.name in reason and f"the newest is {before.name}" in reason
+
+
+def test_the_next_model_is_compared_with_the_one_blessed_last_not_with_the_one_made_last(workdir):
+    for steps in (1, 2, 1):  # the third is cached, and so is its blessing
+        run_small(workdir, steps=steps)
+    first, second = sorted((workdir / "artifacts/p_net/model").iterdir(), key=lambda path: int(path.name))
+    make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
+    assert compared_with(workdir) == str(first)
+    assert run_small(workdir, steps=2)["evaluator"] == "done", "its blessing held against another model"
+    make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
+    assert compared_with(workdir) == str(second)
 
 
 def test_a_version_that_is_not_the_newest_any_more_is_told_of(workdir):
