@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,5 +105,6 @@ def label_weak_images(config: RunConfig, examples: BaseNode, data_gate: BaseNode
 def training_hash(config: RunConfig) -> str:
     """12 hex digits over what decides the weights: not the gates, not how and where it runs."""
     others = {"gate", "label_gate", "serving_check", "metadata", "push_metrics", "beam_args", "compare_strong_only"}
-    kept = config.model_dump_json(exclude=others | {"cluster"})
-    return hashlib.sha256(kept.encode()).hexdigest()[:12]
+    kept = config.model_dump(mode="json", exclude=others | {"cluster"})
+    del kept["categories"]["added"], kept["dataset"]["max_bad_share"]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:12]

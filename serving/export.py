@@ -26,7 +26,7 @@ from trainer.errors import UserError
 from trainer.inference.looks import Look
 
 MODEL_NAME = "transferseg"
-_CATEGORIES = "assets.extra/categories.json"
+CATEGORIES = "assets.extra/categories.json"
 Kind = Literal["cam", "l_net", "segmentation"]
 _KINDS = {"cam": "a CAM classifier", "l_net": "an L-Net", "segmentation": "a segmentation network"}
 _WEIGHT_KEY = "net_weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
@@ -142,7 +142,7 @@ def read_categories(saved_model: str | os.PathLike, kind: Kind) -> Categories:
       UserError: the folder is no model of ours, or one of another kind.
     """
     try:
-        categories = Categories.from_json(read_text(f"{saved_model}/{_CATEGORIES}", "an exported model's categories"))
+        categories = Categories.from_json(read_text(f"{saved_model}/{CATEGORIES}", "an exported model's categories"))
     except (ValueError, KeyError) as error:
         raise UserError(f"{saved_model}: cannot read its categories ({error}); give an exported model") from None
     found = read_metadata(saved_model).get("kind", "segmentation")
@@ -170,14 +170,14 @@ def _save(
         module = tf.Module()
         module.net_weights = net.weights
         tf.saved_model.save(module, str(unfinished), signatures=signatures)
-        (unfinished / _CATEGORIES).parent.mkdir()
+        (unfinished / CATEGORIES).parent.mkdir()
         described = {
             "names": categories.names,
             **categories.to_dict(),
             "weak": categories.weak,
             "palette": palette().tolist(),
         }
-        (unfinished / _CATEGORIES).write_text(json.dumps(described, indent=1))
+        (unfinished / CATEGORIES).write_text(json.dumps(described, indent=1))
         (unfinished / METADATA).write_text(json.dumps(metadata, indent=1, sort_keys=True))
         add_assets(unfinished)
         os.replace(unfinished, directory)

@@ -14,8 +14,9 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components.beam_masks.job import model_digest
+from components.beam_masks.job import model_digest, recipe_of
 from components.pusher.ledger import is_withdrawn, read_ledger, write_ledger
+from serving.export import CATEGORIES
 from serving.saved_model import newest_version, versions
 from trainer.data.files import is_remote
 
@@ -29,7 +30,7 @@ class Executor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """As TFX's. `pushed_destination` is the newest version where its graph and weights are the model's.
+        """As TFX's. `pushed_destination` is the newest version where its graph, weights and names are the model's.
 
         A version's number is the Unix time, or the next one where a clock was set back or people count otherwise. Of a
         model whose version was withdrawn (ledger.py) nothing is copied, and `pushed_destination` is that version.
@@ -45,8 +46,9 @@ class Executor(executor.Executor):
         self._MarkPushed(pushed, pushed_destination=f"{folder}/{version}", pushed_version=version)
 
     def _push(self, model: str, folder: Path) -> str:
-        newest, digest, ledger = newest_version(folder), model_digest(model), read_ledger(folder)
-        if newest and model_digest(newest) == digest:
+        newest, digest, ledger = newest_version(folder), _digest(model), read_ledger(folder)
+        if newest and _digest(newest) == digest:
+            write_ledger(folder, {**ledger, newest.name: digest})  # a kill behind the copy may have left it out
             return newest.name
         for version, known in ledger.items():
             if known == digest and is_withdrawn(folder / version):
@@ -67,6 +69,12 @@ class Executor(executor.Executor):
         """A server takes a version for complete once saved_model.pb is there."""
         io_utils.copy_dir(model, target, deny_regex_patterns=[r"saved_model\.pb"])
         io_utils.copy_file(f"{model}/saved_model.pb", f"{target}/saved_model.pb")
+
+
+def _digest(model: str | Path) -> str:
+    """Of all that a version serves: what its ids mean too, which neither graph nor weights tell."""
+    names = Path(model, CATEGORIES)
+    return recipe_of(model_digest(model), names.read_bytes() if names.is_file() else b"")
 
 
 class Pusher(component.Pusher):

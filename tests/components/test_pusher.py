@@ -12,8 +12,8 @@ from tfx.types import standard_artifacts
 from components.pusher.component import Executor
 
 
-def push(place, content, blessed=1):
-    """Pushes a model of that content; (whether it counts as pushed, the version's folder)."""
+def push(place, content, blessed=1, names="cat"):
+    """Pushes a model of that content and names; (whether it counts as pushed, the version's folder)."""
     model, blessing, pushed = (
         kind() for kind in (standard_artifacts.Model, standard_artifacts.ModelBlessing, standard_artifacts.PushedModel)
     )
@@ -22,6 +22,8 @@ def push(place, content, blessed=1):
     (exported / "variables").mkdir(parents=True, exist_ok=True)
     (exported / "saved_model.pb").write_text("graph")
     (exported / "variables/variables.data").write_text(content)
+    (exported / "assets.extra").mkdir(exist_ok=True)
+    (exported / "assets.extra/categories.json").write_text(names)
     blessing.set_int_custom_property("blessed", blessed)
     inputs = {"model": [model], "model_blessing": [blessing]}
     destination = {"filesystem": {"base_directory": str(place / "serving")}}
@@ -64,6 +66,29 @@ def test_a_withdrawn_version_is_not_pushed_again_whatever_judged_it_anew(tmp_pat
     assert Path(again).exists() and int(Path(again).name) > int(Path(third).name)
     shutil.rmtree(tmp_path / "serving")
     assert Path(push(tmp_path, "one")[1]).exists()
+
+
+def test_other_names_of_the_same_weights_are_another_version(tmp_path):
+    pushed = [push(tmp_path, "one", names=names)[1] for names in ("pink", "pink", "magenta")]
+    assert pushed[0] == pushed[1] != pushed[2]
+    assert Path(pushed[2], "assets.extra/categories.json").read_text() == "magenta"
+
+
+def test_a_push_that_was_killed_behind_the_copy_is_noted_by_the_next(tmp_path):
+    push(tmp_path, "one")
+    _, second = push(tmp_path, "two")
+    (tmp_path / "serving.pushed.json").unlink()
+    assert push(tmp_path, "two") == (1, second)
+    shutil.rmtree(second)
+    assert push(tmp_path, "two") == (1, second) and not Path(second).exists(), "withdrawn"
+
+
+def test_the_number_of_a_withdrawn_version_is_not_given_again(tmp_path, monkeypatch):
+    push(tmp_path, "one")
+    _, second = push(tmp_path, "two")
+    shutil.rmtree(second)
+    monkeypatch.setattr("components.pusher.component.time", SimpleNamespace(time=lambda: 1))
+    assert int(Path(push(tmp_path, "three")[1]).name) > int(Path(second).name)
 
 
 def test_a_model_that_is_not_blessed_any_more_counts_as_not_pushed(tmp_path):

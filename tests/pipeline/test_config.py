@@ -50,7 +50,9 @@ def test_that_a_model_was_accepted_is_not_kept_for_the_next_one(tmp_path):
 
 def test_the_gates_do_not_change_the_training_hash(tmp_path):
     path = write(tmp_path, GOOD)
-    for limit in ("gate.min_miou=0.9", "label_gate.max_void_share=0.7"):
+    added = "categories={strong: [cat], weak: [dog], added: [dog]}"
+    assert training_hash(load_config(path, [added])) == training_hash(load_config(path, [added[:-15] + "}"]))
+    for limit in ("gate.min_miou=0.9", "label_gate.max_void_share=0.7", "dataset.max_bad_share=0.9"):
         assert training_hash(load_config(path, [limit])) == training_hash(load_config(path))
     assert training_hash(load_config(path, ["network.seed=1"])) != training_hash(load_config(path))
 

@@ -43,6 +43,13 @@ def test_aliases_and_merges_in_measure_are_read():
     assert load_yaml("", "x") is None
 
 
+def test_aliases_are_copies():
+    values = load_yaml("cam: &stage {steps: 3, scale: [1, 2]}\nl_net: *stage\nmore: {<<: *stage}\n", "x")
+    values["cam"]["steps"] = 5
+    values["cam"]["scale"].append(3)
+    assert values["l_net"] == values["more"] == {"steps": 3, "scale": [1, 2]}
+
+
 def test_files_are_read_in_any_unicode_and_a_long_one_is_refused(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_bytes("a: grün\r\n".encode("utf-16"))

@@ -27,7 +27,7 @@ def read_yaml(path: str | Path, what: str) -> Any:
 
 
 def load_yaml(text: str, where: str) -> Any:
-    """The value that a text stands for.
+    """The value that a text stands for; aliases are copies, so that a change of one (`--set`) is none of the others.
 
     Args:
       where: the file or option, for messages.
@@ -43,7 +43,7 @@ def load_yaml(text: str, where: str) -> Any:
             return None
         if _size(node, where, {}) > _MOST_VALUES:
             raise UserError(f"{where}: stands for more than {_MOST_VALUES} values; do aliases (*name) multiply them?")
-        return loader.construct_document(node)
+        return _apart(loader.construct_document(node))
     except UserError:
         raise
     except RecursionError:
@@ -53,6 +53,12 @@ def load_yaml(text: str, where: str) -> Any:
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def _apart(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _apart(one) for key, one in value.items()}
+    return [_apart(one) for one in value] if isinstance(value, list) else value
 
 
 def _size(node: yaml.Node, where: str, sizes: dict[yaml.Node, int]) -> int:
