@@ -58,10 +58,13 @@ def warnings(found: Found, root: Path) -> Iterator[str]:
             reasons.setdefault(reason, []).append(key)
         for reason, keys in reasons.items():
             yield f"{_pictures(len(keys))} left out of the training list: {reason} ({_first(keys)})"
-    for name in found.names:
-        number = found.images[name]
-        if 0 < number < FEW:
-            yield f"{name}: only {_pictures(number)} to learn from; {FEW} are little, a few dozen are better"
+    scarce = sorted((number, name) for name, number in found.images.items() if 0 < number < FEW)
+    better = f"{FEW} are little, a few dozen are better"
+    if len(scarce) > _NAMED:
+        least = _first([f"{name} ({number})" for number, name in scarce])
+        yield f"fewer than {FEW} pictures to learn {len(scarce)} categories from: {least}; {better}"
+    else:
+        yield from (f"{name}: only {_pictures(number)} to learn from; {better}" for number, name in scarce)
     unseen = [name for name in found.names if not found.images[name]]
     if unseen:
         yield f"no training picture shows {_first(unseen)} ({len(unseen)}): the model will never predict it"

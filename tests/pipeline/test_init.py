@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,8 @@ import foreign_datasets as foreign
 
 from pipeline.cli import cli
 from pipeline.config.run_config import load_config
+from pipeline.init.dataset import Found
+from pipeline.init.found_table import warnings
 from pipeline.init.lists import hold_out
 from pipeline.init.pictures import Picture, choose_weak
 from pipeline.run.plan import Rates
@@ -405,3 +408,13 @@ def test_voc_with_masks_for_some_pictures_and_xml_for_others_says_so(originals, 
     (tmp_path / "voc/Annotations/alone.xml").write_text("<annotation/>")
     done = init(tmp_path, tmp_path / "voc", "--weak", originals[0].tags[0])
     assert "1 pictures have an XML alone, which is not read" in done.output, done.output
+
+
+def test_many_scarce_categories_are_one_warning(tmp_path):
+    shown = [Picture(str(i), frozenset([f"c{i % 5}"]), frozenset()) for i in range(10 + 3)]
+    names = [f"c{i}" for i in range(5)]
+    found = Found(names, names, [], "train", "val", "held out", False, False, shown, [], [])
+    [line] = [line for line in warnings(found, tmp_path) if "to learn" in line]
+    assert line.startswith("fewer than 10 pictures to learn 5 categories from: c3 (2), c4 (2), c0 (3), ...; ")
+    lines = [line for line in warnings(replace(found, trained=shown[:3]), tmp_path) if "to learn" in line]
+    assert [line.partition(":")[0] for line in lines] == ["c0", "c1", "c2"]
