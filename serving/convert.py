@@ -45,12 +45,14 @@ class Converted:
       about: what a program must know to use it, JSON-ready.
       agreement: share of pixels, 0..1, where its masks say what the SavedModel says.
       pictures: over how many pictures.
+      views: of each picture the SavedModel averages; the file holds the network for the first.
     """
 
     data: bytes
     about: dict[str, Any]
     agreement: float
     pictures: int
+    views: int
 
 
 def convert(path: Path, format: Format, precision: Precision, pictures: Sequence[bytes] = ()) -> Converted:
@@ -72,10 +74,10 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
     if format == "onnx":
         _onnx()
     model = load_model(path)
+    look = _look(model)
     pictures = list(pictures) or [data for data, _ in read_trainer_predictions(model.path)]
     if not pictures:
         raise UserError(f"{model.path}: keeps no pictures to compare masks on; give --images")
-    look = _look(model)
     with _in_float32():
         net = network_of(model)
         if format == "onnx":
@@ -84,7 +86,8 @@ def convert(path: Path, format: Format, precision: Precision, pictures: Sequence
             data, run = _to_tflite(net, look, precision, pictures[::2])
     compared = (pictures[1::2] if precision == "int8" else []) or pictures  # those that int8 was not calibrated on
     shares = [np.mean(_mask(run, picture, look) == model(picture)) for picture in compared]
-    return Converted(data, _about(model, net, look), float(np.mean(shares)), len(compared))
+    views = look_of(model.metadata).views
+    return Converted(data, _about(model, net, look), float(np.mean(shares)), len(compared), views)
 
 
 def _look(model: Model) -> Look:

@@ -66,7 +66,7 @@ def main(config: Path, overrides: tuple[str, ...], splits: str, work: Path, out:
         return
     foreground = foreground or json.loads((out / "foreground.json").read_text())
     labels = labels or json.loads((out / "weak_labels.json").read_text())
-    views = len(run.look("l_net").sides) * (1 + run.maps.mirror)
+    views = run.look("l_net").views
     lengths = f"CAM {run.cam.length}, L-Net {run.l_net.length}"
     setting = f"{run.network.backbone}, {run.network.image_size} pixels, maps from {views} views, {lengths}"
     (out / "quality.md").write_text(page(config.name, setting, foreground, labels))

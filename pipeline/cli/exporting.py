@@ -68,7 +68,11 @@ def export(
     if refused:
         click.echo(
             f"transferseg: not written: the agreement is below {100 * min_agreement:g} % (--min-agreement); "
-            "try another --precision, or more --images",
+            + (
+                f"the model averages {converted.views} views of a picture, and the file holds one: lower the limit"
+                if converted.views > 1
+                else "try another --precision, or more --images"
+            ),
             err=True,
         )
         sys.exit(EXIT_REFUSED)

@@ -128,7 +128,7 @@ def known_rates(config: RunConfig, workdir: Path) -> Rates:
 
 def plan(config: RunConfig, counts: Counts, rates: Rates) -> dict[str, float]:
     """Seconds of each component that takes any worth telling, in their order."""
-    looks = len(config.maps.look(config.network.image_size).sides) * (2 if config.maps.mirror else 1)
+    looks = config.maps.look(config.network.image_size).views
     start = _STAGE_S.get(config.network.backbone, _OTHER_STAGE_S)
 
     def stage(settings: StageConfig, number: int) -> float:

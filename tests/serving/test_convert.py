@@ -94,6 +94,14 @@ def test_below_the_limit_nothing_is_written(converted, tmp_path, monkeypatch):
     assert "not written" in done.stderr and list(tmp_path.iterdir()) == []
 
 
+def test_of_several_views_the_limit_is_what_can_be_changed(model, monkeypatch):
+    loaded = api.load_model(model)
+    several = loaded.metadata | {"look": loaded.metadata["look"] | {"scales": [1.0, 0.5], "mirror": True}}
+    monkeypatch.setattr(convert, "load_model", lambda path: dataclasses.replace(loaded, metadata=several))
+    done = transferseg("export", "--model", model, "--format", "tflite", "--output", "x.tflite", "--min-agreement", 1)
+    assert done.returncode == 1 and "averages 4 views of a picture, and the file holds one" in done.stderr, done
+
+
 def test_onnx_agrees_or_says_what_to_install(model):
     try:
         import onnxruntime  # noqa: F401
@@ -118,7 +126,9 @@ def test_a_model_of_another_network_and_one_without_pictures_are_refused(models,
         convert.convert(models["segmentation"], "tflite", "float16", [encode(scene(1)[0])])
 
 
-def test_a_model_that_looks_in_tiles_is_refused(model):
+def test_a_model_that_looks_in_tiles_is_refused(model, monkeypatch):
     tiled = dataclasses.replace(api.load_model(model), metadata={"look": {"size": 65, "native": True, "overlap": 17}})
-    with pytest.raises(UserError, match="in tiles"):
-        convert._look(tiled)
+    monkeypatch.setattr(convert, "load_model", lambda path: tiled)
+    monkeypatch.setattr(convert, "read_trainer_predictions", lambda path: [])
+    with pytest.raises(UserError, match="in tiles"):  # not: give pictures
+        convert.convert(model, "tflite", "float16")

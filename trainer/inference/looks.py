@@ -45,6 +45,11 @@ class Look(Strict):
         return self.size if self.native else 0
 
     @property
+    def views(self) -> int:
+        """How many inputs are made of a picture, or of a tile."""
+        return len(self.scales) * (1 + self.mirror)
+
+    @property
     def one_view(self) -> Look:
         """The same whole picture at its size alone, not mirrored."""
         return Look(size=self.size, native=self.native)
