@@ -170,6 +170,15 @@ def test_an_imported_l_net_and_calibration_compile_too(tmp_path, data):
     assert waits(spec)["weak_labels"] == {"calibration", "cam", "examples", "l_net"}
 
 
+def test_masks_alone_compile_too(tmp_path, data):
+    names = demo_config(data)["categories"]
+    options = {"categories": {"strong": [*names["strong"], *names["weak"]]}, "compare_strong_only": False}
+    cluster = CLUSTER | {"resources": {"segmentation": GPU}}
+    assert compile_with(tmp_path, data, cluster, **options).exit_code == 0
+    spec = json.loads((tmp_path / "out" / "demo.vertex.json").read_text())["pipelineSpec"]
+    assert waits(spec)["segmentation"] == {"data_gate", "examples"}
+
+
 def cached(tmp_path: Path) -> tuple[bool, str]:
     """Whether the examples are, and the state of the files that the cache's key holds."""
     task = next(yaml.safe_load_all((tmp_path / "out" / "demo.kfp.yaml").read_text()))["root"]["dag"]["tasks"][
