@@ -37,7 +37,9 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
     Example: transferseg serve --model build/demo/serving/demo
     """
     import logging
+    import os
     import signal
+    import sys
     import threading
 
     with loading():
@@ -61,9 +63,13 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
         click.echo(f"Label Studio's ML backend: http://{host}:{backend.port}")
     ended.wait()
     click.echo("stopping", err=True)
-    if backend:
-        backend.stop()
-    server.stop()
+    stopping = [threading.Thread(target=one.stop) for one in (server, backend) if one]
+    for one in stopping:
+        one.start()
+    for one in stopping:
+        one.join()
+    sys.stdout.flush()
+    os._exit(0)  # Python would wait for calls, and TensorFlow for the load of a version, that outlast the grace
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +31,16 @@ class Server:
     _rest: RestServer
 
     def stop(self, grace_seconds: float = 10.0) -> None:
-        """Refuses new calls, finishes those under way for up to `grace_seconds`, then lets everything go."""
+        """Refuses new calls, finishes those under way for up to `grace_seconds`, then lets everything go.
+
+        What takes longer, a call or the load of a version, goes on in its thread until the process ends.
+        """
+        end = time.monotonic() + grace_seconds
         ended = self._grpc.stop(grace_seconds)
         self._rest.stop(grace_seconds)
         ended.wait()
-        self.service.batcher.close()
-        self.service.versions.stop()
+        for stop in (self.service.batcher.close, self.service.versions.stop):
+            stop(max(end - time.monotonic(), 0.0))
 
 
 def serve(
