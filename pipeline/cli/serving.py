@@ -43,6 +43,7 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
     import threading
 
     with loading():
+        from serving.local_server.http import host_port
         from serving.local_server.server import serve as start
 
     for ours in ("components", "serving"):  # what a person in front of the server wants to see
@@ -56,11 +57,10 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    click.echo(
-        f"serving {name}: gRPC {host}:{server.grpc_port}, REST http://{host}:{server.rest_port}/v1/models/{name}"
-    )
+    rest = f"http://{host_port(host, server.rest_port)}/v1/models/{name}"
+    click.echo(f"serving {name}: gRPC {host_port(host, server.grpc_port)}, REST {rest}")
     if backend:
-        click.echo(f"Label Studio's ML backend: http://{host}:{backend.port}")
+        click.echo(f"Label Studio's ML backend: http://{host_port(host, backend.port)}")
     ended.wait()
     click.echo("stopping", err=True)
     stopping = [threading.Thread(target=one.stop) for one in (server, backend) if one]

@@ -13,6 +13,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from serving.local_server.batching import Batcher
 from serving.local_server.grpc_service import ModelServicer, PredictionServicer, Statuses
+from serving.local_server.http import host_port
 from serving.local_server.metrics import Metrics
 from serving.local_server.models import VersionManager
 from serving.local_server.rest import RestServer
@@ -72,7 +73,7 @@ def serve(
       timeout_seconds: longest a call may take.
 
     Raises:
-      UserError: no model there, or a port is taken.
+      UserError: no model there, a port is taken, or the host is none of this machine.
     """
     metrics = Metrics()
     versions = VersionManager(model_name, Path(model_dir), poll_seconds)
@@ -83,7 +84,7 @@ def serve(
     metrics.collect(versions)
     rest = None
     try:
-        rest = _start_rest(host, rest_port, service, max_body_bytes, max_calls)
+        rest = RestServer((host, rest_port), service, max_body_bytes, max_calls)
         grpc_server, bound_port = _start_grpc(host, grpc_port, service, max_body_bytes, max_calls)
     except UserError:
         if rest:
@@ -92,13 +93,6 @@ def serve(
         versions.stop()
         raise
     return Server(bound_port, rest.port, service, grpc_server, rest)
-
-
-def _start_rest(host: str, port: int, service: Service, max_body_bytes: int, max_calls: int) -> RestServer:
-    try:
-        return RestServer((host, port), service, max_body_bytes, max_calls)
-    except OSError as error:
-        raise UserError(f"REST: cannot listen on {host}:{port} ({error.strerror}); choose another port") from None
 
 
 def _start_grpc(host: str, port: int, service: Service, max_body_bytes: int, max_calls: int) -> tuple[grpc.Server, int]:
@@ -113,10 +107,10 @@ def _start_grpc(host: str, port: int, service: Service, max_body_bytes: int, max
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(service), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(service), server)
     try:
-        bound_port = server.add_insecure_port(f"{host}:{port}")
+        bound_port = server.add_insecure_port(host_port(host, port))
     except RuntimeError:
         bound_port = 0
     if not bound_port:
-        raise UserError(f"gRPC: cannot listen on {host}:{port}; choose another port")
+        raise UserError(f"gRPC: cannot listen on {host_port(host, port)}; choose another port")
     server.start()
     return server, bound_port
