@@ -17,6 +17,14 @@ from serving.predict_messages import METHOD, predict_request, string_output
 from trainer.errors import UserError, one_line
 
 _FIRST_PAUSE = 0.1  # our choice: seconds before the first retry; doubled each time
+_LATE = "raise the timeout, --timeout of query and of serve"
+_LARGE = "send fewer or smaller pictures, or raise serve --max-request-mb"
+_REMEDIES = {  # by what refusals say
+    "DEADLINE_EXCEEDED": _LATE,
+    "no answer within": _LATE,
+    "larger than max": _LARGE,  # gRPC's; RESOURCE_EXHAUSTED is also said of calls and of memory
+    "HTTP 413": _LARGE,
+}
 
 
 class _Unavailable(Exception):
@@ -99,7 +107,8 @@ class SegmentationClient:
             pause, tries_left = 2 * pause, tries_left - 1
 
     def _error(self, what: str) -> UserError:
-        return UserError(f"server {self._address}: {what}")
+        remedy = next((f"; {remedy}" for sign, remedy in _REMEDIES.items() if sign in what), "")
+        return UserError(f"server {self._address}: {what}{remedy}")
 
     def _call_grpc(self, images: list[bytes], timeout: float) -> list[bytes]:
         request = predict_request(self._model, self._version, "image_bytes", images)
