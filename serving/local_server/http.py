@@ -179,6 +179,9 @@ class HttpServer:
         )
 
     def _body_length(self, method: str, headers: dict[str, list[str]]) -> int:
+        encoding = ",".join(headers.get("content-encoding", []))
+        if method == "POST" and encoding.lower() not in ("", "identity"):
+            raise _Refused(415, f"Content-Encoding {encoding}: send it uncompressed")
         lengths = headers.get("content-length", [] if method == "POST" else ["0"])
         if "transfer-encoding" in headers or len(lengths) != 1 or not re.fullmatch("[0-9]{1,15}", lengths[0]):
             raise _Refused(400, "send one Content-Length header, and no Transfer-Encoding")

@@ -1,6 +1,7 @@
 """The REST port as a network sees it: odd and hostile requests, slow clients and many, and the end of the server."""
 
 import base64
+import gzip
 import json
 import socket
 import threading
@@ -57,6 +58,8 @@ def check_well(server) -> None:
         (PREDICT + b"Content-Length: 2, 2\r\n\r\n{}", 400),
         (PREDICT + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (PREDICT + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (PREDICT + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b", 415),
+        (PREDICT + b"Content-Encoding: br\r\n\r\n", 415),
         (PREDICT + b"Content-Length: 2\r\n folded: yes\r\n\r\n{}", 400),
         (PREDICT + b"Content-Length : 2\r\n\r\n{}", 400),
         (PREDICT + b"Content-Length: 999999999999\r\n\r\n", 413),
@@ -92,6 +95,14 @@ def test_one_connection_serves_many_calls_good_and_bad(small):
             assert session.post(url + ":predict", data=b"{").status_code == 400
             assert session.get(url, data=b"x" * 5_000).status_code == 200  # the body of a GET is no next request
             assert session.get(url).status_code == 200
+
+
+def test_a_compressed_body_is_refused_with_the_reason_and_a_plain_one_may_say_that_it_is(small):
+    url = f"http://127.0.0.1:{small.rest_port}{STATUS}:predict"
+    answer = requests.post(url, data=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"}, timeout=TIMEOUT_S)
+    assert answer.status_code == 415 and "Content-Encoding gzip: send it uncompressed" in answer.json()["error"]
+    answer = requests.post(url, data=b"{}", headers={"Content-Encoding": "identity"}, timeout=TIMEOUT_S)
+    assert answer.status_code == 400 and "instances" in answer.json()["error"]
 
 
 def test_a_name_in_a_path_may_be_quoted(small):
