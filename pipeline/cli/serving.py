@@ -60,6 +60,8 @@ def serve(
     import sys
     import threading
 
+    if not name or {"/", ":"} & set(name):
+        raise UserError(f"--name '{name}': no address of REST can hold it; give a name without / and :")
     with loading():
         from serving.local_server.http import host_port
         from serving.local_server.server import serve as start
