@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -16,6 +17,14 @@ from serving.predict_messages import METHOD, predict_request, string_output
 from trainer.errors import UserError, one_line
 
 _FIRST_PAUSE = 0.1  # our choice: seconds before the first retry; doubled each time
+_LATE = "raise the timeout, --timeout of query and of serve"
+_LARGE = "send fewer or smaller pictures, or raise serve --max-request-mb"
+_REMEDIES = {  # by what refusals say
+    "DEADLINE_EXCEEDED": _LATE,
+    "no answer within": _LATE,
+    "larger than max": _LARGE,  # gRPC's; RESOURCE_EXHAUSTED is also said of calls and of memory
+    "HTTP 413": _LARGE,
+}
 
 
 class _Unavailable(Exception):
@@ -26,7 +35,7 @@ class SegmentationClient:
     """Synchronous client; close it or use it in a `with` block.
 
     Args:
-      address: "host:port".
+      address: "host:port", "[host]:port" of IPv6.
       model: the name the model is served under.
       transport: "grpc" or "rest".
       timeout: seconds for one `predict` call, retries included; over REST, for connecting and for every wait for more
@@ -45,9 +54,10 @@ class SegmentationClient:
         retries: int = 3,
         version: int | str | None = None,
     ):
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise UserError(f"server '{address}': give HOST:PORT, for example localhost:8500")
+        found = re.fullmatch(r"(?:[^:/\[\]]+|\[[^/\[\]]+\]):([0-9]{1,5})", address)
+        if not found or not 0 < int(found[1]) < 65536:
+            how = "give HOST:PORT without http://, for example localhost:8500; of IPv6 [::1]:8500"
+            raise UserError(f"server '{address}': {how}")
         self._address, self._model, self._version = address, model, version
         self._timeout, self._retries = timeout, retries
         self._call: Callable[[list[bytes], float], list[bytes]]
@@ -87,25 +97,31 @@ class SegmentationClient:
                 masks = self._call(list(images), max(deadline - time.monotonic(), 0.001))
             except _Unavailable as error:
                 if not tries_left or time.monotonic() + pause >= deadline:
-                    raise UserError(f"server {self._address}: unavailable: {error}; is it running?") from None
+                    raise self._error(f"unavailable: {error}; is it running?") from None
             else:
                 if len(masks) != len(images):
                     problem = f"{len(masks)} masks for {len(images)} images; does it serve a segmentation model?"
-                    raise UserError(f"server {self._address}: {problem}")
+                    raise self._error(problem)
                 return masks
             time.sleep(pause)
             pause, tries_left = 2 * pause, tries_left - 1
+
+    def _error(self, what: str) -> UserError:
+        remedy = next((f"; {remedy}" for sign, remedy in _REMEDIES.items() if sign in what), "")
+        return UserError(f"server {self._address}: {what}{remedy}")
 
     def _call_grpc(self, images: list[bytes], timeout: float) -> list[bytes]:
         request = predict_request(self._model, self._version, "image_bytes", images)
         try:
             return string_output(self._predict(request, timeout=timeout), "mask_bytes")
         except grpc.RpcError as error:
+            if "an http1.x server" in str(error.details()):
+                raise self._error("this port speaks HTTP, not gRPC; choose --transport rest, or another port") from None
             if error.code() == grpc.StatusCode.UNAVAILABLE:
                 raise _Unavailable(error.details()) from None
-            raise UserError(f"server {self._address}: {error.code().name}: {error.details()}") from None
+            raise self._error(f"{error.code().name}: {error.details()}") from None
         except DecodeError:
-            raise UserError(f"server {self._address}: its answer is none of TF Serving's Predict") from None
+            raise self._error("its answer is none of TF Serving's Predict") from None
 
     def _call_rest(self, images: list[bytes], timeout: float) -> list[bytes]:
         if isinstance(self._version, str):
@@ -117,11 +133,13 @@ class SegmentationClient:
         try:
             response = self._session.post(url, json=body, timeout=timeout)
         except requests.Timeout:
-            raise UserError(f"server {self._address}: no answer within {self._timeout:g} s") from None
+            raise self._error(f"no answer within {self._timeout:g} s") from None
         except requests.ConnectionError as error:
+            if "BadStatusLine" in str(error):
+                raise self._error("this port does not speak HTTP; choose --transport grpc, or another port") from None
             raise _Unavailable(str(error)) from None
         except requests.RequestException as error:  # an answer cut short, an address that is none
-            raise UserError(f"server {self._address}: {one_line(error)}") from None
+            raise self._error(one_line(error)) from None
         if response.status_code == 503:
             raise _Unavailable(response.text)
         try:
@@ -131,4 +149,4 @@ class SegmentationClient:
             reason = answer["error"]
         except (ValueError, KeyError, TypeError):
             reason = response.text[:200]
-        raise UserError(f"server {self._address}: HTTP {response.status_code}: {reason}")
+        raise self._error(f"HTTP {response.status_code}: {reason}")

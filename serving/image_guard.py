@@ -104,7 +104,8 @@ def _first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """(height, width: the larger of screen and frame; whether its end was found and it fills the screen; a GIF of that
     frame alone).
 
-    The decoder would unpack all frames for the first. GIF89a, sections 15-26.
+    The decoder would unpack all frames for the first, and paint black what an extension calls transparent. GIF89a,
+    sections 15-26.
     """
     data = tf.io.decode_raw(tf.strings.join([image_bytes, b"\0" * 2048]), tf.uint8)  # no position is beyond them
 
@@ -128,14 +129,17 @@ def _first_frame(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return [end + 1, left]
 
     extension, frame = 0x21, 0x2C
+    head = 13 + colours(byte(10))
     position, left = tf.while_loop(
         lambda position, left: (byte(position) == extension) & (left > 0),
         lambda position, left: skip_blocks(position + 2, left - 1),
-        (13 + colours(byte(10)), tf.constant(_BLOCKS, tf.int64)),
+        (head, tf.constant(_BLOCKS, tf.int64)),
     )
     is_frame = byte(position) == frame
     left_edge, top, width, height = (tf.where(is_frame, pair(position + offset), 0) for offset in (1, 3, 5, 7))
     fills = ~is_frame | ((left_edge == 0) & (top == 0) & (width == pair(6)) & (height == pair(8)))
     end, left = skip_blocks(position + 11 + colours(byte(position + 9)), left)
-    alone = tf.strings.join([tf.strings.substr(image_bytes, tf.constant(0, tf.int64), end), b";"])
+    first = tf.minimum(position, tf.cast(tf.strings.length(image_bytes), tf.int64))
+    parts = [(tf.zeros_like(head), head), (first, end - first)]
+    alone = tf.strings.join([*(tf.strings.substr(image_bytes, *part) for part in parts), b";"])
     return tf.maximum(height, pair(8)), tf.maximum(width, pair(6)), (left > 0) & fills, alone

@@ -17,36 +17,38 @@ from serving.export import read_categories
 from serving.saved_model import find_saved_model, load_saved_model, read_metadata
 from trainer.data.categories import Categories
 from trainer.data.files import read_bytes
-from trainer.data.pictures import readable
+from trainer.data.pictures import MAX_PIXELS, readable
 from trainer.errors import ImageFault, UserError, one_line, shown
+from trainer.inference.looks import limit_of
 
 Picture = str | os.PathLike | bytes | np.ndarray
 """A file's path, its bytes, or uint8 [H, W, 3] RGB."""
 
 
-def encoded(picture: Picture) -> bytes:
+def encoded(picture: Picture, max_pixels: int = MAX_PIXELS) -> bytes:
     """A picture as exported networks take it.
 
     Args:
       picture: path or bytes of a file in any format of trainer.data.pictures, or uint8 [H, W, 3] RGB.
+      max_pixels: larger ones are refused.
 
     Returns:
       JPEG or PNG bytes; of an array a PNG, so no value changes.
 
     Raises:
-      UserError: the file cannot be read, or the array is none of RGB bytes.
+      UserError: the file cannot be read, the array is none of RGB bytes, or the picture is too large.
     """
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             found = f"{picture.dtype} {list(picture.shape)}"
             raise UserError(f"a picture must be uint8 [H, W, 3] RGB in 0..255, not {found}; convert it first")
-        return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+        picture = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
     if not isinstance(picture, str | os.PathLike | bytes):
         kind = type(picture).__name__
         raise UserError(f"a picture must be a file's path, its bytes or uint8 [H, W, 3] RGB, not {kind}")
     name = "the picture" if isinstance(picture, bytes) else shown(os.fsdecode(picture))
     try:
-        return readable(picture if isinstance(picture, bytes) else read_bytes(os.fsdecode(picture)))
+        return readable(picture if isinstance(picture, bytes) else read_bytes(os.fsdecode(picture)), max_pixels)
     except ImageFault as fault:
         raise UserError(f"{name}: {fault}") from None
 
@@ -90,7 +92,7 @@ class Model:
         return self._ask("scores", picture)
 
     def _ask(self, signature: str, picture: Picture) -> dict[str, Any]:
-        data = encoded(picture)
+        data = encoded(picture, limit_of(self.metadata))
         try:
             answer = self._saved.signatures[signature](image_bytes=tf.constant([data]))
         except tf.errors.InvalidArgumentError as error:

@@ -136,7 +136,7 @@ def unpack(image: bytes, max_pixels: int, limit: int) -> tuple[np.ndarray, bytes
     Raises:
       ImageFault: "read" (empty), "size" (more than `max_pixels`, which guards against decompression bombs) or "decode".
     """
-    data = readable(image, max_pixels)
+    data = readable(image, max_pixels, "make it smaller, or raise --max-pixels")
     pixels = decode(data, max_pixels)
     count = pixels.shape[0] * pixels.shape[1]
     if count > limit:

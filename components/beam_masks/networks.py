@@ -24,9 +24,8 @@ from components.beam_masks.images import DEAD, Sample, unpack
 from components.beam_masks.masks import Result
 from serving.prediction_counts import MASKS_AND_SCORES
 from serving.saved_model import load_saved_model, read_metadata
-from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import ImageFault, Stage
-from trainer.inference.looks import Look, look_of
+from trainer.inference.looks import Look, limit_of, look_of
 from trainer.threads import cores
 
 BATCH_SIZE = 8  # our choice: images a network call
@@ -71,9 +70,9 @@ class Networks:
 
 
 def look_and_limit(directory: str) -> tuple[Look, int]:
-    """How an exported model looks at pictures, and the most pixels it takes; of earlier exports, what all did."""
+    """How an exported model looks at pictures, and the most pixels it takes."""
     about = read_metadata(directory)
-    return look_of(about), about.get("max_pixels", MAX_PIXELS)
+    return look_of(about), limit_of(about)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from serving.model import encoded, load_model
 from serving.saved_model import find_saved_model
 from trainer.data.pictures import read_header, upright_pixels
 from trainer.errors import ImageFault, UserError
+from trainer.inference.looks import limit_of
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +93,9 @@ class Backend:
         picture = data.get(interface.key) if isinstance(data, dict) else None
         if not isinstance(picture, str):
             raise ImageFault("read", f"its data name no picture in '{interface.key}'")
-        image = encoded(self._source.read(picture))
-        mask = upright_pixels(self._model(image), read_header(image).orientation)
+        limit = limit_of(self._model.metadata)
+        image = encoded(self._source.read(picture), limit)
+        mask = upright_pixels(self._model(image), read_header(image, limit).orientation)
         sure = self._model.scores(image)
         ids = {label: i for i, label in labels.items()}
         result = brush_results(mask, labels, interface.from_name, interface.to_name)

@@ -42,13 +42,9 @@ def start(model: Path, host: str, port: int) -> LabelStudioServer:
     """Starts the ML backend over a model.
 
     Raises:
-      UserError: no model there, or the port is taken.
+      UserError: no model there, or it cannot listen there.
     """
-    backend = Backend(model)
-    try:
-        return LabelStudioServer((host, port), backend)
-    except OSError as error:
-        raise UserError(f"--label-studio {port}: {error.strerror} on {host}; give another port") from None
+    return LabelStudioServer((host, port), Backend(model))
 
 
 def _ignored(_: dict[str, Any]) -> dict[str, Any]:

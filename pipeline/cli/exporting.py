@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, loading, say, write_json
+from pipeline.cli.common import EXIT_REFUSED, JSON, PATH, cli, loading, model_folder, say, write_json
 
 _MOST_PICTURES = 64  # our choice: more calibrate no better
 
@@ -47,7 +47,7 @@ def export(
         from serving.convert import check_free, convert, write
 
     check_free(output)
-    pictures = _pictures(images) if images else []
+    pictures = _pictures(images, model) if images else []
     converted = convert(model, format_, precision or ("float32" if format_ == "onnx" else "float16"), pictures)
     refused = converted.agreement < min_agreement
     if not refused:
@@ -79,11 +79,13 @@ def export(
     say(output)
 
 
-def _pictures(folder: Path) -> list[bytes]:
-    """The folder's first pictures, as networks take them."""
+def _pictures(folder: Path, model: Path) -> list[bytes]:
+    """The folder's first pictures, as the model takes them."""
     from itertools import islice
 
     from components.beam_masks.images import list_images
+    from components.beam_masks.networks import look_and_limit
     from serving.model import encoded
 
-    return [encoded(path) for path in islice(list_images(folder)[0], _MOST_PICTURES)]
+    _, limit = look_and_limit(str(model_folder(model)))
+    return [encoded(path, limit) for path in islice(list_images(folder)[0], _MOST_PICTURES)]

@@ -10,6 +10,7 @@ from pipeline.cli.common import PATH, cli, loading
 from trainer.errors import UserError
 
 PORT = click.IntRange(0, 65535)
+_SECONDS = click.FloatRange(0, 86_400, min_open=True)
 
 
 @cli.command()
@@ -28,7 +29,24 @@ PORT = click.IntRange(0, 65535)
     metavar="[PORT]",
     help="also answer as Label Studio's ML backend, on port 9090 if none is given (docs/label-studio.md)",
 )
-def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, label_studio: int | None) -> None:
+@click.option("--timeout", type=_SECONDS, default=60, show_default=True, help="seconds that a call may take")
+@click.option(
+    "--max-request-mb",
+    type=click.IntRange(1, 2047),  # gRPC holds no more
+    default=64,
+    show_default=True,
+    help="largest request; over REST a picture takes a third more than its file",
+)
+def serve(
+    model: Path,
+    name: str,
+    host: str,
+    grpc_port: int,
+    rest_port: int,
+    label_studio: int | None,
+    timeout: float,
+    max_request_mb: int,
+) -> None:
     """Serves a model locally with TF Serving's gRPC and REST interfaces, until Ctrl-C.
 
     For laptops and tests, where tensorflow_model_server is not at hand; in production run TF Serving on the same
@@ -37,10 +55,15 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
     Example: transferseg serve --model build/demo/serving/demo
     """
     import logging
+    import os
     import signal
+    import sys
     import threading
 
+    if not name or {"/", ":"} & set(name):
+        raise UserError(f"--name '{name}': no address of REST can hold it; give a name without / and :")
     with loading():
+        from serving.local_server.http import host_port
         from serving.local_server.server import serve as start
 
     for ours in ("components", "serving"):  # what a person in front of the server wants to see
@@ -50,20 +73,24 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
         from components.label_studio.server import start as start_backend
 
         backend = start_backend(model, host, label_studio)
-    server = start(model, name, host=host, grpc_port=grpc_port, rest_port=rest_port)
+    limits = {"max_body_bytes": max_request_mb * 2**20, "timeout_seconds": timeout}
+    server = start(model, name, host=host, grpc_port=grpc_port, rest_port=rest_port, **limits)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    click.echo(
-        f"serving {name}: gRPC {host}:{server.grpc_port}, REST http://{host}:{server.rest_port}/v1/models/{name}"
-    )
+    rest = f"http://{host_port(host, server.rest_port)}/v1/models/{name}"
+    click.echo(f"serving {name}: gRPC {host_port(host, server.grpc_port)}, REST {rest}")
     if backend:
-        click.echo(f"Label Studio's ML backend: http://{host}:{backend.port}")
+        click.echo(f"Label Studio's ML backend: http://{host_port(host, backend.port)}")
     ended.wait()
     click.echo("stopping", err=True)
-    if backend:
-        backend.stop()
-    server.stop()
+    stopping = [threading.Thread(target=one.stop) for one in (server, backend) if one]
+    for one in stopping:
+        one.start()
+    for one in stopping:
+        one.join()
+    sys.stdout.flush()
+    os._exit(0)  # Python would wait for calls, and TensorFlow for the load of a version, that outlast the grace
 
 
 @cli.command()
@@ -74,7 +101,19 @@ def serve(model: Path, name: str, host: str, grpc_port: int, rest_port: int, lab
 @click.option("--label", metavar="LABEL", help="of a version, such as stable  [default: the newest version]")
 @click.option("--transport", type=click.Choice(["grpc", "rest"]), default="grpc", show_default=True)
 @click.option("--overlay", is_flag=True, help="write the mask over the image instead of the mask alone")
-def query(server: str, image: Path, output: Path, name: str, label: str | None, transport: str, overlay: bool) -> None:
+@click.option(
+    "--timeout", type=_SECONDS, default=30, show_default=True, help="seconds to wait; the server has a limit too"
+)
+def query(
+    server: str,
+    image: Path,
+    output: Path,
+    name: str,
+    label: str | None,
+    transport: str,
+    overlay: bool,
+    timeout: float,
+) -> None:
     """Asks a server for the mask of one image and writes it as PNG.
 
     The image may have any format that predict takes.
@@ -94,7 +133,7 @@ def query(server: str, image: Path, output: Path, name: str, label: str | None, 
         raise UserError(f"{image}: {error.strerror}") from None
     except ImageFault as fault:
         raise UserError(f"{image}: {fault}") from None
-    with SegmentationClient(server, name, transport, version=label) as client:
+    with SegmentationClient(server, name, transport, timeout, version=label) as client:
         [mask] = client.predict([data])
     output.write_bytes(overlay_png(data, mask) if overlay else mask)
     click.echo(f"{output}")

@@ -70,13 +70,13 @@ class Batcher:
     def waiting(self) -> int:
         return len(self._queue)
 
-    def close(self) -> None:
-        """Finishes what is queued, then stops."""
+    def close(self, grace_seconds: float | None = None) -> None:
+        """Finishes what is queued, then stops; waits for each call of the model no longer than the grace."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         for worker in self._workers:
-            worker.join()
+            worker.join(grace_seconds)
 
     def _work(self) -> None:
         while tasks := self._take():

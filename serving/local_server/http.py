@@ -6,6 +6,7 @@ A connection costs no thread, so clients that send nothing, or little at a time,
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import re
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http.client import responses
 from typing import Any
+
+from trainer.errors import UserError
 
 log = logging.getLogger(__name__)
 _REQUEST_LINE = re.compile(r"([A-Z]+) (/[^\s\0]*) HTTP/1\.([01])")
@@ -53,17 +56,26 @@ class _Refused(Exception):
     """(status, message): not a request; what follows it on the connection cannot be told apart."""
 
 
+def host_port(host: str, port: int) -> str:
+    """As an address is written: an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class HttpServer:
     """Listens until `stop`. A subclass answers: `handle` runs on the one thread that all connections share."""
 
     def __init__(self, address: tuple[str, int], max_body_bytes: int, threads: int):
-        """`threads`: of `pool`, for what would hold up all connections."""
+        """`threads`: of `pool`, for what would hold up all connections.
+
+        Raises:
+          UserError: it cannot listen there.
+        """
         self.draining = False
         self.pool = ThreadPoolExecutor(threads, "http")
         self._max_body_bytes = max_body_bytes
         self._connections: set[asyncio.Task] = set()
         self._waiting: dict[asyncio.StreamWriter, bool] = {}  # for the client, longest first -> whether it is silent
-        listening = socket.create_server(address, backlog=128)
+        listening = _listening(*address)
         self.port = listening.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="http")
@@ -167,12 +179,26 @@ class HttpServer:
         )
 
     def _body_length(self, method: str, headers: dict[str, list[str]]) -> int:
+        encoding = ",".join(headers.get("content-encoding", []))
+        if method == "POST" and encoding.lower() not in ("", "identity"):
+            raise _Refused(415, f"Content-Encoding {encoding}: send it uncompressed")
         lengths = headers.get("content-length", [] if method == "POST" else ["0"])
         if "transfer-encoding" in headers or len(lengths) != 1 or not re.fullmatch("[0-9]{1,15}", lengths[0]):
             raise _Refused(400, "send one Content-Length header, and no Transfer-Encoding")
         if int(lengths[0]) > self._max_body_bytes:
             raise _Refused(413, f"body of {lengths[0]} bytes; limit {self._max_body_bytes}")
         return int(lengths[0])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    options = {"family": socket.AF_INET6, "dualstack_ipv6": socket.has_dualstack_ipv6()} if ":" in host else {}
+    try:
+        return socket.create_server((host, port), backlog=128, **options)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        of_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        remedy = "choose another port" if of_port else "is --host an address of this machine?"
+        raise UserError(f"cannot listen on {host_port(host, port)} ({reason}); {remedy}") from None
 
 
 async def _send(writer: asyncio.StreamWriter, answer: Answer, is_last: bool) -> None:

@@ -91,9 +91,10 @@ class VersionManager(Collector):
         self._thread: threading.Thread = threading.Thread(**watch, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """Looks no more; waits for a load under way, no longer than the grace."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(grace_seconds)
 
     def find(self, spec: model_pb2.ModelSpec) -> Servable:
         """The servable a request means. Version 0 means the newest, as OpenVINO's clients expect.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from serving.local_server.batching import Batcher
 from serving.local_server.grpc_service import ModelServicer, PredictionServicer, Statuses
+from serving.local_server.http import host_port
 from serving.local_server.metrics import Metrics
 from serving.local_server.models import VersionManager
 from serving.local_server.rest import RestServer
@@ -30,12 +32,16 @@ class Server:
     _rest: RestServer
 
     def stop(self, grace_seconds: float = 10.0) -> None:
-        """Refuses new calls, finishes those under way for up to `grace_seconds`, then lets everything go."""
+        """Refuses new calls, finishes those under way for up to `grace_seconds`, then lets everything go.
+
+        What takes longer, a call or the load of a version, goes on in its thread until the process ends.
+        """
+        end = time.monotonic() + grace_seconds
         ended = self._grpc.stop(grace_seconds)
         self._rest.stop(grace_seconds)
         ended.wait()
-        self.service.batcher.close()
-        self.service.versions.stop()
+        for stop in (self.service.batcher.close, self.service.versions.stop):
+            stop(max(end - time.monotonic(), 0.0))
 
 
 def serve(
@@ -67,7 +73,7 @@ def serve(
       timeout_seconds: longest a call may take.
 
     Raises:
-      UserError: no model there, or a port is taken.
+      UserError: no model there, a port is taken, or the host is none of this machine.
     """
     metrics = Metrics()
     versions = VersionManager(model_name, Path(model_dir), poll_seconds)
@@ -78,7 +84,7 @@ def serve(
     metrics.collect(versions)
     rest = None
     try:
-        rest = _start_rest(host, rest_port, service, max_body_bytes, max_calls)
+        rest = RestServer((host, rest_port), service, max_body_bytes, max_calls)
         grpc_server, bound_port = _start_grpc(host, grpc_port, service, max_body_bytes, max_calls)
     except UserError:
         if rest:
@@ -87,13 +93,6 @@ def serve(
         versions.stop()
         raise
     return Server(bound_port, rest.port, service, grpc_server, rest)
-
-
-def _start_rest(host: str, port: int, service: Service, max_body_bytes: int, max_calls: int) -> RestServer:
-    try:
-        return RestServer((host, port), service, max_body_bytes, max_calls)
-    except OSError as error:
-        raise UserError(f"REST: cannot listen on {host}:{port} ({error.strerror}); choose another port") from None
 
 
 def _start_grpc(host: str, port: int, service: Service, max_body_bytes: int, max_calls: int) -> tuple[grpc.Server, int]:
@@ -108,10 +107,10 @@ def _start_grpc(host: str, port: int, service: Service, max_body_bytes: int, max
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(service), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(service), server)
     try:
-        bound_port = server.add_insecure_port(f"{host}:{port}")
+        bound_port = server.add_insecure_port(host_port(host, port))
     except RuntimeError:
         bound_port = 0
     if not bound_port:
-        raise UserError(f"gRPC: cannot listen on {host}:{port}; choose another port")
+        raise UserError(f"gRPC: cannot listen on {host_port(host, port)}; choose another port")
     server.start()
     return server, bound_port

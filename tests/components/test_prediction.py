@@ -1,12 +1,13 @@
 """`predict_folder`: masks of the exported model, bad images named."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, encode, export_masks, scene, write_scenes
+from labelling_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, encode, export_masks, png_bomb, scene, write_scenes
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -14,6 +15,7 @@ from components.beam_masks.faults import TooManyFaults
 from components.beam_masks.predict_folder import predict_folder
 from pipeline.cli import cli
 from pipeline.drift import find_counts
+from serving.model import encoded, load_model
 from serving.prediction_counts import PredictionCounts
 from trainer.data.categories import palette
 from trainer.data.pictures import readable
@@ -103,7 +105,7 @@ def test_the_command_tells_what_it_passed_over_and_what_lifts_the_limit(models, 
     assert outcome.exit_code == 0, outcome.output
     assert "passed over, no pictures by their names: notes[red].txt" in outcome.output
     assert "0 of 2 images done, 2 dead letters" in outcome.output
-    assert "6911; make it smaller; label and predict have" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
+    assert "6911; make it smaller, or raise --max-pixels" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
     assert "2 of 2 images done, 0 dead letters" in CliRunner().invoke(cli, [*command, "6912"]).output
 
 
@@ -127,6 +129,25 @@ def test_large_pictures_are_looked_at_in_tiles(tiled, tmp_path):
     assert "the limit is 60000" in (tmp_path / "out" / "dead_letters.jsonl").read_text()
     for name, truth in truths.items():
         assert (np.asarray(Image.open(tmp_path / "out" / f"{name}.png")) == truth).mean() > 0.9, name
+
+
+def test_in_python_a_picture_may_be_as_large_as_the_model_says(tiled, tmp_path, monkeypatch):
+    """With limits that small pictures reach; what an older export does not tell is 40 megapixels."""
+    image, truth = scene(2, 1, 200, 290)
+    (tmp_path / "a.png").write_bytes(encode(image))
+    monkeypatch.setattr("trainer.inference.looks.MAX_PIXELS", 50_000)
+    model = load_model(tiled)
+    older = replace(model, metadata={name: value for name, value in model.metadata.items() if name != "max_pixels"})
+    for picture in (tmp_path / "a.png", encode(image, "TIFF"), image):
+        assert (model(picture) == truth).mean() > 0.9
+        with pytest.raises(UserError, match="290x200 pixels are too many; the limit is 50000; make it smaller$"):
+            older(picture)
+    large = png_bomb(7000, 6000)
+    assert encoded(large, 42_000_000) == large
+    (tmp_path / "b.png").write_bytes(encode(np.zeros((300, 201, 3), np.uint8)))
+    options = ["--model", tiled, "--images", tmp_path, "--output", tmp_path / "m"]
+    outcome = CliRunner().invoke(cli, ["export", "--format", "tflite", *map(str, options)])
+    assert "b.png: 201x300 pixels are too many; the limit is 60000" in str(outcome.exception)
 
 
 def test_a_picture_is_never_made_smaller_for_tiles(tiled, tmp_path):

@@ -142,6 +142,13 @@ def test_what_a_person_can_mend_is_one_line_and_exit_2(place, name):
     assert_one_line_and_exit_2(transferseg(name, *MENDABLE[name]))
 
 
+@pytest.mark.parametrize("name", ["a/b", "a:b", ""])
+def test_a_name_that_rest_cannot_reach_is_refused(place, name):
+    done = transferseg("serve", "--model", "folder", "--name", name)
+    assert_one_line_and_exit_2(done)
+    assert f"--name '{name}': " in done.stderr
+
+
 def test_also_over_rest(place):
     assert_one_line_and_exit_2(transferseg("query", *MENDABLE["query"], "--transport", "rest"))
 

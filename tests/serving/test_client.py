@@ -127,10 +127,23 @@ def test_nobody_there(transport):
         client.predict([b"image"])
 
 
-@pytest.mark.parametrize("address", ["localhost", "localhost:", ":8500", "localhost:http"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost",
+        "localhost:",
+        ":8500",
+        "localhost:http",
+        "localhost:8501/v1",
+        "http://localhost:8501",
+        "::1:8500",
+        "[::1]",
+    ],
+)
 def test_addresses_need_host_and_port(address):
-    with pytest.raises(UserError, match="give HOST:PORT"):
+    with pytest.raises(UserError, match="give HOST:PORT without http://, .*; of IPv6 .::1.:8500"):
         SegmentationClient(address)
+    SegmentationClient("[::1]:8500").close()
     with pytest.raises(UserError, match="choose grpc or rest"):
         SegmentationClient("localhost:8500", transport="http")
 

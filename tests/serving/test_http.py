@@ -1,6 +1,7 @@
 """The REST port as a network sees it: odd and hostile requests, slow clients and many, and the end of the server."""
 
 import base64
+import gzip
 import json
 import socket
 import threading
@@ -13,7 +14,9 @@ from commands import TIMEOUT_S
 from serving_samples import draw, encode, read_mask
 
 from serving.client import SegmentationClient
+from serving.local_server.http import HttpServer
 from serving.local_server.server import serve
+from trainer.errors import UserError
 
 IMAGE = encode(draw(40, 60))
 STATUS = "/v1/models/transferseg"
@@ -55,6 +58,8 @@ def check_well(server) -> None:
         (PREDICT + b"Content-Length: 2, 2\r\n\r\n{}", 400),
         (PREDICT + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (PREDICT + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (PREDICT + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b", 415),
+        (PREDICT + b"Content-Encoding: br\r\n\r\n", 415),
         (PREDICT + b"Content-Length: 2\r\n folded: yes\r\n\r\n{}", 400),
         (PREDICT + b"Content-Length : 2\r\n\r\n{}", 400),
         (PREDICT + b"Content-Length: 999999999999\r\n\r\n", 413),
@@ -90,6 +95,14 @@ def test_one_connection_serves_many_calls_good_and_bad(small):
             assert session.post(url + ":predict", data=b"{").status_code == 400
             assert session.get(url, data=b"x" * 5_000).status_code == 200  # the body of a GET is no next request
             assert session.get(url).status_code == 200
+
+
+def test_a_compressed_body_is_refused_with_the_reason_and_a_plain_one_may_say_that_it_is(small):
+    url = f"http://127.0.0.1:{small.rest_port}{STATUS}:predict"
+    answer = requests.post(url, data=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"}, timeout=TIMEOUT_S)
+    assert answer.status_code == 415 and "Content-Encoding gzip: send it uncompressed" in answer.json()["error"]
+    answer = requests.post(url, data=b"{}", headers={"Content-Encoding": "identity"}, timeout=TIMEOUT_S)
+    assert answer.status_code == 400 and "instances" in answer.json()["error"]
 
 
 def test_a_name_in_a_path_may_be_quoted(small):
@@ -216,6 +229,44 @@ def test_a_server_that_stops_says_so_to_health_checks(saved_model):
         connection.sendall(b"\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 503")
         stopping.join()
+
+
+@pytest.mark.parametrize(
+    "transport, port, message",
+    [
+        ("grpc", "rest_port", "this port speaks HTTP, not gRPC; choose --transport rest"),
+        ("rest", "grpc_port", "this port does not speak HTTP; choose --transport grpc"),
+    ],
+)
+def test_the_port_of_the_other_transport_is_told(small, transport, port, message):
+    address = f"127.0.0.1:{getattr(small, port)}"
+    with SegmentationClient(address, transport=transport) as client, pytest.raises(UserError, match=message):
+        client.predict([IMAGE])
+
+
+def test_ports_are_blamed_where_they_are_taken_alone():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"cannot listen on 127.0.0.1:{port} \(.*in use\); choose another port$"):
+            HttpServer(("127.0.0.1", port), 1, 1)
+    for host, shown in (("host.invalid", "host.invalid:8500"), ("2001:db8::1", r"\[2001:db8::1\]:8500")):
+        with pytest.raises(UserError, match=rf"cannot listen on {shown} \([^()]*\); is --host an address of this mach"):
+            HttpServer((host, 8500), 1, 1)
+
+
+@pytest.mark.slow
+def test_a_server_on_ipv6(saved_model):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = serve(saved_model, host="::1", grpc_port=0, rest_port=0)
+    try:
+        for transport, port in (("grpc", server.grpc_port), ("rest", server.rest_port)):
+            with SegmentationClient(f"[::1]:{port}", transport=transport, timeout=TIMEOUT_S) as client:
+                assert read_mask(client.predict([IMAGE])[0]).shape == (40, 60)
+    finally:
+        server.stop()
 
 
 def test_base64_may_have_line_breaks_and_no_padding(small):

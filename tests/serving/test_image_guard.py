@@ -11,6 +11,7 @@ from labelling_samples import encode, png_bomb
 from PIL import Image
 
 from serving.image_guard import guarded_decode
+from trainer.data.pictures import decode
 from trainer.data.preprocessing import decode_image
 
 LIMIT = 1000
@@ -32,6 +33,14 @@ def gif(frames: int, size: tuple[int, int] = (30, 20), screen: tuple[int, int] |
 def test_the_first_frame_of_a_moving_picture_is_decoded_alone():
     for data in (gif(1), gif(6), gif(60)):
         np.testing.assert_array_equal(guarded(tf.constant(data)), decode_image(data))
+
+
+def test_a_transparent_colour_of_a_gif_is_a_colour_as_in_python():
+    """The decoder alone would paint it black."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).convert("P")
+    data = encode(picture, "GIF", transparency=int(np.asarray(picture)[10, 10]))
+    assert (decode_image(data).numpy() != decode(data)).any(), "this GIF shows nothing"
+    np.testing.assert_array_equal(guarded(tf.constant(data)), decode(data))
 
 
 def test_later_frames_cost_nothing():

@@ -11,7 +11,7 @@ import ovmsclient
 import pytest
 import requests
 import tensorflow as tf
-from commands import TIMEOUT_S
+from commands import ROOT, TIMEOUT_S
 from google.protobuf import text_format
 from serving_samples import BAD_IMAGES, CATEGORIES, ODD_IMAGES, draw, encode, read_mask
 from tensorflow_serving.apis import (
@@ -123,12 +123,15 @@ def test_ovmsclient_over_grpc_and_rest(address, signatures):
 
 
 def test_curl(address, signatures, tmp_path):
-    body = tmp_path / "request.json"
-    body.write_text(json.dumps({"instances": [b64(image) for image in IMAGES]}))
-    url = f"http://{address.rest}/v1/models/transferseg:predict"
-    run = subprocess.run(["curl", "-sf", "--data", f"@{body}", url], capture_output=True, check=True)
+    """As docs/serving.md has it, with a picture longer than a command may be."""
+    page = (ROOT / "docs" / "serving.md").read_text()
+    [command] = re.findall(r"^transferseg query .*\n([^`]*curl [^`]*)^```", page, re.MULTILINE)
+    picture = encode(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
+    (tmp_path / "photo.jpg").write_bytes(picture)
+    script = command.replace("localhost:8501", address.rest)
+    run = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=True)
     masks = [base64.b64decode(mask["b64"]) for mask in json.loads(run.stdout)["predictions"]]
-    check_masks(address, signatures, IMAGES, masks)
+    check_masks(address, signatures, [picture], masks)
 
 
 @pytest.mark.parametrize(

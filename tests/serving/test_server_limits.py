@@ -9,10 +9,12 @@ import grpc
 import pytest
 import requests
 import tensorflow as tf
+from click.testing import CliRunner
 from commands import TIMEOUT_S
 from serving_samples import draw, encode, read_mask
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from pipeline.cli import cli
 from serving.client import SegmentationClient
 from serving.local_server.server import serve
 from trainer.errors import UserError
@@ -35,8 +37,9 @@ def client(server, transport="grpc", **options):
 
 
 def test_a_huge_body_is_refused_and_the_server_goes_on(small):
-    with client(small) as by_grpc, pytest.raises(UserError, match="RESOURCE_EXHAUSTED"):
-        by_grpc.predict([b"x" * 200_000])
+    for transport, code in (("grpc", "RESOURCE_EXHAUSTED"), ("rest", "HTTP 413")):
+        with client(small, transport) as one, pytest.raises(UserError, match=f"{code}: .*; .*serve --max-request-mb"):
+            one.predict([b"x" * 200_000])
     url = f"http://127.0.0.1:{small.rest_port}/v1/models/transferseg:predict"
     response = requests.post(url, data=b"x" * 350_000, timeout=TIMEOUT_S)
     assert response.status_code == 413
@@ -109,6 +112,34 @@ def test_cancelled_and_expired_calls_leave_the_server_well(server):
         assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         assert predict(request, timeout=TIMEOUT_S).outputs["mask_bytes"].string_val
     assert server.service.batcher.waiting() == 0
+
+
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_an_answer_that_takes_too_long_says_what_to_raise(saved_model, server, tmp_path, transport):
+    large = tmp_path / "large.jpg"
+    large.write_bytes(encode(draw(1500, 2000), "JPEG"))
+    ports = {"grpc": server.grpc_port, "rest": server.rest_port}
+    options = ["--server", f"127.0.0.1:{ports[transport]}", "--transport", transport, "--timeout", "0.001"]
+    asked = CliRunner().invoke(cli, ["query", str(large), "--output", str(tmp_path / "mask.png"), *options])
+    assert "; raise the timeout, --timeout of query and of serve" in str(asked.exception)
+    impatient = serve(saved_model, grpc_port=0, rest_port=0, timeout_seconds=0.001)
+    try:
+        with client(impatient, transport, timeout=TIMEOUT_S) as one, pytest.raises(UserError, match="of serve$"):
+            one.predict([large.read_bytes()])
+    finally:
+        impatient.stop()
+
+
+def test_the_command_has_the_limits_as_options(monkeypatch):
+    given = {}
+
+    def start(*arguments, **options):
+        given.update(options)
+        raise UserError("enough")
+
+    monkeypatch.setattr("serving.local_server.server.serve", start)
+    CliRunner().invoke(cli, ["serve", "--model", "m", "--timeout", "300", "--max-request-mb", "2"])
+    assert (given["timeout_seconds"], given["max_body_bytes"]) == (300, 2**21)
 
 
 def test_metrics_and_health(server):

@@ -1,6 +1,9 @@
 """Versions and hot reload of the local server."""
 
+import os
+import re
 import shutil
+import subprocess
 import threading
 import time
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
-from commands import TIMEOUT_S
+from commands import COMMAND, ROOT, TIMEOUT_S
 from serving_samples import CATEGORIES, SIZE, build_tiny_net, draw, encode, read_mask
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
@@ -112,6 +115,24 @@ def test_a_half_copied_version_waits_until_it_is_whole(base, second_model, start
     np.testing.assert_array_equal(ask(server), before)
     shutil.copytree(second, base / "2", dirs_exist_ok=True)
     until(lambda: np.array_equal(ask(server), expected))
+
+
+def test_the_command_ends_while_a_version_loads(base):
+    """One whose warm-up is a pipe that nobody writes to: it loads for ever."""
+    shutil.copytree(base / "1", base / ".2")
+    warmup = base / ".2" / "assets.extra" / "tf_serving_warmup_requests"
+    warmup.unlink()
+    os.mkfifo(warmup)
+    command = [*COMMAND, "serve", "--model", str(base), "--grpc-port=0", "--rest-port=0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = re.search(r"REST (http://\S+)", process.stdout.readline())[1]
+            (base / ".2").rename(base / "2")
+            until(lambda: "LOADING" in requests.get(url).text)
+            process.terminate()
+            assert process.wait(TIMEOUT_S) == 0
+        finally:
+            process.kill()
 
 
 def test_the_last_version_stays_when_its_folder_vanishes(base, start):
@@ -225,7 +246,7 @@ def test_a_taken_port_is_refused(base, start):
     server = start(base)
     with pytest.raises(UserError, match=f"gRPC: cannot listen on 127.0.0.1:{server.grpc_port}"):
         serve(base, grpc_port=server.grpc_port, rest_port=0)
-    with pytest.raises(UserError, match=f"REST: cannot listen on 127.0.0.1:{server.rest_port}"):
+    with pytest.raises(UserError, match=f"^cannot listen on 127.0.0.1:{server.rest_port}"):
         serve(base, grpc_port=0, rest_port=server.rest_port)
 
 

@@ -57,8 +57,8 @@ class Header:
         return self.size if self.orientation < 5 else (self.width, self.height)
 
 
-def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
-    """Looks at an encoded picture without unpacking it.
+def read_header(data: bytes, max_pixels: int = MAX_PIXELS, remedy: str = "make it smaller") -> Header:
+    """Looks at an encoded picture without unpacking it. `remedy` is for one that is too large.
 
     Raises:
       ImageFault: "read" (empty), "decode" (no picture), "size" (more than `max_pixels`; guards against bombs).
@@ -66,7 +66,6 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     with _opened(data) as image:
         width, height, kind = *image.size, str(image.format)
         if width * height > max_pixels:  # of a GIF's first frame, where that is larger than its screen
-            remedy = "make it smaller; label and predict have --max-pixels for larger ones"
             raise ImageFault("size", f"{width}x{height} pixels are too many; the limit is {max_pixels}; {remedy}")
         orientation = _orientation(image, data)
     if kind in TURNED_BY_PILLOW and orientation >= 5:
@@ -154,14 +153,14 @@ def _pages(data: bytes) -> int:
         return pages
 
 
-def readable(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
+def readable(data: bytes, max_pixels: int = MAX_PIXELS, remedy: str = "make it smaller") -> bytes:
     """The picture in a format that the networks' decoder reads: itself, or a PNG of its stored pixels with its note of
     how to turn them; of a moving one the first frame.
 
     Raises:
-      ImageFault: see `as_stored`.
+      ImageFault: see `as_stored`; of one that is too large with `remedy`.
     """
-    return _readable(data, read_header(data, max_pixels))
+    return _readable(data, read_header(data, max_pixels, remedy))
 
 
 def _readable(data: bytes, header: Header) -> bytes:

@@ -70,6 +70,11 @@ def look_of(about: Mapping[str, Any]) -> Look:
     return Look.model_validate(about["look"] if "look" in about else {"size": about["image_size"]})
 
 
+def limit_of(about: Mapping[str, Any]) -> int:
+    """The most pixels of a picture that an exported model takes, likewise; of earlier exports, what all did."""
+    return about.get("max_pixels", MAX_PIXELS)
+
+
 class InferenceConfig(Strict):
     """How the segmentation network looks at pictures, in evaluation and in the served model alike.
 
