@@ -9,21 +9,26 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.metadata import Metadata
 from tfx.utils import path_utils
 
+from components.beam_masks.deadline import GAVE_UP
+from components.beam_masks.output import DEAD_LETTERS
+from components.image_example_gen import voc
+from components.image_example_gen.write_examples import REJECTED
 from components.pusher.ledger import is_withdrawn
 from pipeline.config.run_config import RunConfig
 from pipeline.execution.metadata_store import check_file, connect
 from pipeline.run.history import DELETED, ModelHistory, destination
 from serving.export import read_categories
 from serving.saved_model import read_metadata
-from trainer.data.files import is_remote
-from trainer.errors import UserError
+from trainer.data.files import UNREADABLE, is_remote, read_bytes, read_lines
+from trainer.errors import ImageFault, UserError
 
 
 def make_ready(config: RunConfig, workdir: Path) -> list[str]:
     """Checks folders and the model that the gate compares with; forgets what the cache is not to hand out again.
 
     Forgotten, i.e. marked DELETED, are pushes whose version is gone and not withdrawn (components/pusher/ledger.py),
-    and a serving check that refused: a busy machine, or somebody who stopped it, may have been to blame.
+    a serving check that refused: a busy machine, or somebody who stopped it, may have been to blame; and examples and
+    labels that lack a picture which could not be read then and can be now, or which took too long.
 
     Returns:
       What a person should know.
@@ -37,7 +42,9 @@ def make_ready(config: RunConfig, workdir: Path) -> list[str]:
         _check_writable(folder)
     with Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
-        outdated = [one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one)]
+        outdated = [
+            one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one) or _may_be_whole(one, config)
+        ]
         blessed = history.latest_blessed()
         for id in blessed:
             model = history.artifacts[id]
@@ -108,3 +115,23 @@ def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:
         return False
     verdict = notes["blessed"]
     return verdict.WhichOneof("value") == "int_value" and not verdict.int_value  # ExampleValidator's is JSON
+
+
+def _may_be_whole(artifact: metadata_store_pb2.Artifact, config: RunConfig) -> bool:
+    """Whether examples or labels lack a picture for a reason that was not its own and may have passed."""
+    files = [path for name in (REJECTED, DEAD_LETTERS) if (path := Path(artifact.uri, name)).is_file()]
+    letters = [letter for path in files for letter in read_lines(path)]
+    return any(
+        GAVE_UP in letter["reason"]
+        or (letter["reason"].startswith(UNREADABLE) and _is_readable(config.dataset.root, letter["key"]))
+        for letter in letters
+    )
+
+
+def _is_readable(root: str, key: str) -> bool:
+    try:
+        for path in filter(None, (voc.image_path(root, key), voc.find_mask(root, key))):
+            read_bytes(path)
+    except ImageFault:
+        return False
+    return True
