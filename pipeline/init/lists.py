@@ -93,14 +93,14 @@ def make_lists(
 
 
 def drop_gone(root: Path, place: Path, brought: Collection[str], unread: Collection[str]) -> list[str]:
-    """Takes pictures that came from a folder before, and are not there now, out of the training list.
+    """Takes pictures that came from a folder before, and do not now, out of the training list.
 
-    They stay in `root`, and those that are evaluated on in their list: scores can be compared.
+    They are not there any more, or nothing there says what they show. They stay in `root`, and those that are evaluated on in their list: scores can be compared.
 
     Args:
       place: the folder.
       brought: keys of what came from it now.
-      unread: names, without suffixes, of what is there and cannot be read now.
+      unread: names, without suffixes, of what is there and cannot be read now: these stay in the list.
 
     Returns:
       Their keys.

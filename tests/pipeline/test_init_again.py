@@ -33,7 +33,7 @@ def test_a_folder_that_changes_is_followed(photos, tmp_path):
 
     done = init(tmp_path, photos, *names, "--force")
     assert "3 images replaced by new versions of theirs" in done.output
-    assert f"1 images of before are not in {photos} any more and not trained on: {trained[2]}" in done.output
+    assert f"1 images of before come from {photos} no more and are not trained on: {trained[2]}" in done.output
     now, judged = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
     assert judged == held and set(now) == {*trained} - {trained[2]}
     files[trained[1]] = photos / f"{trained[1]}.png"
@@ -84,3 +84,19 @@ def test_a_twin_of_another_suffix_keeps_its_key_and_drawn_masks_stay(photos, tmp
     assert {path.name: path.read_bytes() for path in (tmp_path / "data/JPEGImages").glob(f"{twin}*")} == pictures
     assert mask.read_bytes() == drawn
     assert f"1 of them keep masks from before, since none came with them: {tagged}" in done.output
+
+
+def test_a_picture_of_which_nothing_is_said_any_more_leaves_the_list(photos, tmp_path):
+    names = ("--categories", "even,odd,kite")
+    init(tmp_path, photos, *names)
+    trained = tmp_path / "data/ImageSets/Segmentation/train.txt"
+    before = trained.read_text().split()
+    tagged, damaged = (
+        next(key for key in before if (photos / f"masks/{key}.png").exists() == has) for has in (False, True)
+    )
+    rows = (photos / "list.csv").read_text().split("\n")
+    (photos / "list.csv").write_text("\n".join(row for row in rows if not row.startswith(f"{tagged}.jpg")))
+    (photos / f"{damaged}.jpg").write_bytes(b"half")  # stays: it will be readable again
+    done = init(tmp_path, photos, *names, "--force")
+    assert f"1 images of before come from {photos} no more and are not trained on: {tagged}" in done.output
+    assert trained.read_text().split() == [key for key in before if key != tagged]
