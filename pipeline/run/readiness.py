@@ -18,9 +18,9 @@ from pipeline.config.run_config import RunConfig
 from pipeline.execution.metadata_store import check_file, connect
 from pipeline.run.history import DELETED, ModelHistory, destination
 from serving.export import read_categories
-from serving.saved_model import read_metadata
+from serving.saved_model import newest_version, read_metadata
 from trainer.data.files import UNREADABLE, is_remote, read_bytes, read_lines
-from trainer.errors import ImageFault, UserError
+from trainer.errors import ImageFault, UserError, few
 
 
 def make_ready(config: RunConfig, workdir: Path) -> list[str]:
@@ -58,9 +58,20 @@ def make_ready(config: RunConfig, workdir: Path) -> list[str]:
         for artifact in outdated:
             artifact.state = DELETED
         handle.store.put_artifacts(outdated)
-    if config.warm_start and not blessed:
-        return ["warm_start: no model was pushed in this work folder yet: training begins from network.weights"]
-    return []
+    return [] if blessed else _without_a_model(config, workdir)
+
+
+def _without_a_model(config: RunConfig, workdir: Path) -> list[str]:
+    """What a person may expect of earlier runs here, and what is not so, since none has pushed a model of this name."""
+    notes = []
+    if config.warm_start:
+        notes.append("warm_start: no model was pushed in this work folder yet: training begins from network.weights")
+    if others := [path.name for path in sorted(workdir.glob("serving/*")) if newest_version(path)]:
+        notes.append(
+            f"name: no model of {config.name} was pushed in this work folder yet, only of {few(others)}: the gate "
+            "compares with none, and has only its minima"
+        )
+    return notes
 
 
 def _problem(config: RunConfig, blessed: Path) -> str | None:

@@ -32,6 +32,16 @@ def test_a_version_that_was_withdrawn_is_not_pushed_again_and_that_is_said(workd
     assert summary.pushed_model is None and withdrawn.name in reason and f"the newest is {before.name}" in reason
 
 
+def test_a_run_of_another_name_is_told_that_the_gate_compares_with_nothing(workdir):
+    run_small(workdir)
+    assert make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir) == []
+    renamed = load_config(workdir / "config.yaml", [*UNCOMPARED, "name=renamed"])
+    [note] = make_ready(renamed, workdir)
+    assert "no model of renamed was pushed in this work folder yet, only of small: the gate compares with none" in note
+    run_small(workdir, name="renamed")
+    assert make_ready(renamed, workdir) == []
+
+
 def test_a_version_that_is_not_the_newest_any_more_is_told_of(workdir):
     for number in ("1700000000", "20300101120000"):
         (workdir / "serving" / number).mkdir(parents=True)
