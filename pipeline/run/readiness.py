@@ -34,14 +34,17 @@ def make_ready(config: RunConfig, workdir: Path) -> list[str]:
       What a person should know.
 
     Raises:
-      UserError: a folder cannot be written to; `check_file` refuses; the model is gone, has other categories (a run
-        that is accepted whatever its scores goes on), or another backbone than the one that is to begin as it.
+      UserError: a folder cannot be written to; `check_file` refuses; the work folder was moved or copied; the model is
+        gone, has other categories (a run that is accepted whatever its scores goes on), or another backbone than the
+        one that is to begin as it.
     """
     check_file(config.metadata, workdir)
     for folder in (workdir / "artifacts", workdir / "serving" / config.name, workdir / "label_store"):
         _check_writable(folder)
     with Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
+        if config.metadata.kind == "sqlite":  # a server knows other work folders too
+            _check_place([artifact.uri for artifact in history.artifacts.values()], workdir)
         outdated = [
             one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one) or _may_be_whole(one, config)
         ]
@@ -100,6 +103,16 @@ def _check_writable(folder: Path) -> None:
     if not there.is_dir() or not os.access(there, os.W_OK):
         what = "cannot be written to" if there.is_dir() else "is no folder"
         raise UserError(f"{there}: {what}; mend that, or give another --workdir")
+
+
+def _check_place(uris: list[str], workdir: Path) -> None:
+    """Raises UserError if all artifacts of earlier runs are known by paths elsewhere; imported ones may well be."""
+    place = (workdir / "artifacts").resolve()
+    if uris and not any(Path(uri).resolve().is_relative_to(place) for uri in uris):
+        raise UserError(
+            f"{workdir}: was moved or copied: what earlier runs made here is known by its whole path, {uris[0]}; put "
+            "the folder back where it was, or begin a new --workdir"
+        )
 
 
 def _check_same_backbone(config: RunConfig, blessed: Path) -> None:

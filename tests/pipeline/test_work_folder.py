@@ -115,6 +115,25 @@ def test_a_picture_that_took_too_long_is_tried_again(left_out):
     assert left_out(ImageFault("network", late.value), "dead_letters.jsonl") == "done"
 
 
+def test_a_work_folder_that_was_moved_or_copied_is_not_worked_in(tmp_path):
+    """No model was pushed there; what is imported may lie anywhere."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    (one / "artifacts").mkdir(parents=True)
+    run_small(one, good=0)
+    config = load_config(one / "config.yaml", UNCOMPARED)
+    shutil.copytree(one, two)
+    with pytest.raises(UserError, match="two: was moved or copied: .*/one/artifacts/.*; put the folder back where"):
+        make_ready(config, two)
+    make_ready(config, one)
+    with sqlite3.connect(one / "metadata.sqlite") as store:
+        store.execute("UPDATE Artifact SET uri = '/runs/first/artifacts/cam/model/7' WHERE id = 1")
+    make_ready(config, one)
+    shutil.rmtree(two)
+    one.rename(two)
+    one.symlink_to(two)  # where it was it still is
+    make_ready(config, two)
+
+
 def test_metadata_that_another_program_holds_are_not_called_damaged(workdir, monkeypatch):
     run_small(workdir)
     monkeypatch.setattr("pipeline.execution.metadata_store._TIMEOUT", 0.1)
