@@ -14,6 +14,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import tensorflow as tf
+from tfx.orchestration.metadata import Metadata
 
 from components.beam_masks.coco_export import COCO, write_coco
 from components.beam_masks.faults import dead_letter
@@ -29,6 +30,8 @@ from components.dataset_import.writer import import_dataset
 from components.image_example_gen import voc
 from components.weak_labels.examples import CATEGORIES, read_labels, split_files
 from pipeline.config.run_config import load_config
+from pipeline.execution.metadata_store import FILE, connect
+from pipeline.run.history import ModelHistory
 from serving.saved_model import versions
 from trainer.data import features
 from trainer.data.categories import VOID, Categories, palette
@@ -42,9 +45,11 @@ from trainer.data.preprocessing import decode_mask
 from trainer.data.tags_table import SEPARATOR
 from trainer.errors import ImageFault, UserError, few
 
+_LABELS = ("artifacts", "weak_labels", "examples")  # folder in the work folder
+
 
 def export_labels(workdir: Path, output: Path, count: int) -> int:
-    """Writes the `count` least certain weak labels of a run's newest label set.
+    """Writes the `count` least certain weak labels of the last run that made any or had them from the cache.
 
     Writes images/, masks/ (palette PNGs), tasks.json and label_config.xml (Label Studio, labels as predictions that a
     person takes over and corrects), annotations.json (COCO) and review.csv (image, confidence, tags).
@@ -159,11 +164,24 @@ def _categories_of(labelled: Path, workdir: Path) -> Categories:
 
 
 def _newest_labels(workdir: Path) -> Path:
-    folder = workdir / "artifacts" / "weak_labels" / "examples"
+    """The labels of the last run that came that far, which may be an earlier run's from the cache."""
+    folder = workdir.joinpath(*_LABELS)
     labelled = [path for path in versions(folder).values() if (path / SUMMARY).is_file()]  # which is written last
     if not labelled:
         raise UserError(f"{workdir}: no weak labels here; give the work folder of a run that came that far")
-    return labelled[-1]
+    used = _used(workdir)
+    return next((path for path in reversed(labelled) if path.name in used), labelled[-1])
+
+
+def _used(workdir: Path) -> set[str]:
+    """Names of the label sets that the newest runs have, by the metadata store; empty without one."""
+    config = load_config(workdir / "config.yaml")
+    if config.metadata.kind == "sqlite" and not (workdir / FILE).exists():
+        return set()
+    with Metadata(connect(config.metadata, workdir)) as handle:
+        history = ModelHistory(handle.store, config.name)
+    uris = [Path(history.artifacts[id].uri) for id in history.newest(1) & history.artifacts.keys()]
+    return {uri.name for uri in uris if uri.parts[-4:-1] == _LABELS}
 
 
 def _write(example: tf.train.Example, output: Path) -> tuple[Path, np.ndarray]:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
+GAVE_UP = "gave up after"
 
 
 class OutOfTime(Exception):
@@ -31,5 +32,5 @@ def within(seconds: float, function: Callable[..., T], *arguments: object) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     if not wait([outcome], seconds).done:
-        raise OutOfTime(f"gave up after {seconds:g} s")
+        raise OutOfTime(f"{GAVE_UP} {seconds:g} s")
     return outcome.result()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainer.errors import UserError
@@ -32,7 +33,7 @@ def locked(folder: Path, holder: str, option: str = "--workdir", name: str = "lo
                 f"{folder}: {file.read() or 'a run'} is going on in this folder; wait for its end or give another "
                 f"{option}"
             ) from None
-        file.truncate(0)
-        file.write(holder)
-        file.flush()
+        with suppress(OSError):  # a full disk: others are told of "a run"
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), holder.encode())
         yield

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import os
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +22,16 @@ from trainer.data.names import STORED_SUFFIXES, free_keys, key_of, plain, stem_o
 from trainer.data.tags_table import read_tags_table
 from trainer.errors import ImageFault, few
 
-SOURCES = "import_sources.json"  # key -> [source, the picture's name there, without its suffix]
+SOURCES = "import_sources.json"  # key -> Origin
 NamedBoxes = dict[str, tuple[tuple[str, Corners], ...]]  # key -> (category, corners)
+
+
+class Origin(NamedTuple):
+    """Where a picture is from: source, its name there without its suffix, digest of the mask that came along or ""."""
+
+    source: str
+    name: str
+    mask: str = ""
 
 
 class Placement:
@@ -35,7 +45,7 @@ class Placement:
       dropped: letters of single objects.
       tags: key -> names, with those that were there before.
       boxes: key -> (name, corners) of its boxes, likewise.
-      sources: key -> (source, name there) of pictures from sources with a name, likewise.
+      sources: key -> Origin of pictures from sources with a name, likewise.
     """
 
     def __init__(
@@ -45,8 +55,13 @@ class Placement:
         boxes: NamedBoxes,
         replace: bool,
         source: str | None = None,
+        named: Collection[str] = (),
     ):
-        """`source`: a picture that comes from there again, under the same name, is a new version of what is here."""
+        """`source`: a picture that comes from there again, under the same name, is a new version of what is here.
+
+        `named`: what there is in the source now, without suffixes. One that is not among it and whose bytes come under
+        another name is called otherwise now.
+        """
         self.keys: set[str] = set()
         self.names: dict[str, str] = {}
         self.masks, self.empty, self.dropped, self.tags = 0, Counter(), [], tags
@@ -55,13 +70,22 @@ class Placement:
         self.boxes, self.sources, self._source = boxes, read_sources(output), source
         self._output, self._replace, self._replaced, self._renamed, self._renewed = output, replace, 0, 0, 0
         self._there = pictures_of(output)
+        self._moved: list[str] = []
+        self._called: dict[str, list[str]] = defaultdict(list)  # name in the source -> keys
+        self._lost: dict[int, list[str]] = defaultdict(list)  # bytes of a picture that is not in the source now -> keys
+        for key, origin in self.sources.items():
+            if origin.source == source and key in self._there:
+                self._called[origin.name].append(key)
+                if origin.name not in named:
+                    self._lost[os.path.getsize(output / voc.IMAGES / self._there[key])].append(key)
 
     def add(self, item: dict[str, Any]) -> None:
         """Raises ImageFault if the picture is there already and this one contradicts it."""
-        wanted = wanted_key(item["name"])
-        origin = self._source and (self._source, stem_of(item["name"]))
-        key, same = self._find(wanted, item["picture"], origin)
-        there = self._there.get(key)
+        wanted, name = wanted_key(item["name"]), stem_of(item["name"])
+        key, same = self._find(wanted, item["picture"], name)
+        there, before = self._there.get(key), self.sources.get(key)
+        is_ours = self._source is not None and (before is None or before.source == self._source)
+        drawn = before.mask if before and is_ours else ""
         if key in self.keys:
             raise ImageFault("list", f"the same picture as another of this import, which came in as {key}")
         target = voc.mask_path(self._output, key)
@@ -70,23 +94,26 @@ class Placement:
                 if not self._replace:
                     raise ImageFault("mask", f"is there already ({key}) with another mask; --replace takes the new one")
                 self._replaced += 1
+            drawn = _digest(item["mask"])
             os.replace(item["mask"], target)
             self.masks += 1
             if item["empty"]:
                 self.empty[item["empty"]] += 1
+        elif there and target.exists() and (not same or drawn == _digest(target)):
+            self._outdated.append(key)
         if not there:
             self._renamed += key != wanted
         elif not same:
             self._renewed += 1
-            if not item["mask"] and target.exists():
-                self._outdated.append(key)
         if not same:
             self._there[key] = f"{key}{item['suffix']}"
             os.replace(item["picture"], self._output / voc.IMAGES / self._there[key])
             if there and there != self._there[key]:
                 (self._output / voc.IMAGES / there).unlink()
-        if origin:
-            self.sources.setdefault(key, origin)
+        if is_ours:
+            if before and before.name != name:
+                self._moved.append(f"{before.name} ({name})")
+            self.sources[key] = Origin(self._source, name, drawn)
         before = () if self._replace else self.tags.get(key, ())
         self.tags[key] = tuple(dict.fromkeys([*before, *item["tags"]]))
         before = () if self._replace else self.boxes.get(key, ())
@@ -102,16 +129,22 @@ class Placement:
             dead_letter(item["name"], ImageFault("object", f"{label}: {reason}")) for label, reason in item["dropped"]
         ]
 
-    def _find(self, wanted: str, picture: str, origin: tuple[str, str] | None) -> tuple[str, bool]:
-        """(key, whether the picture that has it is the same): of those with this name first the same picture, then the
-        one of the same origin that has not come in now; else a free key."""
-        keys, renewed = free_keys(wanted), None
-        while (key := next(keys)) in self._there:
-            if filecmp.cmp(self._output / voc.IMAGES / self._there[key], picture, shallow=False):
+    def _find(self, wanted: str, picture: str, name: str) -> tuple[str, bool]:
+        """(key, whether the picture that has it is the same): the same picture with this key or of this name, or one
+        that has no name any more; then another of this name, which has not come in now; else a free key."""
+        for key in free_keys(wanted):
+            if key not in self._there:
+                break
+            if self._is(key, picture):
                 return key, True
-            if origin and self.sources.get(key) == origin and key not in self.keys:
-                renewed = renewed or key
-        return renewed or key, False
+        called = [other for other in self._called[name] if other not in self.keys]
+        for other in (*called, *self._lost[os.path.getsize(picture)]):
+            if other not in self.keys and self._is(other, picture):
+                return other, True
+        return (called[0], False) if called else (key, False)
+
+    def _is(self, key: str, picture: str) -> bool:
+        return filecmp.cmp(self._output / voc.IMAGES / self._there[key], picture, shallow=False)
 
     def notes(self, split: str) -> list[str]:
         """What a person should know of what came in."""
@@ -130,7 +163,12 @@ class Placement:
             found.append(f"{self._renewed} images replaced by new versions of theirs")
         if self._outdated:
             kept = few(self._outdated)
-            found.append(f"{len(self._outdated)} of them keep masks from before, since none came with them: {kept}")
+            found.append(
+                f"{len(self._outdated)} images keep masks from before, since none came with them: {kept}; if one is "
+                f"wrong, take it out of {self._output / voc.MASKS}"
+            )
+        if self._moved:
+            found.append(f"{len(self._moved)} images have another name now and are what they were: {few(self._moved)}")
         if self._renamed:
             found.append(f"{self._renamed} images got another key, because theirs was another's")
         for path in sorted(voc.list_path(self._output, split).parent.glob("*.txt")):
@@ -148,6 +186,10 @@ class Placement:
         return np.array_equal(old, read_mask(Path(new).read_bytes(), VOID))
 
 
+def _digest(mask: str | Path) -> str:
+    return hashlib.sha256(Path(mask).read_bytes()).hexdigest()[:16]
+
+
 def wanted_key(name: str) -> str:
     """The key that a picture gets by its relative path, unless another has it; a folder `images` is the layout's."""
     *folders, file = plain(name).split("/")
@@ -161,10 +203,10 @@ def pictures_of(output: Path) -> dict[str, str]:
     return {key_of(name): name for name in names if suffix_of(name, STORED_SUFFIXES)}
 
 
-def read_sources(output: Path) -> dict[str, tuple[str, str]]:
+def read_sources(output: Path) -> dict[str, Origin]:
     """See SOURCES; {} without the file."""
     path = output / SOURCES
-    return {key: (source, name) for key, (source, name) in read_json(path, "our own").items()} if path.exists() else {}
+    return {key: Origin(*origin) for key, origin in read_json(path, "our own").items()} if path.exists() else {}
 
 
 def read_tags(path: Path) -> dict[str, tuple[str, ...]]:

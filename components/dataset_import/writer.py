@@ -34,6 +34,7 @@ from trainer.data.categories import BACKGROUND, VOID
 from trainer.data.category_names import check_as_lines, check_distinct, clean_name, read_names
 from trainer.data.files import cut, read_bytes, read_lines
 from trainer.data.masks import ids_in
+from trainer.data.names import stem_of
 from trainer.data.pictures import as_stored, upright_pixels
 from trainer.data.tags_table import write_tags_table
 from trainer.errors import ImageFault, UserError, one_line, shown
@@ -68,7 +69,7 @@ def import_dataset(
       prefix: goes before every category name.
       replace: a picture's mask, tags and boxes replace those that the folder has of it; else another mask is a fault.
       source: names where the dataset is from: a picture that came from there before, under the same name, is replaced
-        by what it is now, and keeps its key and so its place in lists.
+        by what it is now, and keeps its key and so its place in lists; so does one that has another name now.
       beam_args: Beam options.
 
     Returns:
@@ -124,7 +125,8 @@ def _import(
     kept = [item for item in done if not item["left_out"]]
     if kept:  # before any mask that holds a new id
         write_atomic(str(listing), "".join(f"{name}\n" for name in names).encode())
-    placed = Placement(output, tags, read_boxes(output / BOXES), replace, source)
+    named = {stem_of(name) for name in (*(item["name"] for item in done), *(letter["key"] for letter in dead))}
+    placed = Placement(output, tags, read_boxes(output / BOXES), replace, source, named)
     for item in kept:
         with faults_to(dead, item["name"]):
             placed.add(item)

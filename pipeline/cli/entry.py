@@ -62,13 +62,14 @@ def main() -> None:
 
 def _of_the_file_system(error: Exception) -> str | None:
     """What a file system refused, which a person can mend; None for other errors."""
+    full = next((words for words in DISK_FULL if words in str(error)), None)
+    advice = full and f"{full}: make room, then give the same command again"
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {advice or error.strerror}"
     path, _, reason = str(error).partition("\n")[0].rpartition("; ")  # as TensorFlow says it
     if path and reason in _REFUSALS:
         return f"{path}: {reason}"
-    full = next((words for words in DISK_FULL if words in str(error)), None)
-    return full and f"{full}: make room, then give the same command again"
+    return advice
 
 
 def _stop_at_signals() -> None:

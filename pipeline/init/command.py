@@ -67,7 +67,8 @@ def init(asked: Asked, console: Console) -> Path:
         source = f"{place.resolve()}#{part.kind}#{part.split}"
         done = import_dataset(part.read(), root, part.split, replace=True, source=source)
         brought.extend(done["keys"].items())
-        unread.update(stem_of(letter["key"]) for letter in read_lines(root / FAULTS))
+        letters = read_lines(root / FAULTS)
+        unread.update(stem_of(letter["key"]) for letter in letters if letter["stage"] not in ("tags", "label"))
         _say(
             console,
             f"{place}: {part.kind}, {done['images']} images ({part.split}), {done['masks']} with a mask, "
@@ -79,7 +80,7 @@ def init(asked: Asked, console: Console) -> Path:
             _say(console, f"  not used: {done['first_fault']}; all: {root / FAULTS}")
         _check_readable(done, root)
     if gone := drop_gone(root, place, {key for _, key in brought}, unread):
-        _say(console, f"  {len(gone)} images of before are not in {place} any more and not trained on: {few(gone, 5)}")
+        _say(console, f"  {len(gone)} images of before come from {place} no more and are not trained on: {few(gone)}")
     if not names and names_in(root) is None:
         _say(console, f"{root}: no categories.txt, so ids are taken for VOC's; else give --categories a,b,c")
     found = look(root, asked, names if not parts else None, brought)

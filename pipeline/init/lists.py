@@ -93,14 +93,15 @@ def make_lists(
 
 
 def drop_gone(root: Path, place: Path, brought: Collection[str], unread: Collection[str]) -> list[str]:
-    """Takes pictures that came from a folder before, and are not there now, out of the training list.
+    """Takes pictures that came from a folder before, and do not now, out of the training list.
 
-    They stay in `root`, and those that are evaluated on in their list: scores can be compared.
+    They are not there any more, or nothing there says what they show. They stay in `root`, and those that are evaluated
+    on in their list: scores can be compared.
 
     Args:
       place: the folder.
       brought: keys of what came from it now.
-      unread: names, without suffixes, of what is there and cannot be read now.
+      unread: names, without suffixes, of what is there and cannot be read now: these stay in the list.
 
     Returns:
       Their keys.
@@ -108,8 +109,8 @@ def drop_gone(root: Path, place: Path, brought: Collection[str], unread: Collect
     train = voc.list_path(root, "train")
     gone = {
         key
-        for key, (source, name) in read_sources(root).items()
-        if source.startswith(f"{place.resolve()}#") and key not in brought and name not in unread
+        for key, origin in read_sources(root).items()
+        if origin.source.startswith(f"{place.resolve()}#") and key not in brought and origin.name not in unread
     }
     listed = voc.list_names(train) if gone and train.exists() else []
     if dropped := gone.intersection(listed):

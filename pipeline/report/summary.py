@@ -12,7 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.beam_masks.masks import write_atomic
+from components.beam_masks.output import DEAD_LETTERS
 from components.beam_masks.output import SUMMARY as LABEL_COUNTS
+from components.image_example_gen.write_examples import REJECTED
 from components.pusher.ledger import is_withdrawn
 from components.serving_validator.component import REPORT as SERVING_REPORT
 from pipeline.execution.local_runner import ComponentRun
@@ -21,7 +23,7 @@ from pipeline.report.images import colour
 from pipeline.report.templates import duration, iou_table
 from serving.saved_model import newest_version
 from trainer.data.categories import Categories
-from trainer.data.files import is_remote
+from trainer.data.files import is_remote, read_lines
 from trainer.training.session import WARNINGS
 
 
@@ -61,7 +63,7 @@ def summarise(facts: Facts, wall_s: float, config_hash: str, run_id: str = "") -
     }
     failed = [component for component in components if component.state == "failed"]
     summary.refused_because = [f"{component.name}: {component.error}" for component in failed]
-    summary.warnings = [line for component in components for line in _warnings(component)]
+    summary.warnings = [line for component in components for line in (*_left_out(component), *_warnings(component))]
 
     if serving_check := facts.output("serving_check", "blessing"):
         summary.serving = json.loads(Path(serving_check, SERVING_REPORT).read_text())
@@ -97,6 +99,18 @@ def of_push(version: str, summary: RunSummary) -> None:
             f"pusher: this model was pushed as {version} by an earlier run, but servers take the newest version, "
             f"{newest.name}; take that one away if it is not the one to serve"
         )
+
+
+def _left_out(component: ComponentRun) -> list[str]:
+    """How many pictures a component could not use, now or in the earlier run whose result the cache has."""
+    file = {"examples": REJECTED, "weak_labels": DEAD_LETTERS}.get(component.name)
+    if not (file and component.outputs):
+        return []
+    path = f"{component.output_uri('examples')}/{file}"
+    if not (letters := read_lines(path)):
+        return []
+    one = letters[0]
+    return [f"{component.name}: {len(letters)} pictures left out, for one {one['key']}: {one['reason']}; all in {path}"]
 
 
 def _warnings(component: ComponentRun) -> list[str]:

@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -64,16 +66,11 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
         try:
             if not is_first:
                 _check(config)
-            begins = config.metadata.kind == "sqlite" and not (workdir / FILE).exists()
-            dag, notes = build(config, workdir), make_ready(config, workdir)
-        except UserError as error:
+            dag, lines, planned = _begin(config, workdir, console, run_id)
+        except Exception as error:
             _refuse(config, workdir, run_id, error)
             raise
-        if begins:
-            shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
-        for note in notes:
-            console.print(f"[yellow]warning[/] {escape(note)}", highlight=False, soft_wrap=True)
-        return _run(config, workdir, console, run_id, dag)
+        return _run(config, workdir, console, run_id, dag, lines, planned)
 
 
 def _check(config: RunConfig) -> None:
@@ -81,34 +78,77 @@ def _check(config: RunConfig) -> None:
     fetch(config.network.backbone, config.network.weights)
 
 
-def _refuse(config: RunConfig, workdir: Path, run_id: str, error: UserError) -> None:
+def _begin(
+    config: RunConfig, workdir: Path, console: Console, run_id: str
+) -> tuple[Pipeline, RunLines, dict[str, float]]:
+    """What comes before the first component -> (the pipeline, its log's lines, seconds that components may take)."""
+    begins = config.metadata.kind == "sqlite" and not (workdir / FILE).exists()
+    dag, notes = build(config, workdir), make_ready(config, workdir)
+    if begins:
+        shutil.rmtree(workdir / CHECKPOINTS, ignore_errors=True)  # of folders whose names will come again
+    for note in notes:
+        console.print(f"[yellow]warning[/] {escape(note)}", highlight=False, soft_wrap=True)
+    with _naming(workdir):
+        write_atomic(str(workdir / "config.yaml"), dump_config(config).encode())
+        lines = RunLines(run_id)
+        log_to_file(workdir / "run.log", lines)
+        os.environ[RUN_ID] = run_id
+        counts = count(config)
+        planned = plan(config, counts, known_rates(config, workdir))
+    print_plan(planned, counts, console)
+    return dag, lines, planned
+
+
+def _refuse(config: RunConfig, workdir: Path, run_id: str, error: Exception) -> None:
     """Leaves word of a run that could not begin: of an unattended one nobody sees the screen."""
-    log_to_file(workdir / "run.log", RunLines(run_id))
+    summary = RunSummary(refused_because=[str(error)], config_hash=training_hash(config), run_id=run_id)
+    with suppress(OSError):
+        log_to_file(workdir / "run.log", RunLines(run_id))
     _LOG.error("not started: %s", error)
-    _leave(
-        RunSummary(refused_because=[str(error)], config_hash=training_hash(config), run_id=run_id), [], config, workdir
-    )
+    with suppress(OSError):  # what is raised is why it could not begin
+        _leave(summary, [], config, workdir)
 
 
 def _leave(summary: RunSummary, components: list[ComponentRun], config: RunConfig, workdir: Path) -> str | None:
-    """Writes summary and metrics; returns why the metrics could not be pushed, None where they were."""
-    summary.write(workdir / "summary.json")
-    failure = publish(run_metrics(config.name, components, summary), workdir, config.name, config.push_metrics)
-    if failure:
-        _LOG.warning(failure)
+    """Writes summary and metrics; returns why the metrics could not be pushed, None where they were.
+
+    Raises:
+      OSError: they cannot be written, e.g. on a full disk. Those of an earlier run are gone: they would speak for it.
+    """
+    file = workdir / "summary.json"
+    with _naming(workdir):
+        try:
+            summary.write(file)
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
+        finally:
+            failure = publish(run_metrics(config.name, components, summary), workdir, config.name, config.push_metrics)
+            if failure:
+                _LOG.warning(failure)
     return failure
 
 
-def _run(config: RunConfig, workdir: Path, console: Console, run_id: str, dag: Pipeline) -> RunSummary:
-    write_atomic(str(workdir / "config.yaml"), dump_config(config).encode())
-    lines = RunLines(run_id)
-    log_to_file(workdir / "run.log", lines)
-    os.environ[RUN_ID] = run_id
+@contextmanager
+def _naming(workdir: Path) -> Iterator[None]:
+    """Names the work folder in an error of the file system that names nothing."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(workdir)
+        raise
 
-    counts = count(config)
-    planned = plan(config, counts, known_rates(config, workdir))
+
+def _run(
+    config: RunConfig,
+    workdir: Path,
+    console: Console,
+    run_id: str,
+    dag: Pipeline,
+    lines: RunLines,
+    planned: dict[str, float],
+) -> RunSummary:
     left = Remaining(planned)
-    print_plan(planned, counts, console)
 
     def on_start(name: str, position: int, total: int) -> None:
         lines.component = name

@@ -77,8 +77,21 @@ def publish(registry: CollectorRegistry, workdir: Path, pipeline: str, gateway: 
 
     Returns:
       Why the gateway did not take them, on one line: that ends no run.
+
+    Raises:
+      OSError: the file cannot be written; that of an earlier run is gone, and the gateway has them.
     """
-    write_to_textfile(str(workdir / FILE), registry)
+    try:
+        write_to_textfile(str(workdir / FILE), registry)
+    except OSError:
+        (workdir / FILE).unlink(missing_ok=True)  # needs no room
+        raise
+    finally:
+        failure = _push(registry, pipeline, gateway)
+    return failure
+
+
+def _push(registry: CollectorRegistry, pipeline: str, gateway: str | None) -> str | None:
     if gateway is None:
         return None
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 _SCREEN_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
@@ -28,17 +30,26 @@ def hush() -> None:
     logging.getLogger().setLevel(logging.ERROR)
 
 
+class _LogFile(logging.FileHandler):
+    """Says nothing where a line cannot be written: whoever meets a full disk in the work itself tells of it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def log_to_file(path: Path, formatter: logging.Formatter) -> None:
     """Sends every Python log line (absl's, TFX's, Beam's too) to the end of a file instead of the screen."""
     from absl import logging as absl_logging
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler = _LogFile(path)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     for before in root.handlers:
         if isinstance(before, logging.FileHandler):
-            before.close()
+            with suppress(OSError):  # lines that found no room
+                before.close()
     root.handlers = [*root.handlers, handler] if _shown else [handler]
     root.setLevel(logging.INFO)
     absl_logging.use_python_logging(quiet=True)

@@ -9,36 +9,46 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration.metadata import Metadata
 from tfx.utils import path_utils
 
+from components.beam_masks.deadline import GAVE_UP
+from components.beam_masks.output import DEAD_LETTERS
+from components.image_example_gen import voc
+from components.image_example_gen.write_examples import REJECTED
 from components.pusher.ledger import is_withdrawn
 from pipeline.config.run_config import RunConfig
 from pipeline.execution.metadata_store import check_file, connect
 from pipeline.run.history import DELETED, ModelHistory, destination
 from serving.export import read_categories
-from serving.saved_model import read_metadata
-from trainer.data.files import is_remote
-from trainer.errors import UserError
+from serving.saved_model import newest_version, read_metadata
+from trainer.data.files import UNREADABLE, is_remote, read_bytes, read_lines
+from trainer.errors import ImageFault, UserError, few
 
 
 def make_ready(config: RunConfig, workdir: Path) -> list[str]:
     """Checks folders and the model that the gate compares with; forgets what the cache is not to hand out again.
 
     Forgotten, i.e. marked DELETED, are pushes whose version is gone and not withdrawn (components/pusher/ledger.py),
-    a serving check that refused (a busy machine, or somebody who stopped it, may have been to blame), and blessings of
+    a serving check that refused (a busy machine, or somebody who stopped it, may have been to blame), examples and
+    labels that lack a picture which could not be read then and can be now, or which took too long, and blessings of
     models made after the one that was blessed last.
 
     Returns:
       What a person should know.
 
     Raises:
-      UserError: a folder cannot be written to; `check_file` refuses; the model is gone, has other categories (a run
-        that is accepted whatever its scores goes on), or another backbone than the one that is to begin as it.
+      UserError: a folder cannot be written to; `check_file` refuses; the work folder was moved or copied; the model is
+        gone, has other categories (a run that is accepted whatever its scores goes on), or another backbone than the
+        one that is to begin as it.
     """
     check_file(config.metadata, workdir)
     for folder in (workdir / "artifacts", workdir / "serving" / config.name, workdir / "label_store"):
         _check_writable(folder)
     with Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
-        outdated = [one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one)]
+        if config.metadata.kind == "sqlite":  # a server knows other work folders too
+            _check_place([artifact.uri for artifact in history.artifacts.values()], workdir)
+        outdated = [
+            one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one) or _may_be_whole(one, config)
+        ]
         outdated += history.outdated_verdicts()
         blessed = history.latest_blessed()
         for id in blessed:
@@ -53,9 +63,20 @@ def make_ready(config: RunConfig, workdir: Path) -> list[str]:
         for artifact in outdated:
             artifact.state = DELETED
         handle.store.put_artifacts(outdated)
-    if config.warm_start and not blessed:
-        return ["warm_start: no model was pushed in this work folder yet: training begins from network.weights"]
-    return []
+    return [] if blessed else _without_a_model(config, workdir)
+
+
+def _without_a_model(config: RunConfig, workdir: Path) -> list[str]:
+    """What a person may expect of earlier runs here, and what is not so, since none has pushed a model of this name."""
+    notes = []
+    if config.warm_start:
+        notes.append("warm_start: no model was pushed in this work folder yet: training begins from network.weights")
+    if others := [path.name for path in sorted(workdir.glob("serving/*")) if newest_version(path)]:
+        notes.append(
+            f"name: no model of {config.name} was pushed in this work folder yet, only of {few(others)}: the gate "
+            "compares with none, and has only its minima"
+        )
+    return notes
 
 
 def _problem(config: RunConfig, blessed: Path) -> str | None:
@@ -86,6 +107,16 @@ def _check_writable(folder: Path) -> None:
         raise UserError(f"{there}: {what}; mend that, or give another --workdir")
 
 
+def _check_place(uris: list[str], workdir: Path) -> None:
+    """Raises UserError if all artifacts of earlier runs are known by paths elsewhere; imported ones may well be."""
+    place = (workdir / "artifacts").resolve()
+    if uris and not any(Path(uri).resolve().is_relative_to(place) for uri in uris):
+        raise UserError(
+            f"{workdir}: was moved or copied: what earlier runs made here is known by its whole path, {uris[0]}; put "
+            "the folder back where it was, or begin a new --workdir"
+        )
+
+
 def _check_same_backbone(config: RunConfig, blessed: Path) -> None:
     """Raises UserError if the segmentation network, which is to begin as that model, has other layers."""
     known = read_metadata(blessed).get("backbone")
@@ -110,3 +141,23 @@ def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:
         return False
     verdict = notes["blessed"]
     return verdict.WhichOneof("value") == "int_value" and not verdict.int_value  # ExampleValidator's is JSON
+
+
+def _may_be_whole(artifact: metadata_store_pb2.Artifact, config: RunConfig) -> bool:
+    """Whether examples or labels lack a picture for a reason that was not its own and may have passed."""
+    files = [path for name in (REJECTED, DEAD_LETTERS) if (path := Path(artifact.uri, name)).is_file()]
+    letters = [letter for path in files for letter in read_lines(path)]
+    return any(
+        GAVE_UP in letter["reason"]
+        or (letter["reason"].startswith(UNREADABLE) and _is_readable(config.dataset.root, letter["key"]))
+        for letter in letters
+    )
+
+
+def _is_readable(root: str, key: str) -> bool:
+    try:
+        for path in filter(None, (voc.image_path(root, key), voc.find_mask(root, key))):
+            read_bytes(path)
+    except ImageFault:
+        return False
+    return True

@@ -42,6 +42,7 @@ def test_a_user_error_is_one_line_and_exit_2(monkeypatch, capsys):
     "error",
     [
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/first"),
         tf.errors.ResourceExhaustedError(None, None, "run/checkpoints/cam; No space left on device [Op:SaveV2]"),
         RuntimeError("Failed to establish connection to Metadata storage: database or disk is full query: COMMIT;"),
     ],
@@ -55,7 +56,8 @@ def test_a_full_disk_is_one_line_and_exit_2_whoever_meets_it(error, monkeypatch,
     with pytest.raises(SystemExit) as caught:
         entry.main()
     assert caught.value.code == 2
-    assert "make room, then give the same command again" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "make room, then give the same command again" in told and ("runs/first: " in told) == ("runs" in str(error))
 
 
 @pytest.mark.parametrize(

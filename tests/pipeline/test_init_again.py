@@ -33,7 +33,7 @@ def test_a_folder_that_changes_is_followed(photos, tmp_path):
 
     done = init(tmp_path, photos, *names, "--force")
     assert "3 images replaced by new versions of theirs" in done.output
-    assert f"1 images of before are not in {photos} any more and not trained on: {trained[2]}" in done.output
+    assert f"1 images of before come from {photos} no more and are not trained on: {trained[2]}" in done.output
     now, judged = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
     assert judged == held and set(now) == {*trained} - {trained[2]}
     files[trained[1]] = photos / f"{trained[1]}.png"
@@ -83,4 +83,67 @@ def test_a_twin_of_another_suffix_keeps_its_key_and_drawn_masks_stay(photos, tmp
     done = init(tmp_path, photos, *names, "--force")
     assert {path.name: path.read_bytes() for path in (tmp_path / "data/JPEGImages").glob(f"{twin}*")} == pictures
     assert mask.read_bytes() == drawn
-    assert f"1 of them keep masks from before, since none came with them: {tagged}" in done.output
+    assert f"1 images keep masks from before, since none came with them: {tagged}" in done.output
+
+
+def test_a_picture_of_which_nothing_is_said_any_more_leaves_the_list(photos, tmp_path):
+    names = ("--categories", "even,odd,kite")
+    init(tmp_path, photos, *names)
+    trained = tmp_path / "data/ImageSets/Segmentation/train.txt"
+    before = trained.read_text().split()
+    tagged, damaged = (
+        next(key for key in before if (photos / f"masks/{key}.png").exists() == has) for has in (False, True)
+    )
+    rows = (photos / "list.csv").read_text().split("\n")
+    (photos / "list.csv").write_text("\n".join(row for row in rows if not row.startswith(f"{tagged}.jpg")))
+    (photos / f"{damaged}.jpg").write_bytes(b"half")  # stays: it will be readable again
+    done = init(tmp_path, photos, *names, "--force")
+    assert f"1 images of before come from {photos} no more and are not trained on: {tagged}" in done.output
+    assert trained.read_text().split() == [key for key in before if key != tagged]
+
+
+def test_a_mask_that_is_not_there_any_more_is_told_of_and_one_that_a_person_drew_is_not(photos, tmp_path):
+    names = ("--categories", "even,odd,kite")
+    init(tmp_path, photos, *names)
+    lists = tmp_path / "data/ImageSets/Segmentation"
+    trained, held = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
+    lost = [next(key for key in keys if (photos / f"masks/{key}.png").exists()) for keys in (held, trained)]
+    reviewed = next(key for key in trained if key not in lost and (photos / f"masks/{key}.png").exists())
+    tagged = next(key for key in trained if not (photos / f"masks/{key}.png").exists())
+    for key in (reviewed, tagged):  # as `review import` leaves them
+        picture = Image.open(photos / f"{key}.jpg")
+        Image.new("L", picture.size, 1).save(tmp_path / f"data/SegmentationClass/{key}.png")
+    for key in (*lost, reviewed):
+        (photos / f"masks/{key}.png").unlink()
+    told = "2 images keep masks from before, since none came with them: " + ", ".join(sorted(lost))
+    for _ in range(2):
+        assert f"{told}; if one is wrong, take it out of" in init(tmp_path, photos, *names, "--force").output
+    for key in lost:
+        (tmp_path / f"data/SegmentationClass/{key}.png").unlink()
+    assert "masks from before" not in init(tmp_path, photos, *names, "--force").output
+
+
+def test_a_picture_that_is_called_otherwise_stays_what_it_was(photos, tmp_path):
+    """One held out, which must not be trained on under its new name, and one that takes another's."""
+    names = ("--categories", "even,odd,kite")
+    init(tmp_path, photos, *names)
+    lists = tmp_path / "data/ImageSets/Segmentation"
+    trained, held = ((lists / f"{name}.txt").read_text().split() for name in ("train", "val"))
+    table = photos / "list.csv"
+    table.write_text("\n".join(row for row in table.read_text().split("\n") if not row.startswith(trained[0])))
+    for old, new in ((held[0], "anew"), (held[1], trained[0])):
+        (photos / f"{old}.jpg").rename(photos / f"{new}.jpg")
+        (photos / f"masks/{old}.png").rename(photos / f"masks/{new}.png")
+        table.write_text(table.read_text().replace(f"{old}.jpg", f"{new}.jpg"))
+    stored = {path.name: path.read_bytes() for path in (tmp_path / "data/JPEGImages").iterdir()}
+    for again in (False, True):
+        done = init(tmp_path, photos, *names, "--force")
+        moved = f"2 images have another name now and are what they were: {held[0]} (anew), {held[1]} ({trained[0]})"
+        assert (moved in done.output) != again and "masks from before" not in done.output
+        assert {path.name: path.read_bytes() for path in (tmp_path / "data/JPEGImages").iterdir()} == stored
+        now = [(lists / f"{name}.txt").read_text().split() for name in ("train", "val")]
+        assert now == [trained[1:], held]
+    Image.new("RGB", (64, 48)).save(photos / "anew.jpg")
+    Image.new("L", (64, 48), 1).save(photos / "masks/anew.png")
+    assert "1 images replaced by new versions" in init(tmp_path, photos, *names, "--force").output
+    assert (tmp_path / f"data/JPEGImages/{held[0]}.jpg").read_bytes() == (photos / "anew.jpg").read_bytes()

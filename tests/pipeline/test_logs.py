@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import threading
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -79,3 +80,10 @@ def test_batch_commands_log_where_they_are_told(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="--log .*folder: cannot be written"):
         CliRunner().invoke(cli, [*arguments, "--log", str(tmp_path / "folder")], catch_exceptions=False)
+
+
+def test_lines_that_find_no_room_are_not_told_of_on_the_screen(tmp_path, capsys):
+    quiet.log_to_file(Path("/dev/full"), RunLines("one"))
+    logging.getLogger("transferseg").error("not started")
+    quiet.log_to_file(tmp_path / "run.log", RunLines("two"))
+    assert capsys.readouterr().err == ""

@@ -1,6 +1,8 @@
 """What Prometheus gets of a run: the file and the push."""
 
+import errno
 import json
+import os
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,9 +17,12 @@ from tfx.types import standard_artifacts
 
 from pipeline.cli import cli
 from pipeline.config.run_config import make_config
+from pipeline.demo.demo_data import draw_demo_dataset
+from pipeline.demo.demo_run import demo_config
 from pipeline.execution.local_runner import ComponentRun
 from pipeline.report.summary import RunSummary
 from pipeline.run.local_run import run_local
+from pipeline.run.plan import Rates
 from pipeline.run.prometheus import publish, run_metrics
 from trainer.errors import UserError
 
@@ -154,3 +159,32 @@ def test_a_gateway_that_does_not_answer_is_a_warning(components, gateway, tmp_pa
     message = publish(run_metrics("pets", components, RunSummary()), tmp_path, "pets", url)
     assert message.startswith(f"push_metrics: {url} did not take the metrics (") and message.isprintable()
     assert (tmp_path / "metrics.prom").exists()
+
+
+@pytest.mark.parametrize("full", ["lock", "config", "component"])
+def test_a_full_disk_leaves_no_success_of_yesterday(full, gateway, tmp_path, monkeypatch):
+    """Full before the run, whose first file is its lock; then at once; or by the time a component writes."""
+    url, received = gateway
+    workdir = tmp_path / "work"
+    workdir.mkdir()
+    for name in ("metrics.prom", "summary.json", "lock"):
+        (workdir / name).write_text("of yesterday")
+    values = demo_config(draw_demo_dataset(tmp_path / "data", train=8, val=2, progress=False))
+    config = make_config({**values, "name": "pets", "push_metrics": url}, "test")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    where = {"config": ["write_atomic"], "component": ["LocalRunner.run"]}.get(full, ["os.ftruncate", "write_atomic"])
+    for name in where:
+        module = "components.beam_masks.lock" if name == "os.ftruncate" else "pipeline.run.local_run"
+        monkeypatch.setattr(f"{module}.{name}", fail)
+    monkeypatch.setattr("pipeline.run.local_run.known_rates", lambda *_: Rates(0.1, 0.1, 0.1, 0.1))
+    monkeypatch.setattr(RunSummary, "write", fail)
+    monkeypatch.setattr("pipeline.run.prometheus.write_to_textfile", fail)
+    with pytest.raises(OSError, match="No space left on device: ") as told:
+        run_local(config, workdir, Console(quiet=True))
+    assert told.value.filename == str(workdir)
+    assert not (workdir / "metrics.prom").exists() and not (workdir / "summary.json").exists()
+    [text] = received.values()
+    assert read(text)["run_success",] == 0

@@ -82,8 +82,17 @@ def test_figures_of_the_run_are_there(page, finished):
 
 def test_what_a_trainer_warned_of_is_there(finished, tmp_path):
     summary = summarise(Facts(CONFIG, tmp_path, finished), 1.0, "abc123")
-    assert summary.warnings == ["p_net: P-Net's accuracy stayed at 1.0"]
+    assert [line for line in summary.warnings if "left out" not in line] == ["p_net: P-Net's accuracy stayed at 1.0"]
     assert "Warning: p_net: P-Net's accuracy" in Page(written_report(tmp_path, finished, summary)).text
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_pictures_that_are_left_out_are_told_of(finished, tmp_path, cached):
+    runs = [ComponentRun(run.name, 0.01, cached, run.outputs) for run in finished]
+    warnings = summarise(Facts(CONFIG, tmp_path, runs), 1.0, "abc123").warnings
+    examples, labels = (run.output_uri("examples") for run in runs if run.name in ("examples", "weak_labels"))
+    assert f"examples: 1 pictures left out, for one odd: has ids [<99>]; all in {examples}/rejected.jsonl" in warnings
+    assert any(line.startswith("weak_labels: 1 pictures") and labels in line for line in warnings)
 
 
 def test_the_confusion_matrix_shows_shares_of_true_pixels(page):

@@ -11,6 +11,8 @@ import tensorflow as tf
 import yaml
 from click.testing import CliRunner
 from PIL import Image
+from small_pipeline import Examples
+from tfx.orchestration.pipeline import Pipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "components"))
 
@@ -23,7 +25,11 @@ from components.image_example_gen.records import STRONG
 from components.image_example_gen.write_examples import plan_shards, read_shard
 from components.weak_labels.examples import LABELS
 from pipeline.cli import cli
-from pipeline.review_loop import _task
+from pipeline.config.run_config import MetadataConfig
+from pipeline.execution.local_runner import LocalRunner
+from pipeline.execution.metadata_store import connect
+from pipeline.review_loop import _newest_labels, _task
+from pipeline.run.run_log import new_run_id
 from trainer.data import features
 from trainer.data.categories import VOC, Categories
 from trainer.data.files import to_lines
@@ -189,3 +195,23 @@ def test_without_labels_or_with_a_full_folder_nothing_is_written(workdir, tmp_pa
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(UserError, match="bad.json: not JSON"):
         run("import", "--annotations", tmp_path / "bad.json", "--images", tmp_path, "--output", tmp_path / "data")
+
+
+def test_labels_are_those_of_the_last_run_also_from_the_cache(tmp_path):
+    config = {"name": "x", "dataset": {"root": str(tmp_path)}, "categories": {"split": "voc-split-1"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    folder = tmp_path / "artifacts/weak_labels/examples"
+    found = []
+    for data in (1, 2, 1):
+        dag = Pipeline(
+            pipeline_name="x",
+            pipeline_root=str(tmp_path / "artifacts"),
+            components=[Examples(data=data).with_id("weak_labels")],
+            enable_cache=True,
+            metadata_connection_config=connect(MetadataConfig(), tmp_path),
+        )
+        LocalRunner(new_run_id(), lambda *_: None, lambda _: None).run(dag)
+        for labels in folder.iterdir():
+            (labels / SUMMARY).write_text("{}")
+        found.append(int(_newest_labels(tmp_path).name))
+    assert found[0] < found[1] and found[2] == found[0] and len(list(folder.iterdir())) == 2

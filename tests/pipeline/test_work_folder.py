@@ -2,15 +2,19 @@
 
 import shutil
 import sqlite3
+from time import sleep
 
 import pytest
 from small_pipeline import compared_with, run_small
 from test_retention import UNCOMPARED, workdir  # noqa: F401
 
-from pipeline.config.run_config import load_config
+from components.beam_masks.deadline import OutOfTime, within
+from components.beam_masks.faults import dead_letter
+from pipeline.config.run_config import load_config, make_config
 from pipeline.report.summary import RunSummary, of_push
 from pipeline.run.readiness import make_ready
-from trainer.errors import UserError
+from trainer.data.files import read_bytes, to_lines
+from trainer.errors import ImageFault, UserError
 
 # ruff: noqa: F811  the fixture `workdir`
 
@@ -37,6 +41,16 @@ def test_the_next_model_is_compared_with_the_one_blessed_last_not_with_the_one_m
     assert run_small(workdir, steps=2)["evaluator"] == "done", "its blessing held against another model"
     make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir)
     assert compared_with(workdir) == str(second)
+
+
+def test_a_run_of_another_name_is_told_that_the_gate_compares_with_nothing(workdir):
+    run_small(workdir)
+    assert make_ready(load_config(workdir / "config.yaml", UNCOMPARED), workdir) == []
+    renamed = load_config(workdir / "config.yaml", [*UNCOMPARED, "name=renamed"])
+    [note] = make_ready(renamed, workdir)
+    assert "no model of renamed was pushed in this work folder yet, only of small: the gate compares with none" in note
+    run_small(workdir, name="renamed")
+    assert make_ready(renamed, workdir) == []
 
 
 def test_a_version_that_is_not_the_newest_any_more_is_told_of(workdir):
@@ -70,6 +84,65 @@ def test_a_work_folder_whose_metadata_are_lost_is_not_worked_in(workdir, damage,
     shutil.rmtree(workdir / "artifacts")
     (workdir / "metadata.sqlite").unlink(missing_ok=True)
     make_ready(config, workdir)
+
+
+@pytest.fixture
+def left_out(workdir):
+    """Notes in the examples of a small run that a picture was left out, and looks at them before a next run."""
+    run_small(workdir)
+    config = make_config(
+        {"name": "small", "dataset": {"root": str(workdir / "data")}, "gate": {"accept": "no network"}}
+        | {"categories": {"strong": ["cat"], "weak": ["dog"]}},
+        "test",
+    )
+    (workdir / "data/JPEGImages").mkdir(parents=True)
+    (workdir / "data/SegmentationClass").mkdir()
+
+    def look(fault: ImageFault, file: str = "rejected.jsonl") -> str:
+        [*_, examples] = sorted((workdir / "artifacts/examples/examples").iterdir())
+        (examples / file).write_bytes(to_lines([dead_letter("a", fault)]))
+        make_ready(config, workdir)
+        return run_small(workdir)["examples"]
+
+    return look
+
+
+def test_a_picture_that_can_be_read_again_is(workdir, left_out):
+    """A file server that was away, or a right that was missing, changes neither sizes nor times."""
+    picture = workdir / "data/JPEGImages/a.jpg"
+    picture.mkdir()  # root may read what nobody may
+    with pytest.raises(ImageFault) as unreadable:
+        read_bytes(picture)
+    assert left_out(unreadable.value) == "cached"  # as it was: nothing would be gained by a training
+    picture.rmdir()
+    picture.write_bytes(b"a picture")
+    assert left_out(ImageFault("decode", "truncated")) == "cached"
+    assert left_out(unreadable.value) == "done"
+
+
+def test_a_picture_that_took_too_long_is_tried_again(left_out):
+    with pytest.raises(OutOfTime) as late:
+        within(0.0, sleep, 0.1)
+    assert left_out(ImageFault("network", late.value), "dead_letters.jsonl") == "done"
+
+
+def test_a_work_folder_that_was_moved_or_copied_is_not_worked_in(tmp_path):
+    """No model was pushed there; what is imported may lie anywhere."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    (one / "artifacts").mkdir(parents=True)
+    run_small(one, good=0)
+    config = load_config(one / "config.yaml", UNCOMPARED)
+    shutil.copytree(one, two)
+    with pytest.raises(UserError, match="two: was moved or copied: .*/one/artifacts/.*; put the folder back where"):
+        make_ready(config, two)
+    make_ready(config, one)
+    with sqlite3.connect(one / "metadata.sqlite") as store:
+        store.execute("UPDATE Artifact SET uri = '/runs/first/artifacts/cam/model/7' WHERE id = 1")
+    make_ready(config, one)
+    shutil.rmtree(two)
+    one.rename(two)
+    one.symlink_to(two)  # where it was it still is
+    make_ready(config, two)
 
 
 def test_metadata_that_another_program_holds_are_not_called_damaged(workdir, monkeypatch):

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainer.errors import ImageFault, UserError, one_line, shown
 
+UNREADABLE = "cannot read"  # how reasons begin that are the file system's, not the file's
 LOCK = ".transferseg.lock"  # in each folder that an import, `label` or `predict` writes
 _RUN = "metadata.sqlite"  # in the work folder of a run
 _FOLDERS_OF_TOOLS = ("__MACOSX", "@eaDir")  # copies and thumbnails that archivers and file servers leave
@@ -57,7 +58,7 @@ def read_bytes(path: str | Path) -> bytes:
         raise ImageFault("read", f"no such file: {shown(str(path))}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or one_line(error)
-        raise ImageFault("read", f"cannot read {shown(str(path))}: {reason}") from None
+        raise ImageFault("read", f"{UNREADABLE} {shown(str(path))}: {reason}") from None
 
 
 def _without_waiting(path: str, flags: int) -> int:
