@@ -17,7 +17,9 @@ from components.label_calibration.known_images import known_images, rehearsal_im
 from components.label_calibration.search import Calibration, calibrate
 from components.weak_labels.core.label_config import VALUES
 from pipeline.config.run_config import RunConfig
+from serving.export import read_categories
 from serving.saved_model import check_saved_model
+from trainer.errors import UserError
 
 
 def calibrate_folder(
@@ -26,11 +28,10 @@ def calibrate_folder(
     """Calibrates and writes labels.yaml, calibration.json and calibration.png to `output`.
 
     Raises:
-      UserError: a model or the dataset is missing, too many images are bad, or the L-Net has seen all strong
-        categories.
+      UserError: a model or the dataset is missing, too many images are bad, a model knows other categories, or the
+        L-Net has seen all strong ones.
     """
-    for model in (cam, l_net):
-        check_saved_model(model)
+    _check_names(config, cam, l_net)
     output.mkdir(parents=True, exist_ok=True)  # now: an OSError after the search would come late
     examples = rehearsal_images(_strong_examples(config, console), str(l_net), max_images)
     found = known_images(str(cam), str(l_net), examples)
@@ -42,6 +43,17 @@ def calibrate_folder(
     write_calibration(output, result)
     _print(result, config, output, console)
     return result
+
+
+def _check_names(config: RunConfig, cam: Path, l_net: Path) -> None:
+    """Raises UserError unless the models' ids mean what the config's do."""
+    names = config.categories.resolve().foreground
+    for kind, model in (("cam", cam), ("l_net", l_net)):
+        check_saved_model(model)
+        known = read_categories(model, kind).foreground
+        if known != names:
+            own = f"the config has {', '.join(names)}: names and order must be the same"
+            raise UserError(f"{model}: knows {', '.join(known)}; {own}")
 
 
 def _strong_examples(config: RunConfig, console: Console) -> list[tf.train.Example]:

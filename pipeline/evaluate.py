@@ -88,7 +88,8 @@ def _check_order(chosen: Categories, truth: Path, prediction: Path) -> None:
         if path.is_file():
             said[path] = read_names(path)
     with suppress(UserError, OSError, KeyError, TypeError):  # another's summary.json
-        said[prediction / SUMMARY] = read_json(prediction / SUMMARY, "our own")["categories"][1:]
+        names = read_json(prediction / SUMMARY, "our own")["categories"]
+        said[prediction / SUMMARY] = names[1:] if all(isinstance(name, str) for name in names) else []
     for path, names in said.items():
         if fault := order_fault(chosen.foreground, names, path):
             raise UserError(f"--categories: {fault}; give all names in that order: {','.join(names)}")

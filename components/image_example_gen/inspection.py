@@ -89,7 +89,10 @@ def thumbnail(root: str, key: str) -> list[int] | None:
 
 
 def _thumbnail(data: bytes) -> list[int] | None:
-    grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    try:
+        grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    except cv2.error:  # half of one pixel is none
+        return None
     if grey is None:  # a GIF: OpenCV reads none
         return None
     return cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).ravel().tolist()

@@ -120,7 +120,9 @@ class _ConfusionCombiner(beam.CombineFn):
         }
         # What no evaluation mask shows is 0 of a model that sees some and n/a of one that does not: means over
         # different classes, which say nothing of which model is better.
-        known = np.where(confusion.sum(axis=1) > 0, class_iou(confusion), np.nan)[: self._known]
+        # Nor do pixels of the added ones count, which an earlier model's counts have not got.
+        rows = confusion[: self._known]
+        known = np.where(rows.sum(axis=1) > 0, class_iou(rows), np.nan)
         weak = known[[i for i in self._categories.weak_ids if i < self._known]]
         for name, iou in (("known_miou", known), ("known_weak_miou", weak)):  # what the gate compares
             values[name] = np.maximum(mean_iou(iou), _NOTHING)

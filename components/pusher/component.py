@@ -15,7 +15,7 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
 from components.beam_masks.job import model_digest, recipe_of
-from components.pusher.ledger import is_withdrawn, read_ledger, write_ledger
+from components.pusher.ledger import is_withdrawn, note_withdrawn, read_ledger, write_ledger
 from serving.export import CATEGORIES
 from serving.saved_model import newest_version, versions
 from trainer.data.files import is_remote
@@ -46,6 +46,7 @@ class Executor(executor.Executor):
         self._MarkPushed(pushed, pushed_destination=f"{folder}/{version}", pushed_version=version)
 
     def _push(self, model: str, folder: Path) -> str:
+        note_withdrawn(folder)
         newest, digest, ledger = newest_version(folder), _digest(model), read_ledger(folder)
         if newest and _digest(newest) == digest:
             write_ledger(folder, {**ledger, newest.name: digest})  # a kill behind the copy may have left it out

@@ -20,6 +20,7 @@ from typing import TypeVar
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components.beam_masks.job import model_digest
 from serving.export import export_maps, export_segmentation, read_categories, restore_net
 from trainer.config import AdversarialConfig, NetworkConfig, StageConfig
 from trainer.data import features
@@ -92,8 +93,11 @@ def _settings(fn_args: FnArgs, settings_class: type[Settings]) -> tuple[Categori
 
 
 def _folders(fn_args: FnArgs, name: str) -> RunFolders:
-    """The same inputs and settings find the same checkpoints again, also after a kill."""
-    identity = json.dumps([fn_args.train_files, fn_args.base_model, fn_args.custom_config], sort_keys=True)
+    """The same inputs and settings find the same checkpoints again, also after a kill; other records or another model
+    behind the same path do not."""
+    records = [(path, tf.io.gfile.stat(path).length) for path in record_files(fn_args.train_files)]
+    base = fn_args.base_model and model_digest(fn_args.base_model)
+    identity = json.dumps([records, fn_args.base_model, base, fn_args.custom_config], sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     return RunFolders(name, fn_args.model_run_dir, f"{fn_args.custom_config['checkpoint_root']}/{name}-{digest}")
 

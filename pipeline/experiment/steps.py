@@ -17,7 +17,9 @@ import click
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.beam_masks.faults import first_of
+from components.beam_masks.faults import first_of, refuse_above
+from components.beam_masks.job import write_json_lines
+from components.beam_masks.output import DEAD_LETTERS
 from components.image_example_gen.dataset_config import fingerprint
 from components.image_example_gen.records import EVAL, STRONG, WEAK
 from components.image_example_gen.write_examples import read_list, read_summary, refuse_if_too_bad, write_shards
@@ -29,6 +31,7 @@ from pipeline.config.run_config import RunConfig
 from serving.export import export_maps
 from trainer.config import StageConfig, Strict
 from trainer.data.categories import Categories
+from trainer.data.files import read_lines
 from trainer.data.pictures import MAX_PIXELS
 from trainer.errors import UserError
 from trainer.models.weight_files import content_of
@@ -119,7 +122,8 @@ class ExperimentSteps:
     def exported_cam(self, categories: Categories) -> Path:
         """Folder of the CAM's SavedModel."""
         config = self.config
-        return self._exported("cam", CAM, self.cam, categories, categories.foreground, config.cam)
+        learned = [self.within(self.everything(categories))] if config.dataset.tags else []
+        return self._exported("cam", CAM, self.cam, categories, categories.foreground, config.cam, *learned)
 
     def exported_l_net(self, categories: Categories) -> Path:
         return self._exported("l_net", L_NET, self.l_net, categories, categories, self.config.l_net)
@@ -133,8 +137,14 @@ class ExperimentSteps:
             networks = label_networks(str(cam), str(l_net), settings, max_pixels=MAX_PIXELS)
             store = LabelStore(str(partial / "store"), "labels")  # for a killed run
             label = LabelShards(split_files(weak), LabelShard(networks, str(partial), store))
+            letters = f"{partial}/{DEAD_LETTERS}"
             with beam.Pipeline(options=PipelineOptions(self.config.beam_args)) as pipeline:
-                _ = pipeline | label
+                _, dead = pipeline | label
+                write_json_lines(dead, letters, "Letters")
+            if failed := read_lines(letters):
+                images = read_summary(str(Path(weak).parent))["splits"][WEAK]
+                refuse_above(self.config.dataset.max_bad_share, failed, images, letters)
+                click.echo(f"      {len(failed)} images are without a label: {first_of(failed)}")
             shutil.rmtree(store.root, ignore_errors=True)
 
         return f"{self.step('labels', make, cam.name, l_net.name, settings)}/Split-{WEAK}/*.gz"

@@ -84,7 +84,7 @@ def advise(facts: Facts, summary: RunSummary, evidence: Evidence) -> Advice:
         return Advice(model, remedies=_remedies(config, run, facts.workdir, summary, [], [], evidence))
     if not missed:
         return Advice(model, use=model and _predict(model))
-    worst = _worst(config, summary, missed)
+    worst = _worst(config, summary, missed, evidence)
     return Advice(
         model,
         [*map(_missed_in_words, missed), *(_category_in_words(name, config, summary, evidence) for name in worst)],
@@ -139,11 +139,12 @@ def _reached(miss: Miss) -> str:
     return f"gate.min_{miss.metric}={math.floor(100 * miss.value) / 100:g}"
 
 
-def _worst(config: RunConfig, summary: RunSummary, missed: list[Miss]) -> list[str]:
+def _worst(config: RunConfig, summary: RunSummary, missed: list[Miss], evidence: Evidence) -> list[str]:
     """The two categories that cost most, of those that the missed thresholds are about."""
     categories = config.categories.resolve()
     about = categories.weak if all(miss.metric == "weak_miou" for miss in missed) else categories.foreground
-    known = [(summary.per_class[name], name) for name in about if summary.per_class.get(name) is not None]
+    judged = [name for name in about if evidence.judged.get(name) and name not in config.categories.added]
+    known = [(summary.per_class[name], name) for name in judged if summary.per_class.get(name) is not None]
     return [name for _, name in sorted(known)[:2]]
 
 

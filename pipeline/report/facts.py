@@ -196,6 +196,8 @@ class Facts:
                 change, least = threshold.change_threshold.absolute.value, threshold.value_threshold.lower_bound.value
                 metric = failure.metric_key.name.removeprefix("known_")
                 value = failure.metric_value.double_value.value
+                if is_change and math.isnan(value):
+                    continue  # that there is no value is said by the other threshold
                 found.append(Miss(metric, value, change if is_change else least, is_change))
         return found
 

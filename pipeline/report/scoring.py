@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from components.beam_masks.job import model_digest
 from components.beam_masks.masks import write_atomic
 from components.beam_masks.networks import BATCH_SIZE, Networks
 from components.image_example_gen.records import EVAL
@@ -58,7 +59,7 @@ def scored_pictures(facts: Facts) -> list[Scored]:
     model, examples = facts.model, facts.output("examples")
     if model is None or examples is None:
         return []
-    path, source = facts.workdir / PICTURES, {"model": model, "examples": examples}
+    path, source = facts.workdir / PICTURES, {"model": model, "content": model_digest(model), "examples": examples}
     if path.exists():
         known = json.loads(path.read_text())
         if {name: known.get(name) for name in source} == source:

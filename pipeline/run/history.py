@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.portable.mlmd import event_lib, execution_lib
 from tfx.utils import name_utils
@@ -19,8 +20,10 @@ class ModelHistory:
 
     Attributes:
       artifacts: by id, those that are still there.
-      leftovers: output folders of executions that did not end well, and of artifacts that were deleted, as
-        (component, last part of the path).
+      imported: ids of those that were made elsewhere.
+      forgotten: those that were deleted, marked so at least.
+      leftovers: output folders of executions that did not end well, and of forgotten artifacts, as
+        (component, last part of the path), but none in which another output is still there.
     """
 
     def __init__(self, store: MetadataStore, pipeline: str):
@@ -28,8 +31,9 @@ class ModelHistory:
         nodes = [context for context in store.get_contexts_by_type("node") if context.name.startswith(prefix)]
         runs = {node.name.removeprefix(prefix): store.get_executions_by_context(node.id) for node in nodes}
         # A Resolver puts out what others made: that it was looked at is no reason to keep it.
-        resolvers = {t.id for t in store.get_execution_types() if t.name == name_utils.get_full_name(Resolver)}
-        runs = {name: [e for e in executions if e.type_id not in resolvers] for name, executions in runs.items()}
+        types = {kind.name: kind.id for kind in store.get_execution_types()}
+        resolver, importer = (types.get(name_utils.get_full_name(kind)) for kind in (Resolver, Importer))
+        runs = {name: [e for e in executions if e.type_id != resolver] for name, executions in runs.items()}
         self._good = {
             name: sorted(run.id for run in executions if execution_lib.is_execution_successful(run))
             for name, executions in runs.items()
@@ -46,7 +50,10 @@ class ModelHistory:
         self._given = {artifact: run for run in sorted(self._outputs) for artifact in self._outputs[run]}
         found = store.get_artifacts_by_id(self._given) if self._given else []
         self.artifacts = {artifact.id: artifact for artifact in found if artifact.state == LIVE}
-        self.leftovers = {(Path(a.uri).parts[-3], Path(a.uri).name) for a in found if a.state == DELETED}
+        self.forgotten = [artifact for artifact in found if artifact.state == DELETED]
+        imports = [run.id for executions in runs.values() for run in executions if run.type_id == importer]
+        self.imported = {artifact for run in imports for artifact in self._outputs[run]}
+        self.leftovers = set(map(_folder, self.forgotten)) - set(map(_folder, self.artifacts.values()))
         for name, executions in runs.items():
             self.leftovers |= {(name, str(run.id)) for run in executions if run.id not in self._good[name]}
 
@@ -94,6 +101,10 @@ class ModelHistory:
         """The Evaluator's, that of the latest execution last."""
         verdicts = [one for one in self.artifacts.values() if "current_model_id" in one.custom_properties]
         return sorted(verdicts, key=lambda verdict: self._given[verdict.id])
+
+
+def _folder(artifact: metadata_store_pb2.Artifact) -> tuple[str, str]:
+    return Path(artifact.uri).parts[-3], Path(artifact.uri).name
 
 
 def _judged(verdict: metadata_store_pb2.Artifact) -> int:

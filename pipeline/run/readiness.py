@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
@@ -45,10 +46,11 @@ def make_ready(config: RunConfig, workdir: Path) -> list[str]:
     with Metadata(connect(config.metadata, workdir)) as handle:
         history = ModelHistory(handle.store, config.name)
         if config.metadata.kind == "sqlite":  # a server knows other work folders too
-            _check_place([artifact.uri for artifact in history.artifacts.values()], workdir)
-        outdated = [
-            one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one) or _may_be_whole(one, config)
-        ]
+            made = history.artifacts.keys() - history.imported
+            _check_place([history.artifacts[id].uri for id in made], workdir)
+        outdated = [one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one)]
+        last = [history.artifacts[id] for id in history.newest(1) & history.artifacts.keys()]
+        outdated += [one for one in last if _may_be_whole(one, history.forgotten, config)]
         outdated += history.outdated_verdicts()
         blessed = history.latest_blessed()
         for id in blessed:
@@ -108,7 +110,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _check_place(uris: list[str], workdir: Path) -> None:
-    """Raises UserError if all artifacts of earlier runs are known by paths elsewhere; imported ones may well be."""
+    """Raises UserError if all artifacts that earlier runs made are known by paths elsewhere."""
     place = (workdir / "artifacts").resolve()
     if uris and not any(Path(uri).resolve().is_relative_to(place) for uri in uris):
         raise UserError(
@@ -143,15 +145,24 @@ def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:
     return verdict.WhichOneof("value") == "int_value" and not verdict.int_value  # ExampleValidator's is JSON
 
 
-def _may_be_whole(artifact: metadata_store_pb2.Artifact, config: RunConfig) -> bool:
-    """Whether examples or labels lack a picture for a reason that was not its own and may have passed."""
-    files = [path for name in (REJECTED, DEAD_LETTERS) if (path := Path(artifact.uri, name)).is_file()]
-    letters = [letter for path in files for letter in read_lines(path)]
+def _may_be_whole(
+    artifact: metadata_store_pb2.Artifact, forgotten: Sequence[metadata_store_pb2.Artifact], config: RunConfig
+) -> bool:
+    """Whether examples or labels lack a picture for a reason that was not its own and may have passed.
+
+    One that took too long is tried a second time, not a third: all that learns from the labels would learn anew.
+    """
+    tried = {letter["key"] for one in forgotten for letter in _letters(one) if GAVE_UP in letter["reason"]}
     return any(
-        GAVE_UP in letter["reason"]
+        (GAVE_UP in letter["reason"] and letter["key"] not in tried)
         or (letter["reason"].startswith(UNREADABLE) and _is_readable(config.dataset.root, letter["key"]))
-        for letter in letters
+        for letter in _letters(artifact)
     )
+
+
+def _letters(artifact: metadata_store_pb2.Artifact) -> list[dict[str, str]]:
+    files = [path for name in (REJECTED, DEAD_LETTERS) if (path := Path(artifact.uri, name)).is_file()]
+    return [letter for path in files for letter in read_lines(path)]
 
 
 def _is_readable(root: str, key: str) -> bool:

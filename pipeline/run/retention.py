@@ -12,6 +12,7 @@ from rich.table import Table
 from tfx.orchestration.metadata import Metadata
 
 from components.beam_masks.lock import locked
+from components.pusher.ledger import note_withdrawn
 from components.weak_labels.examples import LABELS, read_labels
 from components.weak_labels.label_store import labels_in
 from pipeline.config.run_config import load_config
@@ -77,6 +78,7 @@ def clean(workdir: Path, keep: int, keep_versions: int, dry_run: bool = False) -
         removed += [_removed("checkpoints", path, workdir) for path in workdir.glob("checkpoints")]
         removed += _unused_labels(workdir, {Path(entry.path) for entry in removed})
         if not dry_run:
+            note_withdrawn(workdir / "serving" / config.name)
             # Marked first: after a kill in between, the next clean-up knows the folders as deleted.
             for artifact in old:
                 artifact.state = DELETED

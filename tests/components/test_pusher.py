@@ -10,6 +10,7 @@ import pytest
 from tfx.types import standard_artifacts
 
 from components.pusher.component import Executor
+from components.pusher.ledger import is_withdrawn
 
 
 def push(place, content, blessed=1, names="cat"):
@@ -81,6 +82,16 @@ def test_a_push_that_was_killed_behind_the_copy_is_noted_by_the_next(tmp_path):
     assert push(tmp_path, "two") == (1, second)
     shutil.rmtree(second)
     assert push(tmp_path, "two") == (1, second) and not Path(second).exists(), "withdrawn"
+
+
+def test_a_withdrawn_version_stays_so_when_those_before_it_are_cleared_away(tmp_path):
+    first, second = (Path(push(tmp_path, content)[1]) for content in ("one", "two"))
+    shutil.rmtree(second)
+    third = Path(push(tmp_path, "three")[1])
+    shutil.rmtree(first)
+    assert push(tmp_path, "two") == (1, str(second)) and not second.exists()
+    shutil.copytree(third, second)  # put back
+    assert not is_withdrawn(second)
 
 
 def test_the_number_of_a_withdrawn_version_is_not_given_again(tmp_path, monkeypatch):

@@ -4,7 +4,9 @@ import io
 import math
 
 import pytest
+import tensorflow_model_analysis as tfma
 from finished_run import CONFIG
+from google.protobuf import text_format
 from rich.console import Console
 
 from pipeline.config.run_config import GateConfig, make_config
@@ -104,6 +106,29 @@ def test_a_refused_model_is_explained_and_every_command_is_one_line(tmp_path):
     assert f"     {run} --set gate.min_weak_miou=0.05" in lines
     assert f"     {run} --accept 'why this one all the same'" in lines
     assert f"The refused model lies in {tmp_path}/model" in lines
+
+
+def test_categories_that_the_gate_leaves_out_are_not_the_worst(tmp_path):
+    """No picture to judge by shows dog; cow is added."""
+    judged = evidence_of(judged={"cow": 9, "cat": 9})
+    config = make_config(CONFIG.model_dump() | {"categories": {"strong": ["cat"], "weak": ["dog", "cow"]}}, "test")
+    found, _ = told(tmp_path, config, Miss("miou", 0.05, 0.2, False), judged)
+    assert [reason.partition(":")[0] for reason in found.reasons[1:]] == ["cow", "cat"]
+    config = config.model_copy(update={"categories": config.categories.model_copy(update={"added": ["cow"]})})
+    found, _ = told(tmp_path, config, Miss("miou", 0.05, 0.2, False), judged)
+    assert [reason.partition(":")[0] for reason in found.reasons[1:]] == ["cat"]
+
+
+def test_where_there_is_no_score_nothing_is_said_of_its_change(tmp_path):
+    failure = """failures {{ metric_key {{ name: "known_weak_miou" is_diff: {} }} metric_threshold {{ {} }}
+        metric_value {{ double_value {{ value: nan }} }} }}"""
+    value = failure.format("false", "value_threshold { lower_bound { value: 0.2 } }")
+    change = failure.format("true", "change_threshold { absolute { value: -0.01 } }")
+    found = text_format.Parse(f"metric_validations_per_slice {{ {value} {change} }}", tfma.ValidationResult())
+    facts = Facts(CONFIG, tmp_path, [])
+    vars(facts).update(validation=found)
+    [miss] = facts.misses
+    assert not miss.is_change and advice._reached(miss) == "gate.min_weak_miou=null"
 
 
 def test_remedies_follow_from_the_data(tmp_path):

@@ -6,7 +6,9 @@ from labelling_samples import scene
 from PIL import Image
 
 from components.weak_labels.core.label_config import read_label_settings
+from pipeline import calibrate
 from pipeline.cli import cli
+from trainer.data.categories import Categories
 from trainer.errors import UserError
 
 pytestmark = pytest.mark.slow  # labels many times
@@ -73,6 +75,19 @@ def test_bad_images_are_left_out_by_name_or_refused_by_their_share_as_in_a_run(d
         run(dataset, models, tmp_path / "out")
     done = run(dataset, models, tmp_path / "out", "--max-images", "2", "--set", "dataset.max_bad_share=0.2")
     assert "1 training images are left out: i6 (mask)" in done.output and "2 strong images" in done.output
+
+
+@pytest.mark.parametrize("kind", ["cam", "l_net"])
+def test_a_model_of_other_names_is_refused(kind, dataset, models, tmp_path, monkeypatch):
+    read = calibrate.read_categories
+
+    def renamed(model, asked):
+        known = read(model, asked)
+        return Categories(known.foreground[::-1], known.strong) if asked == kind else known
+
+    monkeypatch.setattr(calibrate, "read_categories", renamed)
+    with pytest.raises(UserError, match=f"{kind}: knows cow, bee, ant; the config has ant, bee, cow: names and order"):
+        run(dataset, models, tmp_path / "out", "--set", "dataset.tags=tags.csv")
 
 
 def test_a_missing_model_is_named(dataset, models, tmp_path):

@@ -190,6 +190,6 @@ def test_masks_whose_ids_mean_something_else_are_refused(folders, place):
 
 
 def test_a_summary_of_something_else_is_not_asked(folders):
-    for text in ("[]", "{}", "no JSON", '{"categories": null}'):
+    for text in ("[]", "{}", "no JSON", '{"categories": null}', '{"categories": [{"id": 1}, 2]}', '{"categories": 3}'):
         (folders[1] / "summary.json").write_text(text)
         evaluate(folders)

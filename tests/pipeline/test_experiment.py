@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 import yaml
 from click.testing import CliRunner
 from tiny_config import tiny_values
 
+from components.beam_masks.faults import TooManyFaults
 from components.beam_masks.lock import locked
 from pipeline.cli import cli
 from pipeline.config.run_config import load_config
@@ -18,6 +20,7 @@ from pipeline.experiment.result_table import markdown, with_ratios
 from pipeline.experiment.rows import with_seed
 from pipeline.experiment.steps import ExperimentSteps
 from pipeline.graph import training_hash
+from trainer.data.categories import Categories
 from trainer.errors import UserError
 from trainer.models.large_fov import build_segmentation
 from trainer.training.stages import SEGMENTATION, train
@@ -120,6 +123,50 @@ def test_seeds_begin_with_the_configs_and_each_split_has_the_hash_of_its_run(pla
 def test_what_an_experiment_does_not_do_is_refused(place, setting):
     with pytest.raises(UserError, match="an experiment trains all its networks"):
         run(place, "--methods", "full", "--set", setting)
+
+
+def test_a_cam_is_exported_for_those_records_that_it_learned_from(place, tmp_path, monkeypatch):
+    """With a tags file the splits have other ones: a picture without a mask is left out where it counts as strong."""
+    asked = []
+    monkeypatch.setattr(ExperimentSteps, "step", lambda self, name, make, *identity: asked.append(identity))
+    records = {"one": {"strong": str(tmp_path / "a")}, "two": {"strong": str(tmp_path / "b")}}
+    monkeypatch.setattr(ExperimentSteps, "records", lambda self, categories: records[categories.strong[0]])
+    config = load_config(place / "config.yaml")
+    for tags in (None, "tags.csv"):
+        dataset = config.dataset.model_copy(update={"tags": tags})
+        made = ExperimentSteps(config.model_copy(update={"dataset": dataset}), tmp_path)
+        monkeypatch.setattr(steps, "all_strong", lambda _: Categories(("one", "two"), ("one",)))
+        for name in ("one", "two"):
+            made.exported_cam(Categories(("one", "two"), (name,)))
+    assert asked[0] == asked[1] and asked[2] != asked[3]
+
+
+def test_labels_that_failed_are_told_of_or_end_the_row(place, tmp_path, monkeypatch, capsys):
+    class Failing(beam.PTransform):
+        def expand(self, pipeline):
+            letter = {"key": "a", "stage": "network", "reason": "gave up after 120 s"}
+            return pipeline | "Counts" >> beam.Create([{}]), pipeline | "Dead" >> beam.Create([letter])
+
+    for name, stand_in in {
+        "LabelShards": lambda *_: Failing(),
+        "LabelShard": lambda *_: None,
+        "label_networks": lambda *_, **__: None,
+        "split_files": lambda *_: [],
+        "read_summary": lambda *_: {"splits": {"weak": images}},
+    }.items():
+        monkeypatch.setattr(steps, name, stand_in)
+    for name in ("exported_cam", "exported_l_net"):
+        monkeypatch.setattr(ExperimentSteps, name, lambda *_: Path("model"))
+    monkeypatch.setattr(ExperimentSteps, "split", lambda *_: "examples/Split-weak/*.gz")
+    config = load_config(place / "config.yaml")
+    for images in (100, 1):
+        made = ExperimentSteps(config, tmp_path / str(images))
+        if images == 1:
+            with pytest.raises(TooManyFaults, match="1 of 1 images failed .*gave up after 120 s"):
+                made.labelled(config.categories.resolve())
+        else:
+            made.labelled(config.categories.resolve())
+            assert "1 images are without a label: a (network): gave up" in capsys.readouterr().out
 
 
 def test_without_weak_categories_there_is_nothing_to_compare(place):

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import apache_beam as beam
 import numpy as np
@@ -18,6 +19,7 @@ from loopback_hosts import two_hosts
 from tiny_config import tiny_values
 
 from components.image_example_gen.write_examples import WriteExamples
+from components.trainers import run_fns
 from pipeline.cli import cli
 from pipeline.config.run_config import make_config
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
@@ -138,3 +140,21 @@ def test_every_host_has_the_model_when_it_ends(config, examples, tmp_path):
     assert other.wait(timeout=TIMEOUT_S) == 0
     assert read_categories(tmp_path / "out" / "Format-Serving", "l_net") == config.categories.resolve()
     assert chief.wait(timeout=TIMEOUT_S) == 0
+
+
+def test_checkpoints_of_other_records_or_of_another_model_behind_the_same_path_are_not_taken(tmp_path):
+    model = tmp_path / "model"
+    (model / "variables").mkdir(parents=True)
+    (model / "saved_model.pb").write_text("graph")
+    arguments = SimpleNamespace(
+        train_files=[f"{tmp_path}/*.gz"],
+        base_model=str(model),
+        custom_config={"checkpoint_root": "checkpoints"},
+        model_run_dir="run",
+    )
+    found = []
+    for path, text in ((tmp_path / "a.gz", "one"), (tmp_path / "a.gz", "three"), (model / "variables/v", "other")):
+        path.write_text(text)
+        found.append(run_fns._folders(arguments, "CAM").checkpoints)
+        assert run_fns._folders(arguments, "CAM").checkpoints == found[-1]
+    assert len(set(found)) == 3

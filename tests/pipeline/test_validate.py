@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+from components.image_example_gen.inspection import thumbnail
 from pipeline.cli import cli
 from pipeline.demo.demo_data import DEMO_STRONG, DEMO_WEAK, draw_demo_dataset
 
@@ -258,3 +259,12 @@ def test_keys_that_differ_in_case_and_corrected_images_that_no_list_names_are_wa
     assert found == {first: f"differs from {first.upper()} in case alone; some file systems take them for one: rename"}
     unused = {"severity": "warning", "where": "corrected", "what": "names 1 images that no list names: elsewhere"}
     assert unused | {"kind": "unused"} in problems
+
+
+@pytest.mark.parametrize("size", [(40, 1), (1, 30), (1, 1)])
+@pytest.mark.parametrize("format", ["PNG", "BMP", "JPEG"])
+def test_pictures_one_pixel_wide_have_no_thumbnail_or_one(size, format, tmp_path):
+    (tmp_path / "JPEGImages").mkdir()
+    Image.new("RGB", size).save(tmp_path / "JPEGImages" / "a.jpg", format)
+    found = thumbnail(str(tmp_path), "a")
+    assert found is None or len(found) == len(thumbnail(str(tmp_path), "a"))

@@ -7,12 +7,20 @@ from time import sleep
 import pytest
 from small_pipeline import compared_with, run_small
 from test_retention import UNCOMPARED, workdir  # noqa: F401
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration.metadata import Metadata
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types.standard_artifacts import Model
 
 from components.beam_masks.deadline import OutOfTime, within
 from components.beam_masks.faults import dead_letter
 from pipeline.config.run_config import load_config, make_config
+from pipeline.execution.local_runner import LocalRunner
+from pipeline.execution.metadata_store import connect
 from pipeline.report.summary import RunSummary, of_push
+from pipeline.run.history import DELETED, ModelHistory
 from pipeline.run.readiness import make_ready
+from pipeline.run.run_log import new_run_id
 from trainer.data.files import read_bytes, to_lines
 from trainer.errors import ImageFault, UserError
 
@@ -120,10 +128,37 @@ def test_a_picture_that_can_be_read_again_is(workdir, left_out):
     assert left_out(unreadable.value) == "done"
 
 
-def test_a_picture_that_took_too_long_is_tried_again(left_out):
+def test_a_picture_that_took_too_long_is_tried_once_more(left_out):
     with pytest.raises(OutOfTime) as late:
         within(0.0, sleep, 0.1)
     assert left_out(ImageFault("network", late.value), "dead_letters.jsonl") == "done"
+    assert left_out(ImageFault("network", late.value), "dead_letters.jsonl") == "cached"
+
+
+def test_a_work_folder_in_which_nothing_but_imports_was_done_is_not_taken_for_a_moved_one(workdir):
+    run_small(workdir, good=0)
+    config = load_config(workdir / "config.yaml", [*UNCOMPARED, "name=importing"])
+    imported = Importer(source_uri="/runs/first/cam/model/7", artifact_type=Model).with_id("cam")
+    runner = LocalRunner(new_run_id(), lambda *_: None, lambda _: None)
+    runner.run(
+        Pipeline(
+            pipeline_name="importing",
+            pipeline_root=str(workdir / "artifacts"),
+            components=[imported],
+            metadata_connection_config=connect(config.metadata, workdir),
+        )
+    )
+    make_ready(config, workdir)
+
+
+def test_a_forgotten_output_takes_none_of_the_same_execution_with_it(workdir):
+    run_small(workdir)
+    config = load_config(workdir / "config.yaml")
+    with Metadata(connect(config.metadata, workdir)) as handle:
+        [artifact] = [one for one in ModelHistory(handle.store, "small").artifacts.values() if one.type == "ModelRun"]
+        artifact.state = DELETED
+        handle.store.put_artifacts([artifact])
+        assert not ModelHistory(handle.store, "small").leftovers
 
 
 def test_a_work_folder_that_was_moved_or_copied_is_not_worked_in(tmp_path):
