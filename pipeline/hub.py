@@ -53,6 +53,10 @@ def push(model: Path, repo: str, private: bool = False) -> dict[str, Any]:
             + [hub.CommitOperationDelete(name) for name in sorted(gone)],
             commit_message=f"Version {version.name}",
         )
+    except hub.errors.HFValidationError as error:
+        raise UserError(f"--repo {shown(repo)}: no name of a repository ({one_line(error)})") from None
+    except hub.errors.OfflineModeIsEnabled:
+        raise UserError("HF_HUB_OFFLINE is set, so nothing can be uploaded; unset it") from None
     except hub.errors.HfHubHTTPError as error:
         status = error.response.status_code
         remedy = "; give HF_TOKEN one that may write there" if status in (401, 403) else ""

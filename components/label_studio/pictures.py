@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
@@ -41,13 +40,16 @@ class PictureSource:
         if picture.startswith("data:"):
             try:
                 return base64.b64decode(picture.partition(";base64,")[2], validate=True)
-            except binascii.Error:
+            except ValueError:
                 raise ImageFault("read", "a data: URL whose base64 is damaged") from None
+        try:
+            scheme, address = urlsplit(picture).scheme, urljoin(self.url, picture)
+        except ValueError as error:
+            raise ImageFault("read", f"{cut(picture)}: no address ({one_line(error)})") from None
         if picture.startswith("/"):
             if not self.url:
                 raise ImageFault("read", f"{cut(picture)} lies in Label Studio; set {URL} and {KEY}")
-            return self._download(urljoin(self.url, picture))
-        scheme = urlsplit(picture).scheme
+            return self._download(address)
         if scheme in ("http", "https"):
             return self._download(picture)
         if scheme in ("gs", "s3", "hdfs"):

@@ -48,7 +48,9 @@ def draw_unseen(networks: ExperimentSteps, categories: Categories, folder: Path,
     for file in evenly_spaced(list_images(folder)[0], 3 * _ROWS):
         image, logits = predict_on_pixels(l_net, encoded(file), look)
         panels += [image.numpy(), _overlay(image.numpy(), (logits.numpy()[..., 0] > 0).astype(np.uint8))]
-    grid = [panels[start : start + 6] for start in range(0, len(panels) // 6 * 6, 6)]
+    while len(panels) % 6:  # of the last row
+        panels.append(np.full_like(panels[-1], 255))
+    grid = [panels[start : start + 6] for start in range(0, len(panels), 6)]
     _draw(grid, ["image", "L-Net"] * 3, [""] * len(grid), path)
 
 

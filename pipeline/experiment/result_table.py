@@ -15,10 +15,10 @@ MEANS = ("miou", "strong_miou", "weak_miou")
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """Adds ratio_to_full: mIoU over that of the row "full" of the same split and seed; None without such a row."""
+    """Adds ratio_to_full: mIoU over that of the row "full" of the same split and seed; None without one above 0."""
     full = {(row["split"], row["seed"]): row["miou"] for row in rows if row["method"] == "full"}
     return [
-        {**row, "ratio_to_full": row["miou"] / full[key] if (key := (row["split"], row["seed"])) in full else None}
+        {**row, "ratio_to_full": row["miou"] / whole if (whole := full.get((row["split"], row["seed"]))) else None}
         for row in rows
     ]
 

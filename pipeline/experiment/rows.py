@@ -21,6 +21,7 @@ from pipeline.graph import training_hash
 from pipeline.report.templates import duration
 from pipeline.run.plan import Remaining, count, known_rates, plan
 from trainer.data.categories import Categories, named_split
+from trainer.data.files import refuse_pattern
 from trainer.errors import UserError
 from trainer.inference.looks import Look
 from trainer.metrics import known
@@ -85,6 +86,7 @@ def run_experiment(
     for key in ("calibrate", "cam_from", "l_net_from", "warm_start"):
         if getattr(config, key):
             raise UserError(f"{key}: an experiment trains all its networks, and labels by `labels`; leave it out")
+    refuse_pattern(workdir.resolve(), "--workdir")
     resolved = resolve(config, splits)
     for name, categories in resolved.items():
         if not categories.weak:

@@ -36,6 +36,7 @@ from pipeline.run.quiet import log_to_file
 from pipeline.run.readiness import make_ready
 from pipeline.run.run_log import RunLines, new_run_id
 from pipeline.weights import fetch
+from trainer.data.files import refuse_pattern
 from trainer.errors import UserError
 
 _LOG = logging.getLogger("transferseg")
@@ -57,6 +58,7 @@ def run_local(config: RunConfig, workdir: Path, console: Console) -> RunSummary:
         workdir = workdir.resolve()
     except FileNotFoundError:
         raise UserError("the current folder is gone; change into another one") from None
+    refuse_pattern(workdir, "--workdir")
     is_first = not workdir.exists()
     if is_first:  # a mistake leaves no folder behind
         _check(config)

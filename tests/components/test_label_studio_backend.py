@@ -134,9 +134,11 @@ def test_strokes_come_back_as_the_models_mask(backend, photos, models, tmp_path)
 
 def test_a_bad_picture_costs_its_own_prediction_alone(backend):
     good = "data:image/png;base64," + base64.b64encode(encode(scene(2, 3)[0])).decode()
-    answer = predict(backend, good, "/data/upload/1/missing.png", "/etc/passwd", "file:///etc/passwd", good)
+    bad = ["/data/upload/1/missing.png", "/etc/passwd", "file:///etc/passwd"]
+    bad += ["data:image/png;base64,äöü", "http://[bad/x.png", "//[x/y.png"]
+    answer = predict(backend, good, *bad, good)
     counts = [len(prediction["result"]) for prediction in answer.json()["results"]]
-    assert counts[0] == counts[-1] > 0 and counts[1:-1] == [0, 0, 0]
+    assert counts[0] == counts[-1] > 0 and counts[1:-1] == [0] * len(bad)
 
 
 def test_the_token_goes_to_label_studio_alone(label_studio):

@@ -136,6 +136,30 @@ def test_superpixels_are_cut_where_boxes_end():
     np.testing.assert_array_equal(regions.allowed(3)[:, 2], True)
 
 
+def test_many_boxes_do_not_cut_a_picture_into_ever_more_superpixels(monkeypatch):
+    """Along the smallest boxes still; every box has one at least, and labels keep to the boxes."""
+    image, objectness, activations, _ = scene()
+    rng = np.random.default_rng(1)
+    boxes = random_boxes(rng, 40, [3, 7])
+    labels = np.kron(np.arange(48).reshape(6, 8), np.ones((40, 40), int))
+    free, _ = cut_at(labels, boxes, [3, 7], labels.shape)
+    monkeypatch.setattr(boxed, "_MOST", 400)
+    cut, regions = cut_at(labels, boxes, [3, 7], labels.shape)
+    assert free.max() > 900 and 100 < cut.max() < 400 and len(np.unique(cut)) == cut.max() + 1
+    assert regions.inside.any(0).all()
+    for index in np.argsort(regions.area)[:2]:
+        member = np.zeros(labels.shape, bool)
+        member[pixels_of(boxes[index], labels.shape, (1, 1))] = True
+        np.testing.assert_array_equal(regions.inside[cut, index], member)
+    mask = label_image(image, objectness, activations, [3, 7], SETTINGS, boxes).mask
+    for tag in (3, 7):
+        allowed = np.zeros(mask.shape, bool)
+        for box in boxes:
+            if box.tag == tag:
+                allowed[pixels_of(box, mask.shape, (1, 1))] = True
+        assert allowed[mask == tag].all() and (mask == tag).any()
+
+
 def test_a_place_counts_most_in_the_middle_and_least_in_the_corners():
     labels = np.arange(81).reshape(9, 9)
     _, regions = cut_at(labels, [TagBox(1, 0, 0, 90, 45)], [1], (45, 90))

@@ -209,3 +209,13 @@ def test_ratios_pair_rows_of_the_same_seed_and_the_page_averages_over_seeds():
     page = markdown(rows, {"config": "x"})
     assert "| l-net | 90.0 | 41.0 | n/a | 41.0 | 20.5 | **41.0** | 2.0 | 0.750 |" in page
     assert with_ratios([row("l-net", 0, 0.4)])[0]["ratio_to_full"] is None
+
+
+def test_a_row_of_nothing_has_no_ratio():
+    rows = [{"split": "own", "seed": 0, "method": name, "miou": miou} for name, miou in (("full", 0.0), ("l-net", 0.1))]
+    assert [row["ratio_to_full"] for row in with_ratios(rows)] == [None, None]
+
+
+def test_a_work_folder_that_would_be_a_pattern_is_refused(place, tmp_path):
+    with pytest.raises(UserError, match=r"--workdir .*/a\[1\]: holds \[, which TensorFlow and Beam take for a pattern"):
+        run(place, "--methods", "full", "--workdir", str(tmp_path / "a[1]"))

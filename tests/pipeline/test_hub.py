@@ -174,6 +174,14 @@ def test_without_the_extra_or_a_token_the_remedy_is_named(version, monkeypatch, 
             push(version, REPO)
 
 
+@pytest.mark.parametrize("repo", ["my-lab/a--b", "my-lab/x.git", "my-lab/-x"])
+def test_names_that_the_hub_has_not_got_are_refused(version, repo):
+    pytest.importorskip("huggingface_hub", reason="the extra hf is not installed: nothing was pushed to a hub")
+    with hub() as server:
+        done = push_to(server, "--model", version, "--repo", repo)
+        assert done.returncode == 2 and f"--repo {repo}: no name of a repository" in done.stderr, done.stderr
+
+
 def test_wrong_arguments_are_refused_before_anything_is_sent(version, tmp_path):
     for repo in ("pets", "my lab/pets", "a/b/c", "my-lab/"):
         with pytest.raises(UserError, match="not OWNER/NAME"):

@@ -111,6 +111,13 @@ def read_text(path: str | Path, what: str) -> str:
         raise UserError(f"{fault}; give {what}") from None
 
 
+def refuse_pattern(folder: Path, option: str) -> None:
+    """Raises UserError if a folder's whole path holds what TensorFlow and Beam take for a pattern of names."""
+    if found := set("*?[\\").intersection(str(folder)):
+        what = f"holds {' '.join(sorted(found))}, which TensorFlow and Beam take for a pattern of names"
+        raise UserError(f"{option} {folder}: {what}; give another folder")
+
+
 def read_json(path: str | Path, what: str) -> Any:
     """A JSON file.
 
