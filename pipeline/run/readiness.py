@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
@@ -50,7 +50,8 @@ def make_ready(config: RunConfig, workdir: Path) -> list[str]:
             _check_place([history.artifacts[id].uri for id in made], workdir)
         outdated = [one for one in history.artifacts.values() if _is_gone(one) or _is_refusal(one)]
         last = [history.artifacts[id] for id in history.newest(1) & history.artifacts.keys()]
-        outdated += [one for one in last if _may_be_whole(one, history.forgotten, config)]
+        tried = {letter["key"] for one in history.forgotten for letter in _letters(one) if GAVE_UP in letter["reason"]}
+        outdated += [one for one in last if _may_be_whole(one, tried, config)]
         outdated += history.outdated_verdicts()
         blessed = history.latest_blessed()
         for id in blessed:
@@ -145,14 +146,11 @@ def _is_refusal(artifact: metadata_store_pb2.Artifact) -> bool:
     return verdict.WhichOneof("value") == "int_value" and not verdict.int_value  # ExampleValidator's is JSON
 
 
-def _may_be_whole(
-    artifact: metadata_store_pb2.Artifact, forgotten: Sequence[metadata_store_pb2.Artifact], config: RunConfig
-) -> bool:
+def _may_be_whole(artifact: metadata_store_pb2.Artifact, tried: Collection[str], config: RunConfig) -> bool:
     """Whether examples or labels lack a picture for a reason that was not its own and may have passed.
 
-    One that took too long is tried a second time, not a third: all that learns from the labels would learn anew.
+    One that took too long is tried a second time, not a third (`tried`): all that learns from the labels learns anew.
     """
-    tried = {letter["key"] for one in forgotten for letter in _letters(one) if GAVE_UP in letter["reason"]}
     return any(
         (GAVE_UP in letter["reason"] and letter["key"] not in tried)
         or (letter["reason"].startswith(UNREADABLE) and _is_readable(config.dataset.root, letter["key"]))
